@@ -1,0 +1,59 @@
+#pragma once
+// Every limit of tutti, in one place. What exceeds one is refused with a message that names it.
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tutti::limits {
+
+// Requests and documents.
+inline constexpr size_t kRequestBodyBytesMax = 4u << 20;    // JSON bodies and job files
+inline constexpr size_t kRequestHeaderBytesMax = 32u << 10;
+inline constexpr size_t kDocumentDepthMax = 32;
+inline constexpr size_t kDocumentNodesMax = 200'000;
+inline constexpr size_t kListRowsMax = 1'000;               // rows of one page
+inline constexpr size_t kConnectionsMax = 20'000;
+inline constexpr size_t kWatchersMax = 1'000;
+inline constexpr size_t kWatchBacklogMax = 4'096;           // events a slow watcher may be behind
+
+// Names, jobs.
+inline constexpr size_t kNameLengthMax = 63;
+inline constexpr size_t kLabelsMax = 64;
+inline constexpr size_t kTasksPerJobMax = 100;
+inline constexpr int64_t kCountMax = 100'000;
+inline constexpr size_t kJobVersionsKept = 10;
+inline constexpr size_t kJobsMax = 200'000;
+inline constexpr size_t kNodesMax = 20'000;
+inline constexpr size_t kInstancesMax = 4'000'000;
+inline constexpr size_t kTokensMax = 10'000;
+
+// State and store.
+inline constexpr size_t kCommandQueueMax = 16'384;
+inline constexpr size_t kCommandRowsMax = 2'000;
+inline constexpr size_t kBatchCommandsMax = 1'024;
+inline constexpr size_t kAppendBlobBytesMax = 1u << 20;
+inline constexpr size_t kEventsKept = 20'000;
+inline constexpr size_t kOperationsKept = 5'000;
+inline constexpr size_t kFinishedInstancesKeptPerSlot = 3;
+inline constexpr size_t kIdempotencyKept = 50'000;
+inline constexpr int64_t kIdempotencySeconds = 24 * 3600;
+inline constexpr int64_t kLogKeepSeconds = 3600;            // how far a watch can resume
+
+// Worker session.
+inline constexpr size_t kFrameBytesMax = 64u << 10;
+inline constexpr size_t kMessageBytesMax = 1u << 20;
+inline constexpr int64_t kBeatMs = 1'000;
+inline constexpr int64_t kLeaseMs = 5'000;
+inline constexpr int64_t kUnknownAfterMs = 6'000;
+
+// Images.
+inline constexpr size_t kManifestBytesMax = 4u << 20;
+inline constexpr uint64_t kBlobBytesMax = 64ull << 30;
+inline constexpr uint64_t kUnpackedLayerBytesMax = 64ull << 30;
+inline constexpr uint64_t kUnpackedLayerEntriesMax = 2'000'000;
+
+// Logs of an instance, per task and stream set.
+inline constexpr uint64_t kLogFileBytesMax = 10u << 20;
+inline constexpr int kLogFilesKept = 3;
+
+}  // namespace tutti::limits

@@ -1,0 +1,203 @@
+#pragma once
+// Job and Task: what a user wants to run. Specs are the user's; the system never changes one.
+//
+// A job is submitted by name; the same name again is a new version of it and the id stays. Tasks that
+// name the same group are placed together as one instance and share a network namespace; a task
+// without a group is a group of its own name. Limits: base/limits.h. Validation: model/validate.h.
+
+#include <boost/describe.hpp>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/time.h"
+#include "model/ids.h"
+#include "model/resources.h"
+
+namespace tutti {
+
+enum class JobType : uint8_t { service, batch, system };
+BOOST_DESCRIBE_ENUM(JobType, service, batch, system)
+
+enum class PlacementPolicy : uint8_t { default_, binpack, spread };  // a trailing _ is not part of the word
+BOOST_DESCRIBE_ENUM(PlacementPolicy, default_, binpack, spread)
+
+enum class RestartMode : uint8_t { never, on_failure, always };  // written on-failure in files
+BOOST_DESCRIBE_ENUM(RestartMode, never, on_failure, always)
+
+enum class PullPolicy : uint8_t { missing, always, never };
+BOOST_DESCRIBE_ENUM(PullPolicy, missing, always, never)
+
+enum class NetworkMode : uint8_t { bridge, host, none };
+BOOST_DESCRIBE_ENUM(NetworkMode, bridge, host, none)
+
+enum class Protocol : uint8_t { tcp, udp };
+BOOST_DESCRIBE_ENUM(Protocol, tcp, udp)
+
+enum class DisconnectPolicy : uint8_t { stop_after, keep };
+BOOST_DESCRIBE_ENUM(DisconnectPolicy, stop_after, keep)
+
+struct PortSpec {
+  std::string name;        // unique in the task; empty: the container port's digits
+  int32_t container = 0;   // 1..65535
+  int32_t host = 0;        // 0: chosen by the scheduler from the node's range
+  Protocol protocol = Protocol::tcp;
+  bool operator==(const PortSpec&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(PortSpec, (), (name, container, host, protocol))
+
+enum class VolumeKind : uint8_t { local, host, tmpfs };
+BOOST_DESCRIBE_ENUM(VolumeKind, local, host, tmpfs)
+
+struct VolumeMount {
+  VolumeKind kind = VolumeKind::local;
+  std::string source;  // local: the volume's name; host: an allow-listed absolute path; tmpfs: empty
+  std::string target;  // absolute path inside
+  bool read_only = false;
+  Bytes size;          // tmpfs: its limit
+  bool operator==(const VolumeMount&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(VolumeMount, (), (kind, source, target, read_only, size))
+
+// H01. In place, by the worker, also while cut off: raises `attempt`.
+// At most `attempts` restarts within `interval`; then the task has failed for good and `reschedule` decides.
+// The wait before restart n is delay · backoff^(n−1), at most max_delay, ± jitter (a fraction).
+struct RestartPolicy {
+  std::optional<RestartMode> policy;  // service and system: always; batch: on_failure
+  int32_t attempts = 3;
+  Duration interval = seconds(600);
+  Duration delay = seconds(1);
+  Duration max_delay = seconds(60);
+  double backoff = 2.0;
+  double jitter = 0.1;
+  bool operator==(const RestartPolicy&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(RestartPolicy, (), (policy, attempts, interval, delay, max_delay, backoff, jitter))
+
+// H02. By the manager: a new instance in the same slot, elsewhere if it can, after the node was given up
+// or restarts are exhausted. attempts < 0: without end.
+struct ReschedulePolicy {
+  int32_t attempts = -1;
+  Duration delay = seconds(5);
+  Duration max_delay = seconds(300);
+  double backoff = 2.0;
+  bool operator==(const ReschedulePolicy&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(ReschedulePolicy, (), (attempts, delay, max_delay, backoff))
+
+// Ceilings beyond the reservation. Zero means: as the driver's default says.
+struct Limits {
+  Millicores cpu;        // hard quota; 0: resources.cpu are shares only
+  Bytes memory;          // hard; 0: resources.memory
+  int64_t pids = 1024;
+  std::string cpuset;    // "0-3,8"
+  int64_t open_files = 0;
+  Bytes io_read_per_second;
+  Bytes io_write_per_second;
+  bool operator==(const Limits&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(Limits, (), (cpu, memory, pids, cpuset, open_files, io_read_per_second, io_write_per_second))
+
+struct Security {
+  bool privileged = false;       // only where the project allows it
+  bool read_only_root = false;
+  bool no_new_privileges = true;
+  std::vector<std::string> cap_add;   // "NET_ADMIN"
+  std::vector<std::string> cap_drop;  // "ALL" drops every default
+  bool operator==(const Security&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(Security, (), (privileged, read_only_root, no_new_privileges, cap_add, cap_drop))
+
+struct TaskSpec {
+  std::string name;
+  std::string group;                    // empty: its own name
+  std::string driver = "container";     // container | process | fake | docker | vm
+  std::string image;                    // repository[:tag][@digest]; container needs one
+  std::vector<std::string> entrypoint;  // replaces the image's entrypoint; then args
+  std::vector<std::string> command;     // replaces the image's command (process: the whole argv)
+  std::map<std::string, std::string> env;
+  std::string user;                     // "uid[:gid]" or a name of the image's /etc/passwd
+  std::string workdir;
+  int64_t count = 1;                    // of a group: that of its first task
+  Resources resources{{100}, {64 << 20}, {}};
+  Limits limits;
+  NetworkMode network = NetworkMode::bridge;
+  std::vector<PortSpec> ports;
+  std::vector<VolumeMount> volumes;
+  RestartPolicy restart;
+  ReschedulePolicy reschedule;
+  Security security;
+  PullPolicy pull = PullPolicy::missing;
+  std::vector<std::string> constraints; // "node.arch == x86_64" (model/constraint.h)
+  std::string stop_signal = "TERM";
+  Duration stop_grace = seconds(10);
+  DisconnectPolicy on_disconnect = DisconnectPolicy::stop_after;
+  Duration disconnect_grace;            // beyond the lease, with stop_after
+  bool tty = false;
+  bool stdin_open = false;
+  std::map<std::string, std::string> options;  // the driver's own words; fake: its script
+  bool operator==(const TaskSpec&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(TaskSpec, (), (name, group, driver, image, entrypoint, command, env, user, workdir, count,
+  resources, limits, network, ports, volumes, restart, reschedule, security, pull, constraints, stop_signal, stop_grace,
+  on_disconnect, disconnect_grace, tty, stdin_open, options))
+
+struct JobSpec {
+  std::string job;          // its name: unique in the project
+  std::string project;      // empty: the identity's default
+  JobType type = JobType::service;
+  int32_t priority = 50;    // 0..100
+  PlacementPolicy policy = PlacementPolicy::default_;
+  std::map<std::string, std::string> labels;
+  Duration pending_timeout; // 0: waits without end
+  std::vector<TaskSpec> tasks;
+  bool operator==(const JobSpec&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(JobSpec, (), (job, project, type, priority, policy, labels, pending_timeout, tasks))
+
+// One submitted spec. Its images become digests before it is activated; until then reconcile ignores it.
+enum class VersionState : uint8_t { resolving, active, failed };
+BOOST_DESCRIBE_ENUM(VersionState, resolving, active, failed)
+
+struct JobVersion {
+  JobVersionId id;
+  JobId job;
+  uint32_t number = 1;
+  Time created;
+  VersionState state = VersionState::resolving;
+  std::string error;                          // why it failed
+  std::map<std::string, std::string> images;  // reference in the spec → repository@sha256:…
+  std::shared_ptr<const JobSpec> spec;        // never null
+};
+BOOST_DESCRIBE_STRUCT(JobVersion, (), (id, job, number, created, state, error, images, spec))
+
+struct Job {
+  JobId id;
+  ProjectId project;
+  std::string name;
+  uint64_t version = 0;               // of the latest submitted spec; what If-Match compares
+  uint32_t active_version = 0;        // what reconcile makes true; 0: none yet
+  Revision revision;                  // of the commit that changed this row last
+  Time created;
+  Time updated;
+  std::string creator;                // an identity's text: "user:admin"
+  std::map<std::string, int64_t> counts;  // group → count where a user scaled without a new version
+  bool stopped = false;               // the user wants nothing of it to run
+  bool deleted = false;               // stopped, and the row goes when the last instance is gone
+  JobType type = JobType::service;
+};
+BOOST_DESCRIBE_STRUCT(Job, (), (id, project, name, version, active_version, revision, created, updated, creator, counts,
+  stopped, deleted, type))
+
+// The groups of a spec, in order of first appearance: name and indexes of its tasks.
+struct GroupView {
+  std::string name;
+  std::vector<size_t> tasks;
+  int64_t count = 1;       // of its first task
+  Resources resources;     // sum over its tasks
+};
+std::vector<GroupView> groups_of(const JobSpec& spec);
+
+}  // namespace tutti
