@@ -1,0 +1,90 @@
+#pragma once
+// What the pure deciders propose and apply re-checks: Plan (scheduler), Actions (reconcile), Explanation (both, for people).
+
+#include <boost/describe.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/instance.h"
+
+namespace tutti {
+
+// One pending instance onto one node. Applied only while the instance is still pending in this generation and
+// the node still has the room and the ports.
+struct Placement {
+  InstanceId instance;
+  uint32_t generation = 1;
+  NodeId node;
+  std::vector<PortBinding> ports;
+};
+BOOST_DESCRIBE_STRUCT(Placement, (), (instance, generation, node, ports))
+
+struct Reason {
+  std::string reason;   // "not enough memory", "constraint node.arch == aarch64", "cordoned", "port 80 in use", "no driver vm"
+  int32_t nodes = 0;    // how many nodes it ruled out
+};
+BOOST_DESCRIBE_STRUCT(Reason, (), (reason, nodes))
+
+// Why an instance is where it is, or is not anywhere (S05).
+struct Explanation {
+  InstanceId instance;
+  std::string name;
+  std::string state;             // "placed on node-2" | "pending" | "waiting until …" | "finished" …
+  Time pending_since;
+  int32_t nodes_total = 0;
+  int32_t nodes_feasible = 0;
+  std::vector<Reason> reasons;   // most nodes first; the counts and nodes_feasible sum to nodes_total
+  std::string nearest_node;      // the node that lacks least
+  std::string nearest_lacks;     // "1.5 GiB memory, 500m cpu"
+  std::vector<std::string> remedies;  // "free 1.5 GiB on node-2", "add a node with 8 cores", "uncordon node-1"
+  std::string node;              // where it is
+  double score = 0;
+};
+BOOST_DESCRIBE_STRUCT(Explanation, (), (instance, name, state, pending_since, nodes_total, nodes_feasible, reasons,
+  nearest_node, nearest_lacks, remedies, node, score))
+
+struct Plan {
+  Revision based_on;
+  std::vector<Placement> placements;
+  std::vector<InstanceId> refused;   // stay pending; explain() says why
+};
+BOOST_DESCRIBE_STRUCT(Plan, (), (based_on, placements, refused))
+
+// ---- reconcile
+
+struct CreateInstance {
+  JobId job;
+  uint32_t job_version = 0;
+  uint16_t group = 0;
+  uint32_t slot = 0;
+  NodeId pinned;
+  NodeId avoid;
+  int32_t reschedules = 0;
+  Time not_before;
+};
+BOOST_DESCRIBE_STRUCT(CreateInstance, (), (job, job_version, group, slot, pinned, avoid, reschedules, not_before))
+
+struct ChangeInstance {
+  InstanceId instance;
+  std::optional<Desired> desired;
+  bool start_over = false;   // generation + 1, and pending again, pinned to its node where it has a disk there
+  bool give_up = false;      // presence becomes given_up, finally; its reservation is free
+  std::string reason;        // for the event and the detail
+};
+BOOST_DESCRIBE_STRUCT(ChangeInstance, (), (instance, desired, start_over, give_up, reason))
+
+// Everything here is one command, hence one commit: giving up and replacing cannot be torn apart.
+// At most limits::kCommandRowsMax rows; `more` says that there is more to do for this job.
+struct Actions {
+  std::vector<CreateInstance> create;
+  std::vector<ChangeInstance> change;
+  std::vector<InstanceId> forget;    // rows of finished instances beyond what history keeps, gone from their node
+  std::vector<JobId> forget_jobs;    // deleted, and the last instance is gone
+  bool more = false;
+  Time wake;                         // look again then, even if nothing changes; 0: no need
+  bool empty() const { return create.empty() && change.empty() && forget.empty() && forget_jobs.empty(); }
+};
+BOOST_DESCRIBE_STRUCT(Actions, (), (create, change, forget, forget_jobs, more, wake))
+
+}  // namespace tutti

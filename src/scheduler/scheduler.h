@@ -1,0 +1,49 @@
+#pragma once
+// Scheduler: turns pending instances and a view of the nodes into a plan. Pure: no clock, I/O, thread or randomness.
+//
+// It keeps columns derived from the snapshot (free cpu and memory per node, class masks, ports) and follows the
+// stream of ChangeSets; what it has cached must give the same plan as starting cold (a property test).
+// Owner: the scheduler thread of the manager, or a simulation. Not thread-safe. What it proposes is re-checked by
+// apply, so a stale view costs a retry, never an over-commitment.
+//
+// Score (binpack): minimise 10^freeCpuFraction + 10^freeMemoryFraction after placement (Nomad's score, after
+// Google's BestFit v3), which separates into per-node × per-request factors; spread maximises the same.
+// Scores are quantised integers, so that scalar and vectorised scans agree; ties go to the lower node id.
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/time.h"
+#include "model/plan.h"
+#include "model/snapshot.h"
+
+namespace tutti::scheduler {
+
+class Scheduler {
+ public:
+  virtual ~Scheduler() = default;
+
+  // Starts over from a snapshot.
+  virtual void rebuild(std::shared_ptr<const Snapshot> snapshot) = 0;
+  // Takes one commit; `changes.before` must be the snapshot it is at, else call rebuild().
+  virtual void follow(const ChangeSet& changes) = 0;
+
+  // Places what it can of `pending` (ids pending in the snapshot it is at, in any order: it orders them by priority,
+  // age, id). Instances with not_before > now are left alone. At most `most` placements. `seed` breaks no ties of
+  // score; it picks among dynamic ports.
+  virtual Plan schedule(std::span<const InstanceId> pending, uint64_t seed, Time now, size_t most) = 0;
+  virtual Plan schedule_all_pending(uint64_t seed, Time now, size_t most) = 0;
+
+  // Earliest not_before among pending instances that wait; Time{} if none.
+  virtual Time next_wake(Time now) const = 0;
+};
+
+std::unique_ptr<Scheduler> make_scheduler();
+
+// Why an instance is where it is or is not anywhere; straight from the snapshot, no cache. Also for a group that
+// was not submitted (`job plan`, "would this fit").
+Explanation explain(const Snapshot& snapshot, InstanceId instance, Time now);
+Explanation explain_group(const Snapshot& snapshot, const JobSpec& spec, const GroupView& group);
+
+}  // namespace tutti::scheduler

@@ -1,0 +1,161 @@
+#pragma once
+// Command: the closed set of things that can be done to the state; the internal API of the manager.
+//
+// A command is applied by apply() (state/apply.h) in the single-writer loop: validated against the present state,
+// turned into row changes, or refused with an Error that changes nothing. One command touches at most
+// limits::kCommandRowsMax rows. Deterministic: time comes in from the loop, secrets and hashes from the caller.
+
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "model/objects.h"
+#include "model/plan.h"
+#include "model/session.h"
+
+namespace tutti::state {
+
+// Who asked, for events, ownership and idempotency. Internal loops use identity "system".
+struct CommandMeta {
+  std::string identity = "system";
+  std::string idempotency_key;   // empty: none
+  std::string request_hash;      // compared when the key comes again
+};
+
+// ---- jobs (users)
+// Same name: a new version; the same spec with the same images: nothing changes, the answer is the present version.
+struct SubmitJob {
+  JobSpec spec;                                // validated, defaults applied
+  ProjectId project;
+  std::map<std::string, std::string> images;   // what is already known: reference → repository@digest
+  std::optional<uint64_t> if_version;          // stale unless it is the present one; 0: must not exist
+};
+// The image loop's answer for a version that is `resolving`. Replaces the active one if it is the newest.
+struct ActivateVersion {
+  JobVersionId version;
+  std::map<std::string, std::string> images;
+  std::string error;                           // non-empty: the version failed, the active one stays
+};
+struct ScaleJob {
+  JobId job;
+  std::string group;                           // empty: the only one
+  int64_t count = 0;
+};
+struct SetJobStopped {
+  JobId job;
+  bool stopped = true;
+};
+struct DeleteJob {
+  JobId job;
+};
+
+// ---- deciders
+struct ApplyActions {
+  Actions actions;
+};
+struct ApplyPlan {
+  Plan plan;
+};
+
+// ---- instances (users)
+enum class InstanceVerb : uint8_t { start, stop, restart, pause, unpause, suspend, resume, delete_ };
+BOOST_DESCRIBE_ENUM(InstanceVerb, start, stop, restart, pause, unpause, suspend, resume, delete_)
+struct OperateInstance {
+  InstanceId instance;
+  InstanceVerb verb = InstanceVerb::stop;
+};
+
+// ---- nodes
+struct JoinNode {
+  TokenId token;
+  std::string name;             // wanted; empty: "node-<n>"
+  std::string key_fingerprint;  // a retry with the same key gets the same node
+};
+// A worker's session begins. Outcome::number is its fencing number.
+struct BeginSession {
+  NodeId node;
+  std::string key_fingerprint;
+  Inventory inventory;
+};
+struct ReportStatus {
+  NodeId node;
+  uint64_t session = 0;         // stale unless it is the node's newest
+  std::vector<InstanceReport> reports;
+};
+struct SetNodeHealth {
+  NodeId node;
+  uint64_t session = 0;         // ignored unless it is the node's newest
+  NodeHealth health = NodeHealth::ready;
+  std::string reason;
+};
+struct UpdateNode {
+  NodeId node;
+  NodeSpec spec;
+  std::optional<uint64_t> if_version;
+};
+// Gives up everything on it. Without `fenced` refused while the node is ready and holds instances.
+struct RemoveNode {
+  NodeId node;
+  bool fenced = false;
+};
+
+// ---- images, tokens, projects, operations, events
+struct PutImage {
+  Image image;                  // id and times are apply's
+};
+struct DeleteImage {
+  ImageId image;
+};
+struct CreateToken {
+  Token token;                  // secret already hashed; id and created are apply's
+};
+struct RevokeToken {
+  TokenId token;
+};
+struct PutProject {
+  Project project;
+};
+struct StartOperation {
+  Operation operation;
+};
+struct UpdateOperation {
+  OperationId operation;
+  OperationState state = OperationState::running;
+  std::vector<OperationStep> steps;
+  int32_t progress = 0;
+  int64_t done = 0;
+  int64_t total = 0;
+  std::string message;
+};
+struct CancelOperation {
+  OperationId operation;
+};
+struct AddEvent {
+  Event event;
+};
+// First start of a new store.
+struct InitializePool {
+  Pool pool;
+};
+// Trims what retention bounds (limits.h): events, operations, idempotency records, expired tokens.
+struct TrimHistory {};
+
+using Command = std::variant<SubmitJob, ActivateVersion, ScaleJob, SetJobStopped, DeleteJob, ApplyActions, ApplyPlan,
+                             OperateInstance, JoinNode, BeginSession, ReportStatus, SetNodeHealth, UpdateNode, RemoveNode,
+                             PutImage, DeleteImage, CreateToken, RevokeToken, PutProject, StartOperation, UpdateOperation,
+                             CancelOperation, AddEvent, InitializePool, TrimHistory>;
+
+// What a committed command made or changed.
+struct Outcome {
+  TableId table = TableId::pool;
+  uint64_t id = 0;             // of the object
+  uint64_t version = 0;        // of its spec
+  uint64_t number = 0;         // BeginSession: the fencing number; SubmitJob: the version's number
+  OperationId operation;       // SubmitJob, ScaleJob, SetJobStopped, DeleteJob, OperateInstance, UpdateNode to draining
+  Revision revision;           // of the commit (set by the loop)
+  bool replayed = false;       // an idempotency key seen before: nothing was done now
+  bool unchanged = false;
+};
+
+}  // namespace tutti::state
