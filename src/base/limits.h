@@ -45,6 +45,8 @@ inline constexpr size_t kMessageBytesMax = 1u << 20;
 inline constexpr int64_t kBeatMs = 1'000;
 inline constexpr int64_t kLeaseMs = 5'000;
 inline constexpr int64_t kUnknownAfterMs = 6'000;
+inline constexpr int64_t kLostAfterMs = 7'000;              // unknown, and its lease has surely ended: work is replaced
+inline constexpr size_t kReportsPerMessageMax = 256;
 
 // Images.
 inline constexpr size_t kManifestBytesMax = 4u << 20;

@@ -36,8 +36,8 @@ BOOST_DESCRIBE_ENUM(NetworkMode, bridge, host, none)
 enum class Protocol : uint8_t { tcp, udp };
 BOOST_DESCRIBE_ENUM(Protocol, tcp, udp)
 
-enum class DisconnectPolicy : uint8_t { stop_after, keep };
-BOOST_DESCRIBE_ENUM(DisconnectPolicy, stop_after, keep)
+enum class DisconnectPolicy : uint8_t { keep, stop_after };
+BOOST_DESCRIBE_ENUM(DisconnectPolicy, keep, stop_after)
 
 struct PortSpec {
   std::string name;        // unique in the task; empty: the container port's digits
@@ -133,7 +133,7 @@ struct TaskSpec {
   std::vector<std::string> constraints; // "node.arch == x86_64" (model/constraint.h)
   std::string stop_signal = "TERM";
   Duration stop_grace = seconds(10);
-  DisconnectPolicy on_disconnect = DisconnectPolicy::stop_after;
+  DisconnectPolicy on_disconnect = DisconnectPolicy::keep;  // docs/decisions: a manager's outage must not stop work
   Duration disconnect_grace;            // beyond the lease, with stop_after
   bool tty = false;
   bool stdin_open = false;

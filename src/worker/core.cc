@@ -1,0 +1,253 @@
+#include "worker/core.h"
+
+#include <algorithm>
+
+#include "base/limits.h"
+#include "base/log.h"
+
+namespace tutti::worker {
+namespace {
+
+constexpr size_t kBeatsUnacknowledgedMax = 16;
+
+}  // namespace
+
+Core::Core(uint64_t process, std::string boot_id) : process_(process), boot_id_(std::move(boot_id)) {}
+
+void Core::load(std::vector<InstanceRecord> records, Now now) {
+  for (const InstanceRecord& record : records) {
+    const InstanceId id = record.assignment.instance;
+    specs_[{record.assignment.job, record.assignment.job_version}] = record.spec;
+    runners_[id] = std::make_unique<Runner>(record, now);
+    advance(id, now);
+  }
+}
+
+void Core::session_opened(Now now) {
+  connected_ = true;
+  welcomed_ = false;
+  status_waiting_ = false;
+  completing_ = false;
+  named_.clear();
+  beats_.clear();
+  dirty_.insert(in_flight_.begin(), in_flight_.end());
+  in_flight_.clear();
+  WorkerMessage message;
+  message.hello = HelloMessage{boot_id_, process_, inventory_, {}};
+  for (const auto& [id, runner] : runners_) {
+    message.hello->held.push_back({id, runner->assignment().generation, hash_of(runner->assignment())});
+  }
+  next_beat_ = now.boot + milliseconds(limits::kBeatMs);
+  outputs_.push_back(SendMessage{std::move(message)});
+}
+
+void Core::session_closed(Now now) {
+  connected_ = welcomed_ = false;
+  (void)now;
+}
+
+void Core::received(const ManagerMessage& message, Now now) {
+  if (!connected_) return;
+  if (message.goodbye) {
+    outputs_.push_back(CloseSession{message.goodbye->reason, true});
+    return;
+  }
+  if (message.welcome) {
+    epoch_ = message.epoch;
+    session_ = message.session;
+    welcomed_ = true;
+    const WelcomeMessage& w = *message.welcome;
+    const bool same = welcome_used_ && w.node == welcome_.node && w.pool_id == welcome_.pool_id && w.subnet == welcome_.subnet;
+    welcome_ = w;
+    welcome_used_ = true;
+    if (!same) outputs_.push_back(UseWelcome{w});
+    // Whatever is known here is told again: acknowledgements of the last session may be lost.
+    for (const auto& [id, runner] : runners_) dirty_.insert(id);
+    dirty_.insert(gone_.begin(), gone_.end());
+    beat(now);
+  }
+  if (!welcomed_ || message.epoch != epoch_ || message.session != session_) return;
+  if (message.beat_ack) {
+    while (!beats_.empty() && beats_.front().first <= message.beat_ack->sequence) {
+      const BootTime until = beats_.front().second + milliseconds(welcome_.lease_ms);
+      if (lease_until_ < until) lease_until_ = until;
+      beats_.pop_front();
+    }
+    outputs_.push_back(SetLease{lease_until_});
+    advance_all(now);
+  }
+  if (message.assign) assign(*message.assign, now);
+  if (message.stream) outputs_.push_back(OpenStream{*message.stream});
+  if (message.status_ack && status_waiting_ && message.status_ack->sequence == status_sequence_) {
+    status_waiting_ = false;
+    for (InstanceId id : in_flight_) {
+      if (!dirty_.contains(id)) gone_.erase(id);
+    }
+    in_flight_.clear();
+  }
+  flush_status();
+}
+
+void Core::assign(const AssignMessage& message, Now now) {
+  if (message.complete && !completing_) named_.clear();
+  for (const SpecMessage& spec : message.specs) {
+    if (spec.spec) specs_[{spec.job, spec.version}] = spec;
+  }
+  for (const Assignment& assignment : message.assignments) accept(assignment, now);
+  for (InstanceId id : message.removed) {
+    remove(id);
+    advance(id, now);
+  }
+  if (!message.complete) return;
+  for (const Assignment& assignment : message.assignments) named_.insert(assignment.instance);
+  named_.insert(message.keep.begin(), message.keep.end());
+  completing_ = message.more;
+  if (completing_) return;
+  std::vector<InstanceId> unnamed;
+  for (const auto& [id, runner] : runners_) {
+    if (!named_.contains(id)) unnamed.push_back(id);
+  }
+  for (InstanceId id : unnamed) {
+    remove(id);
+    advance(id, now);
+  }
+  SweepLeftovers sweep;
+  for (const auto& [id, runner] : runners_) sweep.live.push_back(id);
+  outputs_.push_back(std::move(sweep));
+}
+
+void Core::accept(const Assignment& assignment, Now now) {
+  const InstanceId id = assignment.instance;
+  auto spec = specs_.find({assignment.job, assignment.job_version});
+  if (spec == specs_.end()) {
+    log_error("assignment without its spec", {{"instance", assignment.name}});
+    outputs_.push_back(CloseSession{"assignment without its spec", false});
+    return;
+  }
+  auto at = runners_.find(id);
+  if (at == runners_.end()) {
+    if (gone_.contains(id) && assignment.desired == Desired::removed) {
+      dirty_.insert(id);
+      flush_status();
+      return;
+    }
+    gone_.erase(id);
+    runners_[id] = std::make_unique<Runner>(assignment, spec->second, now);
+  } else {
+    at->second->assign(assignment, spec->second);
+  }
+  advance(id, now);
+}
+
+void Core::remove(InstanceId instance) {
+  auto at = runners_.find(instance);
+  if (at != runners_.end()) {
+    at->second->clear();
+  } else {
+    gone_.insert(instance);
+    dirty_.insert(instance);
+  }
+}
+
+void Core::advance(InstanceId instance, Now now) {
+  auto at = runners_.find(instance);
+  if (at == runners_.end()) {
+    flush_status();
+    return;
+  }
+  Runner& runner = *at->second;
+  std::vector<Op> ops = runner.step(now, lease_valid(now));
+  if (runner.take_record_due() && !runner.gone()) outputs_.push_back(StoreRecord{runner.record()});
+  for (Op& op : ops) outputs_.push_back(RunOp{op});
+  if (runner.take_changed()) dirty_.insert(instance);
+  if (runner.gone()) {
+    gone_.insert(instance);
+    outputs_.push_back(DropRecord{instance});
+    runners_.erase(at);
+  }
+  flush_status();
+}
+
+void Core::advance_all(Now now) {
+  std::vector<InstanceId> due;
+  for (const auto& [id, runner] : runners_) {
+    const Time wake = runner->wake();
+    if (wake && wake <= now.wall) due.push_back(id);
+  }
+  for (InstanceId id : due) advance(id, now);
+}
+
+void Core::flush_status() {
+  if (!welcomed_ || status_waiting_ || dirty_.empty()) return;
+  WorkerMessage message;
+  message.status = StatusMessage{++status_sequence_, {}};
+  while (!dirty_.empty() && message.status->reports.size() < limits::kReportsPerMessageMax) {
+    const InstanceId id = *dirty_.begin();
+    dirty_.erase(dirty_.begin());
+    in_flight_.insert(id);
+    auto at = runners_.find(id);
+    if (at != runners_.end()) {
+      message.status->reports.push_back(at->second->report());
+    } else {
+      InstanceReport report;
+      report.instance = id;
+      report.gone = true;
+      message.status->reports.push_back(std::move(report));
+    }
+  }
+  status_waiting_ = true;
+  outputs_.push_back(SendMessage{std::move(message)});
+}
+
+void Core::op_done(const OpResult& result, Now now) {
+  auto at = runners_.find(result.op.instance);
+  if (at == runners_.end()) return;
+  at->second->op_done(result, now);
+  advance(result.op.instance, now);
+}
+
+void Core::exited(InstanceId instance, uint16_t task, uint32_t generation, uint32_t attempt,
+                  const driver::ExitStatus& status, Now now) {
+  auto at = runners_.find(instance);
+  if (at == runners_.end()) return;
+  at->second->exited(task, generation, attempt, status, now);
+  advance(instance, now);
+}
+
+void Core::beat(Now now) {
+  WorkerMessage message;
+  message.beat = BeatMessage{};
+  message.beat->sequence = ++beat_sequence_;
+  beats_.emplace_back(beat_sequence_, now.boot);
+  if (beats_.size() > kBeatsUnacknowledgedMax) beats_.pop_front();
+  next_beat_ = now.boot + milliseconds(welcome_.beat_ms);
+  outputs_.push_back(SendMessage{std::move(message)});
+}
+
+void Core::tick(Now now) {
+  if (welcomed_ && next_beat_ <= now.boot) beat(now);
+  advance_all(now);
+}
+
+Duration Core::wake_in(Now now) const {
+  Duration wait = milliseconds(limits::kBeatMs);
+  if (welcomed_) wait = std::min(wait, std::max(Duration{0}, next_beat_ - now.boot));
+  for (const auto& [id, runner] : runners_) {
+    const Time wake = runner->wake();
+    if (wake) wait = std::min(wait, std::max(Duration{0}, wake - now.wall));
+  }
+  return wait;
+}
+
+const Runner* Core::find(InstanceId instance) const {
+  auto at = runners_.find(instance);
+  return at == runners_.end() ? nullptr : at->second.get();
+}
+
+std::vector<const Runner*> Core::runners() const {
+  std::vector<const Runner*> out;
+  for (const auto& [id, runner] : runners_) out.push_back(runner.get());
+  return out;
+}
+
+}  // namespace tutti::worker
