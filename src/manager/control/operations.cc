@@ -1,0 +1,249 @@
+#include "manager/control/operations.h"
+
+#include <algorithm>
+
+namespace tutti::manager {
+namespace {
+
+struct Tally {
+  int64_t wanted = 0;
+  int64_t ready = 0;      // running, or completed for batch
+  int64_t pending = 0;
+  int64_t failed = 0;     // for good
+  int64_t old = 0;        // still there of an older version, or beyond what is wanted
+};
+
+Tally tally_job(const Snapshot& snapshot, const Job& job, uint32_t version_number) {
+  Tally out;
+  const JobVersion* version = snapshot.version_of(job.id, version_number);
+  if (version != nullptr && job.type != JobType::system && !job.stopped) {
+    for (const GroupView& group : groups_of(*version->spec)) {
+      auto scaled = job.counts.find(group.name);
+      out.wanted += scaled != job.counts.end() ? scaled->second : group.count;
+    }
+  }
+  if (const IdSet* ids = snapshot.instances_by_job.find(job.id.value)) {
+    ids->for_each([&](uint64_t id, const Unit&) {
+      const Instance* instance = snapshot.instances.find(id);
+      if (instance == nullptr || instance->presence == Presence::given_up) return;
+      const bool current = instance->job_version == version_number;
+      if (instance->finished) {
+        if (!current) return;
+        if (instance->state == TaskState::completed && job.type == JobType::batch) ++out.ready;
+        if (instance->state == TaskState::failed || instance->state == TaskState::rejected) ++out.failed;
+        return;
+      }
+      if (!current || instance->desired == Desired::removed) {
+        ++out.old;
+        return;
+      }
+      if (job.type == JobType::system) ++out.wanted;
+      if (!instance->node) ++out.pending;
+      if (instance->state == TaskState::running && job.type != JobType::batch) ++out.ready;
+    });
+  }
+  return out;
+}
+
+void set_step(state::UpdateOperation& update, std::string name, bool done, std::string message) {
+  update.steps.push_back({std::move(name), done ? OperationState::succeeded : OperationState::running, std::move(message)});
+}
+
+void finish(state::UpdateOperation& update, OperationState state, std::string message) {
+  update.state = state;
+  update.message = std::move(message);
+  if (state == OperationState::succeeded) {
+    update.progress = 100;
+    for (OperationStep& step : update.steps) step.state = OperationState::succeeded;
+  }
+}
+
+void measure_job_running(const Snapshot& snapshot, const Operation& operation, const Job& job, state::UpdateOperation& update) {
+  const uint32_t wanted_version = operation.target_version != 0 ? operation.target_version : job.active_version;
+  const JobVersion* version = snapshot.version_of(job.id, wanted_version);
+  if (version == nullptr || job.version > wanted_version) {
+    return finish(update, OperationState::cancelled, "superseded by version " + std::to_string(job.version));
+  }
+  if (version->state == VersionState::failed) return finish(update, OperationState::failed, version->error);
+  set_step(update, "images", version->state == VersionState::active, version->images.empty() ? "" : "digests known");
+  if (version->state != VersionState::active) {
+    update.message = "fetching images";
+    return;
+  }
+  if (job.stopped) return finish(update, OperationState::cancelled, "the job was stopped");
+  const Tally tally = tally_job(snapshot, job, wanted_version);
+  set_step(update, "place", tally.pending == 0, std::to_string(tally.pending) + " waiting for a node");
+  update.done = std::min(tally.ready, tally.wanted);
+  update.total = tally.wanted;
+  update.progress = tally.wanted == 0 ? 100 : static_cast<int32_t>(update.done * 100 / tally.wanted);
+  const std::string word = job.type == JobType::batch ? "completed" : "running";
+  const std::string count = std::to_string(update.done) + " of " + std::to_string(tally.wanted) + " " + word;
+  set_step(update, "run", update.done == tally.wanted, count);
+  update.message = count;
+  if (tally.pending > 0) update.message += ", " + std::to_string(tally.pending) + " waiting for a node";
+  if (tally.old > 0) update.message += ", " + std::to_string(tally.old) + " old ones left";
+  if (job.type == JobType::batch && tally.failed > 0 && tally.failed + update.done >= tally.wanted &&
+      snapshot.instances_by_job.find(job.id.value) != nullptr && tally.pending == 0) {
+    bool live = false;
+    snapshot.instances_by_job.find(job.id.value)->for_each([&](uint64_t id, const Unit&) {
+      const Instance* instance = snapshot.instances.find(id);
+      if (instance != nullptr && !instance->finished && instance->presence != Presence::given_up) live = true;
+    });
+    if (!live) return finish(update, OperationState::failed, std::to_string(tally.failed) + " failed, " + count);
+  }
+  if (update.done == tally.wanted && tally.old == 0) finish(update, OperationState::succeeded, count);
+}
+
+void measure_job_stopped(const Snapshot& snapshot, const Operation& operation, state::UpdateOperation& update) {
+  const Job* job = snapshot.jobs.find(operation.target);
+  int64_t left = 0;
+  if (const IdSet* ids = snapshot.instances_by_job.find(operation.target)) {
+    ids->for_each([&](uint64_t id, const Unit&) {
+      const Instance* instance = snapshot.instances.find(id);
+      if (instance != nullptr && !instance->finished && instance->presence != Presence::given_up) ++left;
+    });
+  }
+  if (job != nullptr && !job->stopped) return finish(update, OperationState::cancelled, "the job was started again");
+  update.total = std::max(operation.total, left);
+  update.done = update.total - left;
+  update.progress = update.total == 0 ? 100 : static_cast<int32_t>(update.done * 100 / update.total);
+  update.message = std::to_string(left) + " still stopping";
+  set_step(update, "stop", left == 0, update.message);
+  const bool row_gone = operation.kind != "job.delete" || job == nullptr;
+  if (left == 0 && row_gone) finish(update, OperationState::succeeded, operation.kind == "job.delete" ? "deleted" : "stopped");
+}
+
+void measure_instance(const Snapshot& snapshot, const Operation& operation, state::UpdateOperation& update) {
+  const Instance* instance = snapshot.instances.find(operation.target);
+  const bool leaving = operation.kind == "instance.stop" || operation.kind == "instance.delete";
+  if (instance == nullptr || instance->presence == Presence::given_up) {
+    return finish(update, leaving ? OperationState::succeeded : OperationState::failed, "the instance is gone");
+  }
+  update.message = instance->detail->reason;
+  bool done = false;
+  bool failed = false;
+  if (operation.kind == "instance.stop") done = instance->finished;
+  if (operation.kind == "instance.delete") done = instance->finished;
+  if (operation.kind == "instance.suspend") done = instance->finished && instance->state == TaskState::suspended;
+  if (operation.kind == "instance.start" || operation.kind == "instance.restart" || operation.kind == "instance.resume") {
+    const bool current = instance->generation >= static_cast<uint32_t>(std::max(1, std::atoi(operation.argument.c_str())));
+    done = current && (instance->state == TaskState::running || instance->state == TaskState::completed);
+    failed = current && instance->finished && !done;
+  }
+  if (operation.kind == "instance.pause" || operation.kind == "instance.unpause") {
+    const bool wanted = operation.kind == "instance.pause";
+    done = std::all_of(instance->detail->tasks.begin(), instance->detail->tasks.end(),
+                       [&](const TaskStatus& t) { return t.paused == wanted || is_terminal(t.position.state); });
+  }
+  set_step(update, operation.kind.substr(operation.kind.find('.') + 1), done, "");
+  update.total = 1;
+  update.done = done ? 1 : 0;
+  if (done) finish(update, OperationState::succeeded, "done");
+  if (failed) finish(update, OperationState::failed, instance->detail->reason.empty() ? "it ended at once" : instance->detail->reason);
+}
+
+void measure_drain(const Snapshot& snapshot, const Operation& operation, Time now, state::UpdateOperation& update) {
+  const Node* node = snapshot.nodes.find(operation.target);
+  if (node == nullptr) return finish(update, OperationState::succeeded, "the node was removed");
+  if (node->spec.eligibility != Eligibility::draining) {
+    return finish(update, OperationState::cancelled, "the drain was called off");
+  }
+  int64_t left = 0;
+  if (const IdSet* ids = snapshot.instances_by_node.find(operation.target)) {
+    ids->for_each([&](uint64_t id, const Unit&) {
+      const Instance* instance = snapshot.instances.find(id);
+      if (instance != nullptr && !instance->finished && instance->presence != Presence::given_up && instance->node == node->id) ++left;
+    });
+  }
+  update.total = std::max(operation.total, left);
+  update.done = update.total - left;
+  update.progress = update.total == 0 ? 100 : static_cast<int32_t>(update.done * 100 / update.total);
+  update.message = std::to_string(left) + " instances left";
+  set_step(update, "move", left == 0, update.message);
+  if (left == 0) finish(update, OperationState::succeeded, "drained");
+  if (left > 0 && node->spec.drain_deadline && now > node->spec.drain_deadline) {
+    finish(update, OperationState::failed, "the deadline passed with " + update.message);
+  }
+}
+
+bool differs(const state::UpdateOperation& update, const Operation& operation) {
+  return update.state != operation.state || update.steps != operation.steps || update.progress != operation.progress ||
+         update.done != operation.done || update.total != operation.total || update.message != operation.message;
+}
+
+}  // namespace
+
+std::optional<state::UpdateOperation> measure(const Snapshot& snapshot, const Operation& operation, Time now) {
+  if (operation.state != OperationState::running) return std::nullopt;
+  state::UpdateOperation update;
+  update.operation = operation.id;
+  update.progress = operation.progress;
+  if (operation.cancel_requested) {
+    finish(update, OperationState::cancelled, "cancelled on request");
+  } else if (operation.kind == "job.submit" || operation.kind == "job.scale" || operation.kind == "job.start") {
+    const Job* job = snapshot.jobs.find(operation.target);
+    if (job == nullptr) finish(update, OperationState::cancelled, "the job was deleted");
+    else measure_job_running(snapshot, operation, *job, update);
+  } else if (operation.kind == "job.stop" || operation.kind == "job.delete") {
+    measure_job_stopped(snapshot, operation, update);
+  } else if (operation.kind.starts_with("instance.")) {
+    measure_instance(snapshot, operation, update);
+  } else if (operation.kind == "node.drain") {
+    measure_drain(snapshot, operation, now, update);
+  } else {
+    return std::nullopt;  // driven by a loop of its own (image.fetch)
+  }
+  if (!differs(update, operation)) return std::nullopt;
+  return update;
+}
+
+void OperationTracker::rebuild(const Snapshot& snapshot) {
+  running_.clear();
+  snapshot.operations.for_each([&](uint64_t id, const Operation& operation) {
+    if (operation.state == OperationState::running) running_.insert(OperationId{id});
+  });
+}
+
+std::vector<state::UpdateOperation> OperationTracker::follow(const ChangeSet& changes, Time now) {
+  std::set<uint64_t> targets;
+  bool relevant = false;
+  for (const RowChange& row : changes.rows) {
+    if (row.table == TableId::operation) {
+      const Operation* operation = changes.after->operations.find(row.id);
+      if (operation != nullptr && operation->state == OperationState::running) {
+        running_.insert(operation->id);
+        const Operation* before = changes.before ? changes.before->operations.find(row.id) : nullptr;
+        if (before == nullptr || before->cancel_requested != operation->cancel_requested) {
+          targets.insert(operation->target);
+          relevant = true;
+        }
+      } else {
+        running_.erase(OperationId{row.id});
+      }
+    } else if (row.table == TableId::instance) {
+      const Instance* after = changes.after->instances.find(row.id);
+      const Instance* before = changes.before ? changes.before->instances.find(row.id) : nullptr;
+      const Instance* any = after != nullptr ? after : before;
+      targets.insert(row.id);
+      if (any != nullptr) targets.insert({any->job.value, any->node.value});
+      relevant = true;
+    } else if (row.table == TableId::job || row.table == TableId::node) {
+      targets.insert(row.id);
+      relevant = true;
+    } else if (row.table == TableId::version) {
+      const JobVersion* version = changes.after->versions.find(row.id);
+      if (version != nullptr) targets.insert(version->job.value);
+      relevant = true;
+    }
+  }
+  std::vector<state::UpdateOperation> out;
+  if (!relevant) return out;
+  for (OperationId id : running_) {
+    const Operation* operation = changes.after->operations.find(id.value);
+    if (operation == nullptr || !targets.contains(operation->target)) continue;
+    if (auto update = measure(*changes.after, *operation, now)) out.push_back(std::move(*update));
+  }
+  return out;
+}
+
+}  // namespace tutti::manager

@@ -1,0 +1,31 @@
+#pragma once
+// Operations: their progress, derived from the state they wait for (J13). Pure.
+//
+// An operation is a fact ("shop v3 was asked for"); nobody drives it. Whenever its target changes it is measured
+// again; when what it waits for is true, or can no longer become true, it ends.
+
+#include <memory>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "base/time.h"
+#include "model/snapshot.h"
+#include "state/command.h"
+
+namespace tutti::manager {
+
+// The update that this snapshot calls for; none while nothing changed.
+std::optional<state::UpdateOperation> measure(const Snapshot& snapshot, const Operation& operation, Time now);
+
+class OperationTracker {
+ public:
+  void rebuild(const Snapshot& snapshot);
+  // Which running operations a commit may concern, measured against its snapshot.
+  std::vector<state::UpdateOperation> follow(const ChangeSet& changes, Time now);
+
+ private:
+  std::set<OperationId> running_;
+};
+
+}  // namespace tutti::manager

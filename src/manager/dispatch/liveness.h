@@ -1,0 +1,40 @@
+#pragma once
+// Liveness: which nodes are heard, a machine without I/O. Heartbeats live here, in the leader's memory, never in the
+// store (DESIGN section 5 and 6).
+//
+// A node silent for kUnknownAfterMs is unknown; after kLostAfterMs its lease has ended whatever the network does
+// (the lease counts from when the worker sent the beat, this clock from when it was heard) and it is lost.
+// A new leader gives everyone one whole lease before it judges.
+
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "base/time.h"
+#include "model/snapshot.h"
+#include "state/command.h"
+
+namespace tutti::manager {
+
+class Liveness {
+ public:
+  void rebuild(const Snapshot& snapshot, BootTime now);
+  void follow(const ChangeSet& changes, BootTime now);
+  // Any byte of a live session counts.
+  void heard(NodeId node, BootTime now);
+  // What has to be committed; each once until the snapshot shows it or `retry()` is called for it.
+  std::vector<state::SetNodeHealth> tick(BootTime now);
+  // The commit failed: judge again.
+  void retry(NodeId node);
+
+ private:
+  struct Entry {
+    BootTime heard;
+    NodeHealth health = NodeHealth::joining;   // as committed
+    NodeHealth asked = NodeHealth::joining;    // as asked for last
+    uint64_t session = 0;
+  };
+  std::map<NodeId, Entry> nodes_;
+};
+
+}  // namespace tutti::manager

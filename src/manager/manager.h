@@ -1,0 +1,51 @@
+#pragma once
+// Manager: the role that owns the state, serves the API, schedules and dispatches (DESIGN sections 4 and 6).
+//
+// Owns every thread of it, started by open() in the order store → state → control → scheduler → servers and stopped by
+// the destructor in the reverse order:
+//   state       the single writer (state/loop.h)
+//   control     Controller, Dispatcher, Liveness, OperationTracker: machines fed from one queue
+//   scheduler   follows the ChangeSets, proposes plans
+//   api, worker two TLS servers (net/http.h): people and programs; workers with mutual TLS
+//   pool        file work and image fetches
+// Every one of them may fall behind or be restarted without losing anything: what they do is derived from the state.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/time.h"
+#include "store/store.h"
+
+namespace tutti::manager {
+
+struct ManagerOptions {
+  std::string data_dir;                 // authority, credentials, catalog; the store is given
+  std::string pool_name = "tutti";
+  std::string listen = "127.0.0.1";     // API
+  uint16_t api_port = 0;                // 0: any
+  std::string worker_listen = "127.0.0.1";
+  uint16_t worker_port = 0;
+  std::vector<std::string> names;       // further host names and addresses of the server certificate; the first is advertised
+  std::string network;                  // prefix for node subnets; empty: chosen from the pool's id at first start
+  std::vector<std::string> insecure_registries;
+  int api_threads = 1;
+};
+
+class Manager {
+ public:
+  virtual ~Manager() = default;  // stops everything; nothing acknowledged is lost by that
+  virtual uint16_t api_port() const = 0;
+  virtual uint16_t worker_port() const = 0;
+  // PEM of the authority that clients trust, for writing contexts.
+  virtual std::string authority() const = 0;
+  // Set when the state can no longer be served (an unknown commit): the process must end and start again.
+  virtual bool failed() const = 0;
+
+  // Serving when it returns. The first start makes the authority and the bootstrap credential
+  // (<data>/bootstrap-credential, mode 0600). Errors say what, where, and what to do.
+  static Result<std::unique_ptr<Manager>> open(ManagerOptions options, std::unique_ptr<store::Store> store);
+};
+
+}  // namespace tutti::manager

@@ -1,0 +1,40 @@
+#pragma once
+// QueueThread: one thread that runs posted closures in order and, when idle, a turn that says how long to wait.
+//
+// Owner: Manager; one each for control and scheduler. post() from any thread; unbounded by design only for closures that
+// stand for something bounded elsewhere (sessions, commits, commands of limits.h).
+
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/time.h"
+
+namespace tutti::manager {
+
+class QueueThread {
+ public:
+  // `turn` runs after each batch of closures and returns how long to sleep at most if nothing is posted.
+  QueueThread(std::string name, std::function<Duration()> turn);
+  ~QueueThread();
+  QueueThread(const QueueThread&) = delete;
+  QueueThread& operator=(const QueueThread&) = delete;
+
+  void post(std::function<void()> work);
+  void stop();  // finishes the closure under way; later posts are dropped
+
+ private:
+  void run();
+
+  std::function<Duration()> turn_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<std::function<void()>> queue_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace tutti::manager
