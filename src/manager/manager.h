@@ -16,12 +16,23 @@
 
 #include "base/result.h"
 #include "base/time.h"
+#include "net/authority.h"
 #include "store/store.h"
 
 namespace tutti::manager {
 
+// Where the first start leaves the credential that the first login replaces: a file of its owner's (app/credentials.h).
+class Bootstrap {
+ public:
+  virtual ~Bootstrap() = default;
+  virtual bool exists() const = 0;
+  virtual Status write(const std::string& credential) = 0;
+  virtual void remove() = 0;
+};
+
 struct ManagerOptions {
-  std::string data_dir;                 // authority, credentials, catalog; the store is given
+  std::string catalog_dir;
+  net::KeyPair authority;               // signs the servers' and the workers' certificates
   std::string pool_name = "tutti";
   std::string listen = "127.0.0.1";     // API
   uint16_t api_port = 0;                // 0: any
@@ -43,9 +54,10 @@ class Manager {
   // Set when the state can no longer be served (an unknown commit): the process must end and start again.
   virtual bool failed() const = 0;
 
-  // Serving when it returns. The first start makes the authority and the bootstrap credential
-  // (<data>/bootstrap-credential, mode 0600). Errors say what, where, and what to do.
-  static Result<std::unique_ptr<Manager>> open(ManagerOptions options, std::unique_ptr<store::Store> store);
+  // Serving when it returns. While no admin has logged in, `bootstrap` holds a credential that works.
+  // Errors say what, where, and what to do.
+  static Result<std::unique_ptr<Manager>> open(ManagerOptions options, std::unique_ptr<store::Store> store,
+                                               std::unique_ptr<Bootstrap> bootstrap);
 };
 
 }  // namespace tutti::manager

@@ -32,6 +32,10 @@ void Liveness::heard(NodeId node, BootTime now) {
   if (at != nodes_.end() && at->second.heard < now) at->second.heard = now;
 }
 
+void Liveness::excuse(Duration stall) {
+  for (auto& [id, entry] : nodes_) entry.heard = entry.heard + stall;
+}
+
 void Liveness::retry(NodeId node) {
   auto at = nodes_.find(node);
   if (at != nodes_.end()) at->second.asked = at->second.health;

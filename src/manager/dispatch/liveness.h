@@ -22,6 +22,8 @@ class Liveness {
   void follow(const ChangeSet& changes, BootTime now);
   // Any byte of a live session counts.
   void heard(NodeId node, BootTime now);
+  // This process itself did not run for so long (stopped, starved): nobody is blamed for it.
+  void excuse(Duration stall);
   // What has to be committed; each once until the snapshot shows it or `retry()` is called for it.
   std::vector<state::SetNodeHealth> tick(BootTime now);
   // The commit failed: judge again.
