@@ -11,6 +11,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 
@@ -51,6 +52,12 @@ struct NamedSchema {
 };
 template <class T>
 std::vector<NamedSchema> schemas_of();
+
+// A member that holds JSON text as it is: lists of rows that were encoded before, free-form parts. Empty text is null.
+struct RawJson {
+  std::string text;
+  bool operator==(const RawJson&) const = default;
+};
 
 // JSON string escaping, with the quotes. For the few places that write JSON by hand.
 void append_json_string(std::string& out, std::string_view text);
