@@ -1,0 +1,105 @@
+#include "store/sqlite/sqlite_store.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "store/conformance.h"
+
+namespace tutti::store {
+namespace {
+
+struct TempDir {
+  TempDir() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "tutti-store-XXXXXX").string();
+    path = mkdtemp(pattern.data());
+  }
+  ~TempDir() { std::filesystem::remove_all(path); }
+  std::string path;
+};
+
+TEST(SqliteStore, Conformance) {
+  TempDir dir;
+  run_store_conformance([&] { return make_sqlite_store(dir.path + "/state.db"); });
+}
+
+TEST(SqliteStore, ASecondManagerIsToldWhoHasIt) {
+  TempDir dir;
+  auto first = make_sqlite_store(dir.path + "/state.db");
+  ASSERT_TRUE(first->open());
+  auto second = make_sqlite_store(dir.path + "/state.db");
+  auto opened = second->open();
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, ErrorCode::unavailable);
+  EXPECT_NE(opened.error().message.find(std::to_string(getpid())), std::string::npos) << opened.error().message;
+}
+
+TEST(SqliteStore, ADamagedFileIsNamed) {
+  TempDir dir;
+  std::ofstream(dir.path + "/state.db") << std::string(8192, 'x');
+  auto opened = make_sqlite_store(dir.path + "/state.db")->open();
+  ASSERT_FALSE(opened);
+  EXPECT_NE(opened.error().message.find("state.db"), std::string::npos);
+  EXPECT_NE(opened.error().message.find("damaged"), std::string::npos) << opened.error().message;
+}
+
+// D01: a process that appends is killed without warning; everything it had acknowledged is there.
+TEST(SqliteStore, D01_KilledWhileAppendingLosesNothingAcknowledged) {
+  TempDir dir;
+  uint64_t expected = 0;
+  for (int round = 0; round < 5; ++round) {
+    int acks[2];
+    ASSERT_EQ(pipe(acks), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+      close(acks[0]);
+      auto store = make_sqlite_store(dir.path + "/state.db");
+      auto opened = store->open();
+      if (!opened) _exit(1);
+      for (uint64_t revision = opened->head + 1;; ++revision) {
+        if (store->append(revision, std::to_string(revision)).outcome != AppendOutcome::committed) _exit(2);
+        if (write(acks[1], &revision, sizeof revision) != sizeof revision) _exit(3);
+      }
+    }
+    close(acks[1]);
+    uint64_t acknowledged = 0;
+    for (int i = 0; i < 20 + round * 7; ++i) ASSERT_EQ(read(acks[0], &acknowledged, sizeof acknowledged), ssize_t{sizeof acknowledged});
+    kill(child, SIGKILL);
+    while (read(acks[0], &acknowledged, sizeof acknowledged) == ssize_t{sizeof acknowledged}) {
+    }
+    close(acks[0]);
+    int status = 0;
+    waitpid(child, &status, 0);
+    auto store = make_sqlite_store(dir.path + "/state.db");
+    auto opened = store->open();
+    ASSERT_TRUE(opened) << opened.error().to_string();
+    EXPECT_GE(opened->head, acknowledged);
+    EXPECT_LE(opened->head, acknowledged + 1);
+    expected = opened->head;
+    auto log = log_of(*store, 0);
+    EXPECT_EQ(log.size(), expected);
+    for (const auto& [revision, blob] : log) EXPECT_EQ(blob, std::to_string(revision));
+  }
+}
+
+TEST(SqliteStore, CheckpointsWhileAppending) {
+  TempDir dir;
+  auto store = make_sqlite_store(dir.path + "/state.db");
+  ASSERT_TRUE(store->open());
+  ASSERT_EQ(store->append(1, "first").outcome, AppendOutcome::committed);
+  std::thread side([&] {
+    for (uint64_t i = 1; i <= 30; ++i) EXPECT_TRUE(store->checkpoint(1, {{1, i, "page"}}));
+  });
+  for (uint64_t revision = 2; revision <= 200; ++revision) {
+    ASSERT_EQ(store->append(revision, "row").outcome, AppendOutcome::committed);
+  }
+  side.join();
+  EXPECT_EQ(pages_of(*store).size(), 30u);
+}
+
+}  // namespace
+}  // namespace tutti::store
