@@ -22,7 +22,8 @@ add_link_options(-fuse-ld=lld)
 add_library(tutti_options INTERFACE)
 target_compile_options(tutti_options INTERFACE -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion
   -Wnon-virtual-dtor -Woverloaded-virtual -Wimplicit-fallthrough -Wno-missing-field-initializers -fno-omit-frame-pointer)
-target_include_directories(tutti_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
+# -iquote: <sys/file.h> must stay the system's, though we have a folder of that name.
+target_compile_options(tutti_options INTERFACE -iquote ${CMAKE_SOURCE_DIR}/src)
 if(TUTTI_SANITIZE)
   add_compile_options(-fsanitize=${TUTTI_SANITIZE} -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${TUTTI_SANITIZE})
