@@ -97,7 +97,9 @@ struct Instance {
   Presence presence = Presence::here;
   TaskState state = TaskState::placed;  // summary over tasks, kept by apply: the least of those not yet terminal, else the worst terminal
   bool finished = false;              // every task final (or the instance given up / never placed and removed): its resources are free
-  NodeId node;                        // none: pending
+  bool admitted = false;              // its node has reserved for it; false: pending (node, if set, holds its disk)
+  bool cleared = false;               // nothing of it is left on its node
+  NodeId node;
   NodeId pinned;                      // system jobs, machines: the only node that may be chosen
   Revision revision;
   Time created;
@@ -106,7 +108,7 @@ struct Instance {
   std::shared_ptr<const InstanceDetail> detail;  // never null
 };
 BOOST_DESCRIBE_STRUCT(Instance, (), (id, job, job_version, slot, generation, group, desired, override_, presence, state,
-  finished, node, pinned, revision, created, pending_since, not_before, detail))
+  finished, admitted, cleared, node, pinned, revision, created, pending_since, not_before, detail))
 
 // "shop-web-0": job, group (left out where the job has one group of the job's own name), slot.
 std::string instance_name(std::string_view job, std::string_view group, uint32_t slot);

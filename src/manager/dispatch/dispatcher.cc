@@ -202,6 +202,11 @@ void Dispatcher::send_complete(Session& session) {
     ids->for_each([&](uint64_t id, const Unit&) {
       const Instance* instance = snapshot_->instances.find(id);
       if (instance == nullptr || instance->node != session.node) return;
+      if (!instance->admitted && instance->presence != Presence::given_up) {  // waits to start again; its disk stays
+        part.keep.push_back(instance->id);
+        wanted.insert(instance->id);
+        return;
+      }
       std::optional<Assignment> assignment = assignment_of(*snapshot_, *instance);
       if (!assignment) {
         part.removed.push_back(instance->id);
@@ -266,7 +271,9 @@ void Dispatcher::flush(Session& session) {
       session.dirty.erase(session.dirty.begin());
       const Instance* instance = snapshot_->instances.find(id.value);
       std::optional<Assignment> assignment;
-      if (instance != nullptr && instance->node == session.node) assignment = assignment_of(*snapshot_, *instance);
+      const bool mine = instance != nullptr && instance->node == session.node && !instance->cleared;
+      if (mine && !instance->admitted && instance->presence != Presence::given_up) continue;
+      if (mine) assignment = assignment_of(*snapshot_, *instance);
       auto held = session.held.find(id);
       if (!assignment) {
         if (held != session.held.end()) {

@@ -1,0 +1,79 @@
+#pragma once
+// Draft: the state being edited in the current batch (see apply.h).
+//
+// Owner: the engine, one per batch; one thread. It starts as a copy of the last snapshot; put_ and erase_ are the only
+// way rows change, and keep every derived index true. begin_command()/roll_back() bracket one command: a copy of the
+// state is O(1), and the tables copy what is still shared, so rolling back is an assignment.
+
+#include <memory>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "model/snapshot.h"
+
+namespace tutti::state {
+
+class Draft {
+ public:
+  // The next revision of `base`, at time `now`.
+  Draft(const Snapshot& base, Time now);
+
+  const Snapshot& state() const { return state_; }
+  Time now() const { return state_.now; }
+  Revision revision() const { return state_.revision; }
+  uint64_t new_id() { return state_.next_id++; }
+
+  void begin_command();
+  void roll_back();
+  // Rows touched by the command under way.
+  size_t command_rows() const { return touched_.size() - touched_before_; }
+  bool changed() const { return !touched_.empty(); }
+  // Every row touched in the batch, each once, by table and id.
+  std::vector<RowChange> rows() const;
+  Snapshot take() { return std::move(state_); }
+
+  void put(Pool pool);
+  void put(Project row);
+  void put(Node row);
+  void put(Job row);
+  void put(JobVersion row);
+  void put(Instance row);
+  void put(Volume row);
+  void put(Image row);
+  void put(Token row);
+  void put(Operation row);
+  void put(Event row);
+  void put(IdempotencyRecord row);
+  void erase(TableId table, uint64_t id);
+
+  // Derived indexes from the tables alone; for load and audit.
+  void rebuild_indexes();
+
+ private:
+  void touch(TableId table, uint64_t id);
+  void index_instance(const Instance* before, const Instance* after);
+  void index_name(HashIndex& index, uint64_t key, uint64_t id, bool add);
+  void set_member(Table<IdSet>& table, uint64_t key, uint64_t id, bool member);
+  void charge_node(NodeId node, const Resources& more, const Resources& less, int instances,
+                   const std::vector<PortBinding>* take, const std::vector<PortBinding>* give);
+
+  Snapshot state_;
+  Snapshot before_command_;
+  TableEdit edit_;
+  std::vector<RowChange> touched_;
+  std::set<std::pair<TableId, uint64_t>> touched_set_;
+  size_t touched_before_ = 0;
+};
+
+// Holds room on its node: placed there and not yet gone from it.
+bool on_node(const Instance& instance);
+// Wants a node (or its own again) and has not been admitted.
+bool is_pending(const Instance& instance);
+// What it holds there (model/instance.h charge()); while it waits to start again, its disk.
+Resources held_resources(const Snapshot& snapshot, const Instance& instance);
+// Whether it holds its host ports.
+bool holds_ports(const Instance& instance);
+uint32_t port_key(const PortBinding& port);
+
+}  // namespace tutti::state
