@@ -1,0 +1,59 @@
+#pragma once
+// What the files of apply share. One overload of apply_one per command, in the file of its noun.
+
+#include <fmt/format.h>
+
+#include <string>
+
+#include "state/apply.h"
+#include "state/draft.h"
+
+namespace tutti::state {
+
+struct ApplyContext {
+  Draft& draft;
+  const CommandMeta& meta;
+  Time now;
+  const Snapshot& state() const { return draft.state(); }
+};
+
+Result<Outcome> apply_one(ApplyContext& c, const SubmitJob& command);
+Result<Outcome> apply_one(ApplyContext& c, const ActivateVersion& command);
+Result<Outcome> apply_one(ApplyContext& c, const ScaleJob& command);
+Result<Outcome> apply_one(ApplyContext& c, const SetJobStopped& command);
+Result<Outcome> apply_one(ApplyContext& c, const DeleteJob& command);
+Result<Outcome> apply_one(ApplyContext& c, const ApplyActions& command);
+Result<Outcome> apply_one(ApplyContext& c, const ApplyPlan& command);
+Result<Outcome> apply_one(ApplyContext& c, const OperateInstance& command);
+Result<Outcome> apply_one(ApplyContext& c, const JoinNode& command);
+Result<Outcome> apply_one(ApplyContext& c, const BeginSession& command);
+Result<Outcome> apply_one(ApplyContext& c, const ReportStatus& command);
+Result<Outcome> apply_one(ApplyContext& c, const SetNodeHealth& command);
+Result<Outcome> apply_one(ApplyContext& c, const UpdateNode& command);
+Result<Outcome> apply_one(ApplyContext& c, const RemoveNode& command);
+Result<Outcome> apply_one(ApplyContext& c, const PutImage& command);
+Result<Outcome> apply_one(ApplyContext& c, const DeleteImage& command);
+Result<Outcome> apply_one(ApplyContext& c, const CreateToken& command);
+Result<Outcome> apply_one(ApplyContext& c, const RevokeToken& command);
+Result<Outcome> apply_one(ApplyContext& c, const PutProject& command);
+Result<Outcome> apply_one(ApplyContext& c, const StartOperation& command);
+Result<Outcome> apply_one(ApplyContext& c, const UpdateOperation& command);
+Result<Outcome> apply_one(ApplyContext& c, const CancelOperation& command);
+Result<Outcome> apply_one(ApplyContext& c, const AddEvent& command);
+Result<Outcome> apply_one(ApplyContext& c, const InitializePool& command);
+Result<Outcome> apply_one(ApplyContext& c, const TrimHistory& command);
+
+// An event about an object, in this commit.
+void emit(ApplyContext& c, std::string type, std::string severity, TableId table, uint64_t id, std::string name,
+          ProjectId project, std::string message);
+void emit_instance(ApplyContext& c, const Instance& instance, std::string type, std::string severity, std::string message);
+OperationId start_operation(ApplyContext& c, std::string kind, TableId table, uint64_t target, ProjectId project,
+                            uint32_t target_version = 0, std::string argument = {}, int64_t total = 0);
+std::string_view kind_word(TableId table);
+// Oldest rows beyond what limits.h keeps go with the commit that added one.
+void trim_to(Draft& draft, TableId table, size_t rows_max);
+
+// A placed-state detail for a new generation.
+std::shared_ptr<const InstanceDetail> fresh_detail(const Snapshot& state, const Instance& instance, std::vector<PortBinding> ports);
+
+}  // namespace tutti::state

@@ -1,0 +1,193 @@
+// Jobs: submit, activate, scale, stop, delete.
+#include <algorithm>
+#include <set>
+
+#include "base/limits.h"
+#include "state/apply_internal.h"
+
+namespace tutti::state {
+namespace {
+
+const JobVersion* newest_version(const Snapshot& state, const Job& job) {
+  return state.version_of(job.id, static_cast<uint32_t>(job.version));
+}
+
+Result<const Job*> find_job(const Snapshot& state, JobId id) {
+  const Job* job = state.jobs.find(id.value);
+  if (job == nullptr) return fail(ErrorCode::not_found, "no job " + to_text(id));
+  return job;
+}
+
+bool all_images_known(const JobSpec& spec, const std::map<std::string, std::string>& images) {
+  return std::all_of(spec.tasks.begin(), spec.tasks.end(),
+                     [&](const TaskSpec& task) { return task.image.empty() || images.contains(task.image); });
+}
+
+// Versions that no instance uses any more go, beyond the newest kJobVersionsKept.
+void forget_old_versions(ApplyContext& c, const Job& job) {
+  const IdSet* ids = c.state().versions_by_job.find(job.id.value);
+  if (ids == nullptr || ids->size() <= limits::kJobVersionsKept) return;
+  std::set<uint32_t> used{job.active_version, static_cast<uint32_t>(job.version)};
+  if (const IdSet* instances = c.state().instances_by_job.find(job.id.value)) {
+    instances->for_each([&](uint64_t id, const Unit&) { used.insert(c.state().instances.find(id)->job_version); });
+  }
+  std::vector<uint64_t> gone;
+  size_t left = ids->size();
+  ids->for_each([&](uint64_t id, const Unit&) {
+    const JobVersion* version = c.state().versions.find(id);
+    if (left > limits::kJobVersionsKept && !used.contains(version->number)) gone.push_back(id), --left;
+  });
+  for (uint64_t id : gone) c.draft.erase(TableId::version, id);
+}
+
+// A scale lasts until a version changes that group's own count.
+void forget_scales(Job& job, const JobSpec* before, const JobSpec& after) {
+  if (before == nullptr) return;
+  const std::vector<GroupView> old_groups = groups_of(*before);
+  for (const GroupView& group : groups_of(after)) {
+    for (const GroupView& old : old_groups) {
+      if (old.name == group.name && old.count != group.count) job.counts.erase(group.name);
+    }
+  }
+}
+
+void activate(Job& job, const JobVersion& version, const JobVersion* active) {
+  forget_scales(job, active != nullptr ? active->spec.get() : nullptr, *version.spec);
+  job.active_version = version.number;
+}
+
+}  // namespace
+
+Result<Outcome> apply_one(ApplyContext& c, const SubmitJob& command) {
+  const Job* present = c.state().job_by_name(command.project, command.spec.job);
+  if (command.if_version && *command.if_version != (present != nullptr ? present->version : 0)) {
+    return fail(ErrorCode::stale, fmt::format("job {} is at version {}, not {}: read it again", command.spec.job,
+                                              present != nullptr ? present->version : 0, *command.if_version));
+  }
+  if (present == nullptr && c.state().jobs.size() >= limits::kJobsMax) {
+    return fail(ErrorCode::unprocessable, fmt::format("the pool holds {} jobs (limit kJobsMax): delete some first", limits::kJobsMax));
+  }
+  if (present != nullptr && present->type != command.spec.type) {
+    return fail(ErrorCode::conflict, fmt::format("job {} has another type: delete it first, or take another name", command.spec.job));
+  }
+  const JobVersion* newest = present != nullptr ? newest_version(c.state(), *present) : nullptr;
+  Outcome outcome{.table = TableId::job};
+  if (newest != nullptr && !present->stopped && !present->deleted && *newest->spec == command.spec &&
+      newest->state != VersionState::failed && (newest->images == command.images || newest->state == VersionState::resolving) &&
+      present->type != JobType::batch) {
+    outcome.id = present->id.value;
+    outcome.version = present->version;
+    outcome.number = present->version;
+    outcome.unchanged = true;
+    outcome.operation = start_operation(c, "job.submit", TableId::job, present->id.value, present->project,
+                                        static_cast<uint32_t>(present->version));
+    return outcome;
+  }
+  Job job = present != nullptr ? *present : Job{};
+  if (present == nullptr) {
+    job.id = JobId{c.draft.new_id()};
+    job.project = command.project;
+    job.name = command.spec.job;
+    job.created = c.now;
+    job.creator = c.meta.identity;
+    job.type = command.spec.type;
+  }
+  job.version += 1;
+  job.stopped = job.deleted = false;
+  JobVersion version;
+  version.id = JobVersionId{c.draft.new_id()};
+  version.job = job.id;
+  version.number = static_cast<uint32_t>(job.version);
+  version.created = c.now;
+  version.images = command.images;
+  version.spec = std::make_shared<const JobSpec>(command.spec);
+  version.state = all_images_known(command.spec, command.images) ? VersionState::active : VersionState::resolving;
+  if (version.state == VersionState::active) activate(job, version, c.state().version_of(job.id, job.active_version));
+  outcome.id = job.id.value;
+  outcome.version = outcome.number = job.version;
+  c.draft.put(version);
+  c.draft.put(job);
+  forget_old_versions(c, job);
+  outcome.operation = start_operation(c, "job.submit", TableId::job, job.id.value, job.project, version.number);
+  emit(c, "job.submitted", "info", TableId::job, job.id.value, job.name, job.project,
+       fmt::format("version {} submitted by {}", job.version, c.meta.identity));
+  return outcome;
+}
+
+Result<Outcome> apply_one(ApplyContext& c, const ActivateVersion& command) {
+  const JobVersion* present = c.state().versions.find(command.version.value);
+  if (present == nullptr) return fail(ErrorCode::not_found, "no such job version");
+  Outcome outcome{.table = TableId::job, .id = present->job.value, .version = present->number};
+  if (present->state != VersionState::resolving) {
+    outcome.unchanged = true;
+    return outcome;
+  }
+  JobVersion version = *present;
+  Job job = *c.state().jobs.find(version.job.value);
+  version.images = command.images;
+  version.error = command.error;
+  version.state = command.error.empty() ? VersionState::active : VersionState::failed;
+  if (version.state == VersionState::failed) {
+    emit(c, "job.failed", "error", TableId::job, job.id.value, job.name, job.project, version.error);
+  } else if (version.number > job.active_version) {
+    activate(job, version, c.state().version_of(job.id, job.active_version));
+    c.draft.put(job);
+  }
+  c.draft.put(std::move(version));
+  return outcome;
+}
+
+Result<Outcome> apply_one(ApplyContext& c, const ScaleJob& command) {
+  TUTTI_TRY(const Job* present, find_job(c.state(), command.job));
+  if (present->type == JobType::system) {
+    return fail(ErrorCode::unprocessable, "job " + present->name + " is a system job: it runs once on every node and has no count");
+  }
+  const JobVersion* version = newest_version(c.state(), *present);
+  const std::vector<GroupView> groups = groups_of(*version->spec);
+  std::string group = command.group;
+  if (group.empty() && groups.size() == 1) group = groups[0].name;
+  const bool known = std::any_of(groups.begin(), groups.end(), [&](const GroupView& g) { return g.name == group; });
+  if (!known) {
+    std::string names;
+    for (const GroupView& g : groups) names += (names.empty() ? "" : ", ") + g.name;
+    return fail(ErrorCode::invalid, group.empty() ? "say which of the tasks to scale: " + names : "no task '" + group + "': there are " + names);
+  }
+  if (command.count < 0 || command.count > limits::kCountMax) {
+    return fail(ErrorCode::invalid, fmt::format("a count is 0 to {} (limit kCountMax)", limits::kCountMax));
+  }
+  Job job = *present;
+  job.counts[group] = command.count;
+  c.draft.put(job);
+  Outcome outcome{.table = TableId::job, .id = job.id.value, .version = job.version};
+  outcome.operation = start_operation(c, "job.scale", TableId::job, job.id.value, job.project, static_cast<uint32_t>(job.version),
+                                      group + "=" + std::to_string(command.count));
+  emit(c, "job.scaled", "info", TableId::job, job.id.value, job.name, job.project, fmt::format("{} to {} by {}", group, command.count, c.meta.identity));
+  return outcome;
+}
+
+Result<Outcome> apply_one(ApplyContext& c, const SetJobStopped& command) {
+  TUTTI_TRY(const Job* present, find_job(c.state(), command.job));
+  Job job = *present;
+  if (!command.stopped && job.deleted) return fail(ErrorCode::conflict, "job " + job.name + " is being deleted: submit it again");
+  Outcome outcome{.table = TableId::job, .id = job.id.value, .version = job.version};
+  outcome.unchanged = job.stopped == command.stopped;
+  job.stopped = command.stopped;
+  c.draft.put(job);
+  outcome.operation = start_operation(c, command.stopped ? "job.stop" : "job.start", TableId::job, job.id.value, job.project,
+                                      static_cast<uint32_t>(job.version));
+  emit(c, command.stopped ? "job.stopped" : "job.started", "info", TableId::job, job.id.value, job.name, job.project, "by " + c.meta.identity);
+  return outcome;
+}
+
+Result<Outcome> apply_one(ApplyContext& c, const DeleteJob& command) {
+  TUTTI_TRY(const Job* present, find_job(c.state(), command.job));
+  Job job = *present;
+  job.stopped = job.deleted = true;
+  c.draft.put(job);
+  Outcome outcome{.table = TableId::job, .id = job.id.value, .version = job.version};
+  outcome.operation = start_operation(c, "job.delete", TableId::job, job.id.value, job.project);
+  emit(c, "job.deleted", "info", TableId::job, job.id.value, job.name, job.project, "by " + c.meta.identity);
+  return outcome;
+}
+
+}  // namespace tutti::state
