@@ -1,0 +1,188 @@
+// Nodes: join, sessions, health, the user's wishes, removal.
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/limits.h"
+#include "base/text.h"
+#include "state/apply_internal.h"
+
+namespace tutti::state {
+namespace {
+
+Result<Node> find_node(const Snapshot& state, NodeId id) {
+  const Node* node = state.nodes.find(id.value);
+  if (node == nullptr) return fail(ErrorCode::not_found, "no node " + to_text(id));
+  return *node;
+}
+
+// The first /24 of the pool's prefix that no node has; empty when there is none left.
+std::string free_subnet(const Snapshot& state) {
+  const size_t slash = state.pool.network.find('/');
+  in_addr base{};
+  if (slash == std::string::npos || inet_pton(AF_INET, state.pool.network.substr(0, slash).c_str(), &base) != 1) return {};
+  const int bits = std::atoi(state.pool.network.c_str() + slash + 1);
+  if (bits < 8 || bits > 24) return {};
+  std::set<std::string> taken;
+  state.nodes.for_each([&](uint64_t, const Node& node) { taken.insert(node.subnet); });
+  const uint32_t count = 1u << (24 - bits);
+  for (uint32_t i = 1; i <= count; ++i) {
+    const uint32_t address = ntohl(base.s_addr) + ((i % count) << 8);  // the first one last: it looks like the prefix itself
+    const in_addr at{htonl(address)};
+    char text[INET_ADDRSTRLEN];
+    inet_ntop(AF_INET, &at, text, sizeof text);
+    std::string subnet = std::string(text) + "/24";
+    if (!taken.contains(subnet)) return subnet;
+  }
+  return {};
+}
+
+std::string free_name(const Snapshot& state) {
+  for (size_t n = state.nodes.size() + 1;; ++n) {
+    std::string name = "node-" + std::to_string(n);
+    if (state.node_by_name(name) == nullptr) return name;
+  }
+}
+
+void give_up_instances(ApplyContext& c, NodeId node, const std::string& reason) {
+  std::vector<uint64_t> ids;
+  if (const IdSet* set = c.state().instances_by_node.find(node.value)) {
+    set->for_each([&](uint64_t id, const Unit&) { ids.push_back(id); });
+  }
+  for (uint64_t id : ids) {
+    Instance row = *c.state().instances.find(id);
+    row.cleared = row.finished = true;
+    if (row.presence != Presence::given_up) {
+      row.presence = Presence::given_up;
+      InstanceDetail detail = *row.detail;
+      detail.reason = reason;
+      row.detail = std::make_shared<const InstanceDetail>(std::move(detail));
+    }
+    c.draft.put(std::move(row));
+  }
+}
+
+}  // namespace
+
+Result<Outcome> apply_one(ApplyContext& c, const JoinNode& command) {
+  const Token* found = c.state().tokens.find(command.token.value);
+  if (found == nullptr || found->kind != TokenKind::join || found->revoked || (found->expires && found->expires <= c.now)) {
+    return fail(ErrorCode::unauthenticated, "this join token is unknown, expired or revoked: make one with 'tutti node token'");
+  }
+  Token token = *found;
+  auto bound = token.bound.find(command.key_fingerprint);
+  if (bound != token.bound.end()) {
+    if (const Node* node = c.state().nodes.find(bound->second.value)) {
+      return Outcome{.table = TableId::node, .id = node->id.value, .version = node->version, .unchanged = true};
+    }
+    return fail(ErrorCode::forbidden, "the node that joined with this key was removed");
+  }
+  if (token.uses_left == 0) {
+    return fail(ErrorCode::unauthenticated, "this join token has been used: make another with 'tutti node token'");
+  }
+  std::string name = command.name.empty() ? token.node_name : command.name;
+  if (!token.node_name.empty() && name != token.node_name) {
+    return fail(ErrorCode::forbidden, "this join token is for node " + token.node_name + " only");
+  }
+  if (name.empty()) name = free_name(c.state());
+  if (!is_name(name)) return fail(ErrorCode::invalid, "'" + name + "' is not a name: use a-z, 0-9 and '-', at most 63");
+  if (c.state().node_by_name(name) != nullptr) {
+    return fail(ErrorCode::conflict, "there is a node " + name + " already: choose another name, or 'tutti node remove " + name + "' first");
+  }
+  if (c.state().nodes.size() >= limits::kNodesMax) return fail(ErrorCode::unprocessable, "the pool has as many nodes as it can (limit kNodesMax)");
+  Node node;
+  node.id = NodeId{c.draft.new_id()};
+  node.name = name;
+  node.created = node.health_since = c.now;
+  node.key_fingerprint = command.key_fingerprint;
+  node.subnet = free_subnet(c.state());
+  node.health_reason = "joined, its worker has not connected yet";
+  if (token.uses_left > 0) token.uses_left -= 1;
+  token.bound[command.key_fingerprint] = node.id;
+  Outcome outcome{.table = TableId::node, .id = node.id.value, .version = 1};
+  emit(c, "node.joined", "info", TableId::node, node.id.value, name, {}, "with token " + to_text(token.id));
+  c.draft.put(std::move(token));
+  c.draft.put(std::move(node));
+  return outcome;
+}
+
+Result<Outcome> apply_one(ApplyContext& c, const BeginSession& command) {
+  TUTTI_TRY(Node node, find_node(c.state(), command.node));
+  if (node.key_fingerprint != command.key_fingerprint) {
+    return fail(ErrorCode::forbidden, "node " + node.name + " belongs to another key: was it removed and joined again?");
+  }
+  if (command.inventory.feature_level == 0) return fail(ErrorCode::invalid, "a worker without a feature level");
+  node.session += 1;
+  node.inventory = std::make_shared<const Inventory>(command.inventory);
+  if (node.health != NodeHealth::ready) {
+    node.health_since = c.now;
+    emit(c, "node.ready", "info", TableId::node, node.id.value, node.name, {}, node.health == NodeHealth::joining ? "connected" : "back");
+  }
+  node.health = NodeHealth::ready;
+  node.health_reason = "connected";
+  Outcome outcome{.table = TableId::node, .id = node.id.value, .version = node.version, .number = node.session};
+  c.draft.put(std::move(node));
+  return outcome;
+}
+
+Result<Outcome> apply_one(ApplyContext& c, const SetNodeHealth& command) {
+  TUTTI_TRY(Node node, find_node(c.state(), command.node));
+  Outcome outcome{.table = TableId::node, .id = node.id.value, .version = node.version};
+  if (node.session != command.session || node.health == command.health) {
+    outcome.unchanged = true;
+    return outcome;
+  }
+  node.health = command.health;
+  node.health_reason = command.reason;
+  node.health_since = c.now;
+  const bool well = command.health == NodeHealth::ready;
+  const std::string word = well ? "ready" : command.health == NodeHealth::lost ? "lost" : "unknown";
+  emit(c, "node." + word, well ? "info" : command.health == NodeHealth::lost ? "error" : "warning", TableId::node, node.id.value, node.name, {}, command.reason);
+  c.draft.put(std::move(node));
+  return outcome;
+}
+
+Result<Outcome> apply_one(ApplyContext& c, const UpdateNode& command) {
+  TUTTI_TRY(Node node, find_node(c.state(), command.node));
+  if (command.if_version && *command.if_version != node.version) {
+    return fail(ErrorCode::stale, fmt::format("node {} is at version {}, not {}: read it again", node.name, node.version, *command.if_version));
+  }
+  if (command.spec.labels.size() > limits::kLabelsMax) return fail(ErrorCode::invalid, fmt::format("more than {} labels (limit kLabelsMax)", limits::kLabelsMax));
+  Outcome outcome{.table = TableId::node, .id = node.id.value, .version = node.version};
+  outcome.unchanged = node.spec == command.spec;
+  const bool drains = command.spec.eligibility == Eligibility::draining && node.spec.eligibility != Eligibility::draining;
+  if (!outcome.unchanged) {
+    node.version += 1;
+    outcome.version = node.version;
+    node.spec = command.spec;
+    emit(c, "node.updated", "info", TableId::node, node.id.value, node.name, {}, (drains ? "draining, by " : "by ") + c.meta.identity);
+    c.draft.put(node);
+  }
+  if (command.spec.eligibility == Eligibility::draining) outcome.operation = start_operation(c, "node.drain", TableId::node, node.id.value, {});
+  return outcome;
+}
+
+Result<Outcome> apply_one(ApplyContext& c, const RemoveNode& command) {
+  TUTTI_TRY(Node node, find_node(c.state(), command.node));
+  size_t live = 0;
+  size_t rows = 0;
+  if (const IdSet* set = c.state().instances_by_node.find(node.id.value)) {
+    rows = set->size();
+    set->for_each([&](uint64_t id, const Unit&) { live += c.state().instances.find(id)->finished ? 0 : 1; });
+  }
+  if (live > 0 && !command.fenced) {
+    return fail(ErrorCode::conflict, fmt::format("node {} still has {} instances: drain it first ('tutti node drain {}'), or say --fenced if the machine is surely off",
+                                                 node.name, live, node.name));
+  }
+  if (rows > limits::kCommandRowsMax) {
+    return fail(ErrorCode::unprocessable, fmt::format("node {} holds {} rows (limit kCommandRowsMax): drain it first", node.name, rows));
+  }
+  give_up_instances(c, node.id, "node " + node.name + " was removed");
+  emit(c, "node.removed", "warning", TableId::node, node.id.value, node.name, {}, "by " + c.meta.identity);
+  Outcome outcome{.table = TableId::node, .id = node.id.value, .version = node.version};
+  c.draft.erase(TableId::node, node.id.value);
+  return outcome;
+}
+
+}  // namespace tutti::state

@@ -1,0 +1,165 @@
+// Images, tokens, projects, operations, events, the pool itself, and the history's bounds.
+#include "base/limits.h"
+#include "base/text.h"
+#include "state/apply_internal.h"
+
+namespace tutti::state {
+
+Result<Outcome> apply_one(ApplyContext& c, const PutImage& command) {
+  Image image = command.image;
+  const Image* present = c.state().image_by_tag(image.repository, image.tag);
+  if (present != nullptr) {
+    image.id = present->id;
+    image.created = present->created;
+    if (present->digest == image.digest && present->source == image.source) {
+      return Outcome{.table = TableId::image, .id = image.id.value, .unchanged = true};
+    }
+  } else {
+    image.id = ImageId{c.draft.new_id()};
+    image.created = c.now;
+  }
+  Outcome outcome{.table = TableId::image, .id = image.id.value};
+  emit(c, "image.put", "info", TableId::image, image.id.value, image.repository + ":" + image.tag, image.project, image.digest);
+  c.draft.put(std::move(image));
+  return outcome;
+}
+
+Result<Outcome> apply_one(ApplyContext& c, const DeleteImage& command) {
+  const Image* present = c.state().images.find(command.image.value);
+  if (present == nullptr) return fail(ErrorCode::not_found, "no such image");
+  emit(c, "image.deleted", "info", TableId::image, present->id.value, present->repository + ":" + present->tag, present->project, present->digest);
+  c.draft.erase(TableId::image, command.image.value);
+  return Outcome{.table = TableId::image, .id = command.image.value};
+}
+
+Result<Outcome> apply_one(ApplyContext& c, const CreateToken& command) {
+  if (c.state().tokens.size() >= limits::kTokensMax) {
+    return fail(ErrorCode::unprocessable, fmt::format("the pool holds {} tokens (limit kTokensMax): revoke some", limits::kTokensMax));
+  }
+  Token token = command.token;
+  token.id = TokenId{c.draft.new_id()};
+  token.created = c.now;
+  Outcome outcome{.table = TableId::token, .id = token.id.value};
+  emit(c, "token.created", "info", TableId::token, token.id.value, token.name, {}, "by " + c.meta.identity);
+  c.draft.put(std::move(token));
+  return outcome;
+}
+
+Result<Outcome> apply_one(ApplyContext& c, const RevokeToken& command) {
+  const Token* present = c.state().tokens.find(command.token.value);
+  if (present == nullptr) return fail(ErrorCode::not_found, "no token " + to_text(command.token));
+  Outcome outcome{.table = TableId::token, .id = command.token.value, .unchanged = present->revoked};
+  Token token = *present;
+  token.revoked = true;
+  emit(c, "token.revoked", "info", TableId::token, token.id.value, token.name, {}, "by " + c.meta.identity);
+  c.draft.put(std::move(token));
+  return outcome;
+}
+
+Result<Outcome> apply_one(ApplyContext& c, const PutProject& command) {
+  Project project = command.project;
+  if (!is_name(project.name)) return fail(ErrorCode::invalid, "'" + project.name + "' is not a name: use a-z, 0-9 and '-', at most 63");
+  const Project* present = c.state().project_by_name(project.name);
+  project.id = present != nullptr ? present->id : ProjectId{c.draft.new_id()};
+  project.created = present != nullptr ? present->created : c.now;
+  Outcome outcome{.table = TableId::project, .id = project.id.value};
+  c.draft.put(std::move(project));
+  return outcome;
+}
+
+Result<Outcome> apply_one(ApplyContext& c, const StartOperation& command) {
+  Operation operation = command.operation;
+  operation.id = OperationId{c.draft.new_id()};
+  operation.created = c.now;
+  operation.creator = c.meta.identity;
+  Outcome outcome{.table = TableId::operation, .id = operation.id.value, .operation = operation.id};
+  c.draft.put(std::move(operation));
+  trim_to(c.draft, TableId::operation, limits::kOperationsKept);
+  return outcome;
+}
+
+Result<Outcome> apply_one(ApplyContext& c, const UpdateOperation& command) {
+  const Operation* present = c.state().operations.find(command.operation.value);
+  Outcome outcome{.table = TableId::operation, .id = command.operation.value, .operation = command.operation};
+  if (present == nullptr || present->state != OperationState::running) {
+    outcome.unchanged = true;  // it ended meanwhile: the first end stays
+    return outcome;
+  }
+  Operation operation = *present;
+  operation.state = command.state;
+  operation.steps = command.steps;
+  operation.progress = command.progress;
+  operation.done = command.done;
+  operation.total = command.total;
+  operation.message = command.message;
+  if (operation.state != OperationState::running) operation.finished = c.now;
+  c.draft.put(std::move(operation));
+  return outcome;
+}
+
+Result<Outcome> apply_one(ApplyContext& c, const CancelOperation& command) {
+  const Operation* present = c.state().operations.find(command.operation.value);
+  if (present == nullptr) return fail(ErrorCode::not_found, "no operation " + to_text(command.operation));
+  Outcome outcome{.table = TableId::operation, .id = command.operation.value, .operation = command.operation};
+  if (present->state != OperationState::running) {
+    outcome.unchanged = true;
+    return outcome;
+  }
+  Operation operation = *present;
+  operation.cancel_requested = true;
+  // What was asked for with it is taken back where that is possible: a drain goes on no further.
+  if (operation.kind == "node.drain") {
+    if (const Node* found = c.state().nodes.find(operation.target)) {
+      Node node = *found;
+      if (node.spec.eligibility == Eligibility::draining) {
+        node.spec.eligibility = Eligibility::cordoned;
+        node.version += 1;
+        c.draft.put(std::move(node));
+      }
+    }
+  }
+  c.draft.put(std::move(operation));
+  return outcome;
+}
+
+Result<Outcome> apply_one(ApplyContext& c, const AddEvent& command) {
+  Event event = command.event;
+  event.id = EventId{c.draft.new_id()};
+  event.time = c.now;
+  Outcome outcome{.table = TableId::event, .id = event.id.value};
+  c.draft.put(std::move(event));
+  trim_to(c.draft, TableId::event, limits::kEventsKept);
+  return outcome;
+}
+
+Result<Outcome> apply_one(ApplyContext& c, const InitializePool& command) {
+  if (!c.state().pool.pool_id.empty()) return fail(ErrorCode::conflict, "the pool was initialised before");
+  Pool pool = command.pool;
+  pool.epoch = c.state().epoch;
+  pool.created = c.now;
+  c.draft.put(std::move(pool));
+  Project project;
+  project.id = ProjectId{c.draft.new_id()};
+  project.name = "default";
+  project.created = c.now;
+  project.allow_privileged = false;
+  c.draft.put(std::move(project));
+  return Outcome{.table = TableId::pool, .id = 1};
+}
+
+Result<Outcome> apply_one(ApplyContext& c, const TrimHistory&) {
+  std::vector<std::pair<TableId, uint64_t>> gone;
+  c.state().idempotency.for_each([&](uint64_t id, const IdempotencyRecord& record) {
+    if (c.now - record.created >= seconds(limits::kIdempotencySeconds)) gone.emplace_back(TableId::idempotency, id);
+    return gone.size() < limits::kCommandRowsMax / 2;
+  });
+  c.state().tokens.for_each([&](uint64_t id, const Token& token) {
+    const bool over = token.revoked || (token.expires && token.expires < c.now);
+    if (over && c.now - token.created > seconds(30LL * 24 * 3600)) gone.emplace_back(TableId::token, id);
+    return gone.size() < limits::kCommandRowsMax;
+  });
+  for (const auto& [table, id] : gone) c.draft.erase(table, id);
+  return Outcome{.table = TableId::pool, .number = gone.size()};
+}
+
+}  // namespace tutti::state

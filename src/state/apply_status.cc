@@ -1,0 +1,87 @@
+// What workers report. Statuses are sent again until acknowledged, so hearing something twice changes nothing.
+#include <algorithm>
+
+#include "model/transitions.h"
+#include "state/apply_internal.h"
+
+namespace tutti::state {
+namespace {
+
+// Keeps what is further on. True if the task's row changed.
+bool merge_task(TaskStatus& have, const TaskStatus& told, uint32_t generation) {
+  if (told.task != have.task || told.position.generation != generation) return false;
+  if (told == have) return false;
+  if (told.position == have.position) {
+    // The same place: what may still change there are conditions and what is known of the end.
+    have = told;
+    return true;
+  }
+  if (!moves_forward(have.position, told.position)) return false;
+  have = told;
+  return true;
+}
+
+void announce(ApplyContext& c, const Instance& row, const TaskStatus& before, const TaskStatus& after) {
+  if (before.position == after.position) return;
+  const std::string task = row.detail->tasks.size() > 1 ? "task " + after.task + ": " : "";
+  switch (after.position.state) {
+    case TaskState::running:
+      emit_instance(c, row, "instance.running", "info", task + (after.restarts > 0 ? fmt::format("restarted ({} so far)", after.restarts) : "running"));
+      break;
+    case TaskState::completed: emit_instance(c, row, "instance.completed", "info", task + after.reason); break;
+    case TaskState::failed: emit_instance(c, row, "instance.failed", "error", task + after.reason); break;
+    case TaskState::rejected: emit_instance(c, row, "instance.rejected", "error", task + after.reason); break;
+    case TaskState::stopped: emit_instance(c, row, "instance.stopped", "info", task + "stopped"); break;
+    case TaskState::suspended: emit_instance(c, row, "instance.suspended", "info", task + "suspended"); break;
+    case TaskState::placed:
+    case TaskState::accepted:
+    case TaskState::preparing:
+    case TaskState::starting: break;
+  }
+}
+
+void merge(ApplyContext& c, NodeId node, const InstanceReport& report) {
+  const Instance* present = c.state().instances.find(report.instance.value);
+  if (present == nullptr || present->node != node) return;
+  Instance row = *present;
+  bool changed = false;
+  if (report.gone) {
+    // Only what was to go, or is over, is believed to be cleared away for good.
+    const bool expected = row.desired == Desired::removed || row.presence == Presence::given_up;
+    if (row.cleared || !row.admitted) return;
+    row.cleared = true;
+    row.finished = true;
+    if (!is_terminal(row.state)) row.state = expected ? TaskState::stopped : TaskState::failed;
+    c.draft.put(std::move(row));
+    return;
+  }
+  if (row.presence == Presence::given_up) return;
+  InstanceDetail detail = *row.detail;
+  for (TaskStatus& task : detail.tasks) {
+    for (const TaskStatus& told : report.tasks) {
+      const TaskStatus before = task;
+      if (!merge_task(task, told, row.generation)) continue;
+      changed = true;
+      announce(c, row, before, task);
+    }
+  }
+  if (detail.address != report.address) detail.address = report.address, changed = true;
+  if (!changed) return;
+  const TaskState state = summary_of(detail.tasks);
+  row.state = state;
+  row.finished = row.finished || (!detail.tasks.empty() && std::all_of(detail.tasks.begin(), detail.tasks.end(), [](const TaskStatus& t) { return t.final; }));
+  row.detail = std::make_shared<const InstanceDetail>(std::move(detail));
+  c.draft.put(std::move(row));
+}
+
+}  // namespace
+
+Result<Outcome> apply_one(ApplyContext& c, const ReportStatus& command) {
+  const Node* node = c.state().nodes.find(command.node.value);
+  if (node == nullptr) return fail(ErrorCode::not_found, "this node was removed from the pool");
+  if (node->session != command.session) return fail(ErrorCode::stale, "a newer session of this node has begun");
+  for (const InstanceReport& report : command.reports) merge(c, command.node, report);
+  return Outcome{.table = TableId::node, .id = command.node.value};
+}
+
+}  // namespace tutti::state
