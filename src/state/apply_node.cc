@@ -63,6 +63,29 @@ void give_up_instances(ApplyContext& c, NodeId node, const std::string& reason) 
   }
 }
 
+// The node rebooted, or lost what its worker had on record: what ran there starts over where it is. Without a new
+// generation its reports would look like old ones.
+void start_over_lost(ApplyContext& c, NodeId node, const std::vector<InstanceId>& held) {
+  std::vector<uint64_t> ids;
+  const std::set<InstanceId> known(held.begin(), held.end());
+  if (const IdSet* set = c.state().instances_by_node.find(node.value)) {
+    set->for_each([&](uint64_t id, const Unit&) {
+      const Instance& row = *c.state().instances.find(id);
+      const bool begun = std::any_of(row.detail->tasks.begin(), row.detail->tasks.end(), [](const TaskStatus& t) { return t.position.attempt > 0; });
+      if (begun && row.admitted && !row.finished && !known.contains(row.id) && row.presence != Presence::given_up) ids.push_back(id);
+      return ids.size() < limits::kCommandRowsMax;
+    });
+  }
+  for (uint64_t id : ids) {
+    Instance row = *c.state().instances.find(id);
+    row.generation += 1;
+    row.state = TaskState::placed;
+    row.detail = fresh_detail(c.state(), row, row.detail->ports);
+    emit_instance(c, row, "instance.restarted", "warning", "its node came back without it");
+    c.draft.put(std::move(row));
+  }
+}
+
 }  // namespace
 
 Result<Outcome> apply_one(ApplyContext& c, const JoinNode& command) {
@@ -123,6 +146,7 @@ Result<Outcome> apply_one(ApplyContext& c, const BeginSession& command) {
   node.health_reason = "connected";
   Outcome outcome{.table = TableId::node, .id = node.id.value, .version = node.version, .number = node.session};
   c.draft.put(std::move(node));
+  start_over_lost(c, command.node, command.held);
   return outcome;
 }
 

@@ -77,6 +77,7 @@ struct BeginSession {
   NodeId node;
   std::string key_fingerprint;
   Inventory inventory;
+  std::vector<InstanceId> held;  // what the worker still has: the rest of what ran there starts over (a reboot)
 };
 struct ReportStatus {
   NodeId node;

@@ -118,9 +118,13 @@ void Dispatcher::received(ConnectionId connection, WorkerMessage message, Time n
 
 void Dispatcher::begin(Session& session, HelloMessage hello) {
   session.phase = Phase::beginning;
-  for (const HeldInstance& held : hello.held) session.held[held.instance] = held.assignment_hash;
+  std::vector<InstanceId> ids;
+  for (const HeldInstance& held : hello.held) {
+    session.held[held.instance] = held.assignment_hash;
+    ids.push_back(held.instance);
+  }
   outputs_.push_back(SubmitForWorker{
-      session.connection, next_tag_++, state::BeginSession{session.node, session.fingerprint, std::move(hello.inventory)}});
+      session.connection, next_tag_++, state::BeginSession{session.node, session.fingerprint, std::move(hello.inventory), std::move(ids)}});
 }
 
 void Dispatcher::committed(ConnectionId connection, uint64_t tag, const Result<state::Outcome>& result, Time now) {
