@@ -49,8 +49,6 @@ class Manager {
   virtual ~Manager() = default;  // stops everything; nothing acknowledged is lost by that
   virtual uint16_t api_port() const = 0;
   virtual uint16_t worker_port() const = 0;
-  // PEM of the authority that clients trust, for writing contexts.
-  virtual std::string authority() const = 0;
   // Set when the state can no longer be served (an unknown commit): the process must end and start again.
   virtual bool failed() const = 0;
 

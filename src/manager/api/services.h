@@ -53,6 +53,7 @@ class Services {
   virtual void accept_session(const Identity& node, const std::string& fingerprint, std::shared_ptr<net::Responder> responder) = 0;
 
   virtual catalog::ContentStore& content() = 0;
+  virtual std::string work_dir() const = 0;                 // for uploads that are being imported
   virtual catalog::Distribution& distribution() = 0;
   // Runs on a small pool; for file work. Refused with too_many when its queue is full.
   virtual Status run_blocking(std::function<void()> work) = 0;

@@ -1,0 +1,442 @@
+#include "manager/manager.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "base/hash.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "catalog/content_store.h"
+#include "catalog/distribution.h"
+#include "catalog/fetch.h"
+#include "manager/api/api.h"
+#include "manager/control/controller.h"
+#include "manager/control/operations.h"
+#include "manager/dispatch/dispatcher.h"
+#include "manager/dispatch/liveness.h"
+#include "manager/images.h"
+#include "manager/queue_thread.h"
+#include "manager/streams.h"
+#include "manager/tags.h"
+#include "model/codec.h"
+#include "scheduler/scheduler.h"
+#include "state/loop.h"
+
+namespace tutti::manager {
+namespace {
+
+constexpr size_t kSessionPendingBytes = 4u << 20;
+constexpr size_t kSessionBlockedBytes = 1u << 20;
+constexpr size_t kActionsPerTurn = 256;
+constexpr size_t kPlacementsPerPlan = 512;
+constexpr size_t kBlockingQueueMax = 256;
+constexpr int kBlockingThreads = 4;
+
+// Whether a commit can let something be placed that could not be before.
+bool may_place(const ChangeSet& changes) {
+  for (const RowChange& row : changes.rows) {
+    if (row.table == TableId::node) return true;
+    if (row.table != TableId::instance) continue;
+    if (changes.after->pending.contains(row.id)) return true;
+    const Instance* before = changes.before->instances.find(row.id);
+    const Instance* after = changes.after->instances.find(row.id);
+    if (before != nullptr && before->node && (after == nullptr || after->finished != before->finished || after->cleared != before->cleared)) return true;
+  }
+  return false;
+}
+
+class ManagerImpl final : public Manager, public Services {
+ public:
+  ManagerImpl(ManagerOptions options, std::unique_ptr<store::Store> store, std::unique_ptr<Bootstrap> bootstrap)
+      : options_(std::move(options)), store_(std::move(store)), bootstrap_(std::move(bootstrap)), tags_(*this),
+        resolver_(*this, [this](const std::string& reference) { return fetch(reference); }) {}
+
+  ~ManagerImpl() override {
+    stopping_ = true;
+    if (api_server_) api_server_->stop();
+    if (worker_server_) worker_server_->stop();
+    if (scheduler_thread_) scheduler_thread_->stop();
+    if (control_) control_->stop();
+    if (loop_) loop_->stop();
+    pool_.reset();
+    sessions_.clear();
+  }
+
+  Status start() {
+    TUTTI_TRY(content_, catalog::ContentStore::open(options_.catalog_dir));
+    distribution_ = std::make_unique<catalog::Distribution>(*content_, tags_, 2);
+    pool_ = std::make_unique<catalog::WorkPool>(kBlockingThreads);
+    TUTTI_TRY(loop_, state::StateLoop::open(*store_, clock_));
+    scheduler_ = scheduler::make_scheduler();
+    loop_->follow([this](const std::shared_ptr<const ChangeSet>& changes) { committed(changes); });
+    loop_->start();
+    TUTTI_CHECK(initialise());
+    control_ = std::make_unique<QueueThread>("control", [this] { return control_turn(); });
+    scheduler_thread_ = std::make_unique<QueueThread>("scheduler", [this] { return schedule_turn(); });
+    control_->post([this] { rebuild_control(); });
+    scheduler_thread_->post([this] { rebuild_scheduler(); });
+    followers_ready_ = true;
+    // Commits made between the rebuild's snapshot and now are noticed: a machine that sees a gap rebuilds.
+    api_ = std::make_unique<Api>(*this);
+    return serve();
+  }
+
+  // ---- Manager
+  uint16_t api_port() const override { return api_server_->port(); }
+  uint16_t worker_port() const override { return worker_server_->port(); }
+  bool failed() const override { return loop_->failed(); }
+
+  // ---- Services
+  std::shared_ptr<const Snapshot> snapshot() const override { return loop_->snapshot(); }
+  void submit(state::Command command, state::CommandMeta meta, state::Done done) override {
+    loop_->submit(std::move(command), std::move(meta), std::move(done));
+  }
+  Result<state::Engine::WatchBatch> events_after(Cursor from, size_t most) const override { return loop_->events_after(from, most); }
+  std::shared_ptr<void> on_commit(std::function<void()> wake) override {
+    auto entry = std::make_shared<std::function<void()>>(std::move(wake));
+    std::lock_guard lock(wakes_mutex_);
+    std::erase_if(wakes_, [](const auto& weak) { return weak.expired(); });
+    wakes_.push_back(entry);
+    return entry;
+  }
+  const Clock& clock() const override { return clock_; }
+  catalog::ContentStore& content() override { return *content_; }
+  catalog::Distribution& distribution() override { return *distribution_; }
+  std::string work_dir() const override { return options_.catalog_dir; }
+  Status run_blocking(std::function<void()> work) override {
+    if (blocking_.fetch_add(1) >= kBlockingQueueMax) {
+      blocking_.fetch_sub(1);
+      return fail(ErrorCode::too_many, "too much file work is waiting: try again");
+    }
+    pool_->post([this, work = std::move(work)] {
+      work();
+      blocking_.fetch_sub(1);
+    });
+    return {};
+  }
+  void resolve_image(std::string reference, PullPolicy pull, std::function<void(Result<std::string>)> done) override {
+    resolver_.resolve(std::move(reference), pull, std::move(done));
+  }
+  const net::KeyPair& authority() const override { return options_.authority; }
+  std::string server_authority() const override { return options_.authority.certificate; }
+  std::string public_address() const override { return advertised() + ":" + std::to_string(api_port()); }
+  std::string worker_address() const override { return advertised() + ":" + std::to_string(worker_port()); }
+  void bootstrap_used() override { bootstrap_->remove(); }
+
+  void open_stream(InstanceId instance, StreamRequest request, StreamOpened opened) override {
+    const auto state = snapshot();
+    const Instance* row = state->instances.find(instance.value);
+    if (row == nullptr || !row->node || !row->admitted) {
+      return opened(fail(ErrorCode::conflict, "the instance is on no node now"));
+    }
+    const NodeId node = row->node;
+    auto ticket = streams_.issue(node, clock_.boot_now(), std::move(opened));
+    if (!ticket) return;
+    request.ticket = *ticket;
+    request.instance = instance;
+    control_->post([this, node, request = std::move(request)] {
+      const std::string mine = request.ticket;
+      if (Status asked = dispatcher_.open_stream(node, request); !asked) streams_.fail(mine, asked.error());
+    });
+  }
+  bool accept_stream(const Identity& node, const std::string& ticket, std::shared_ptr<net::Responder> responder) override {
+    StreamOpened opened = streams_.take(node.node, ticket);
+    if (!opened) return false;
+    responder->websocket(std::move(opened), kSessionPendingBytes);
+    return true;
+  }
+  void accept_session(const Identity& node, const std::string& fingerprint, std::shared_ptr<net::Responder> responder) override {
+    responder->websocket(
+        [this, node = node.node, fingerprint](Result<std::shared_ptr<net::WebSocket>> socket) {
+          if (socket) control_->post([this, node, fingerprint, socket = *socket] { session_opened(node, fingerprint, socket); });
+        },
+        kSessionPendingBytes);
+  }
+
+ private:
+  std::string advertised() const { return options_.names.empty() ? options_.listen : options_.names.front(); }
+
+  // ---- first start
+  Status initialise() {
+    if (snapshot()->pool.pool_id.empty()) {
+      Pool pool;
+      pool.name = options_.pool_name;
+      pool.pool_id = secure_random_hex(8);
+      pool.network = options_.network;
+      // Two pools on one machine get prefixes that differ, so that their bridges do not.
+      if (pool.network.empty()) pool.network = "10." + std::to_string(64 + fnv1a(pool.pool_id) % 128) + ".0.0/16";
+      TUTTI_CHECK(loop_->submit_and_wait(state::InitializePool{pool}).map([](const auto&) {}));
+    }
+    bool admin = false;
+    std::vector<TokenId> stale;
+    snapshot()->tokens.for_each([&](uint64_t, const Token& token) {
+      const bool usable = !token.revoked && (!token.expires || token.expires > clock_.now());
+      if (token.kind == TokenKind::api && token.role == Role::admin && usable) admin = true;
+      if (token.kind == TokenKind::bootstrap && usable) stale.push_back(token.id);
+    });
+    if (admin) {
+      bootstrap_->remove();
+      return {};
+    }
+    if (!stale.empty() && bootstrap_->exists()) return {};
+    for (TokenId id : stale) TUTTI_CHECK(loop_->submit_and_wait(state::RevokeToken{id}).map([](const auto&) {}));
+    return write_bootstrap();
+  }
+
+  Status write_bootstrap() {
+    const std::string secret = secure_random_hex(32);
+    Token token;
+    token.kind = TokenKind::bootstrap;
+    token.name = "bootstrap";
+    token.role = Role::admin;
+    token.secret_hash = net::sha256_hex(secret);
+    token.expires = clock_.now() + seconds(7LL * 24 * 3600);
+    TUTTI_TRY(const state::Outcome made, loop_->submit_and_wait(state::CreateToken{token}));
+    return bootstrap_->write("tutti_" + id_text(made.id) + "_" + secret);
+  }
+
+  Status serve() {
+    std::vector<std::string> names = options_.names;
+    names.insert(names.end(), {"localhost", "127.0.0.1", "::1", options_.listen, options_.worker_listen});
+    std::erase(names, "0.0.0.0");
+    TUTTI_TRY(const net::KeyPair pair, net::issue_server(options_.authority, "tutti manager", names, clock_.now(), seconds(365LL * 24 * 3600)));
+    net::TlsFiles tls{pair.certificate, pair.private_key, {}};
+    net::ServerOptions api;
+    api.address = options_.listen;
+    api.port = options_.api_port;
+    api.threads = options_.api_threads;
+    api.admit = [](const net::Request& head) { return Api::admit(head); };
+    TUTTI_TRY(api_server_, net::serve(api, tls, [this](auto request, auto responder) { api_->handle(std::move(request), std::move(responder)); }));
+    tls.client_authority = options_.authority.certificate;
+    net::ServerOptions worker;
+    worker.address = options_.worker_listen;
+    worker.port = options_.worker_port;
+    worker.admit = api.admit;
+    TUTTI_TRY(worker_server_, net::serve(worker, tls, [this](auto request, auto responder) { api_->handle_worker(std::move(request), std::move(responder)); }));
+    return {};
+  }
+
+  // ---- commits, on the state thread: hand over
+  void committed(const std::shared_ptr<const ChangeSet>& changes) {
+    if (!followers_ready_) return;
+    control_->post([this, changes] { follow_control(*changes); });
+    scheduler_thread_->post([this, changes] { follow_scheduler(*changes); });
+    std::lock_guard lock(wakes_mutex_);
+    for (const auto& weak : wakes_) {
+      if (auto wake = weak.lock()) (*wake)();
+    }
+  }
+
+  // ---- control thread
+  void rebuild_control() {
+    const auto state = snapshot();
+    control_revision_ = state->revision;
+    controller_.rebuild(state);
+    dispatcher_.rebuild(state);
+    liveness_.rebuild(*state, clock_.boot_now());
+    operations_.rebuild(*state);
+    resolver_.rebuild(*state);
+  }
+  void follow_control(const ChangeSet& changes) {
+    if (changes.after->revision <= control_revision_) return;
+    if (changes.before->revision != control_revision_) return rebuild_control();
+    control_revision_ = changes.after->revision;
+    controller_.follow(changes);
+    liveness_.follow(changes, clock_.boot_now());
+    dispatcher_.follow(changes);
+    resolver_.follow(changes);
+    for (state::UpdateOperation& update : operations_.follow(changes, clock_.now())) submit(std::move(update), {}, [](auto) {});
+  }
+
+  Duration control_turn() {
+    const Time now = clock_.now();
+    const BootTime boot = clock_.boot_now();
+    if (last_turn_.ns != 0 && boot - last_turn_ > milliseconds(1500)) liveness_.excuse(boot - last_turn_);
+    last_turn_ = boot;
+    if (control_revision_.value == 0) return milliseconds(10);
+    for (Controller::Work& work : controller_.step(now, kActionsPerTurn)) {
+      const JobId job = work.job;
+      submit(std::move(work.command), {}, [this, job](Result<state::Outcome> result) {
+        control_->post([this, job, ok = result.has_value()] { controller_.done(job, ok, clock_.now()); });
+      });
+    }
+    for (state::SetNodeHealth& health : liveness_.tick(boot)) {
+      const NodeId node = health.node;
+      submit(std::move(health), {}, [this, node](Result<state::Outcome> result) {
+        if (!result || result->unchanged) control_->post([this, node] { liveness_.retry(node); });
+      });
+    }
+    carry_out();
+    streams_.expire(boot);
+    Duration wait = milliseconds(500);
+    if (const Time wake = controller_.wake()) wait = std::clamp(wake - now, Duration{0}, wait);
+    return wait;
+  }
+
+  void carry_out() {
+    for (DispatchOutput& output : dispatcher_.take_outputs()) {
+      std::visit([this](auto& one) { perform(one); }, output);
+    }
+  }
+  void perform(SendToWorker& send) {
+    auto at = sessions_.find(send.connection);
+    if (at == sessions_.end()) return;
+    if (!at->second->send(to_json(send.message, {.omit_defaults = true}), false)) return at->second->close("too far behind");
+    if (at->second->pending_bytes() > kSessionBlockedBytes) dispatcher_.set_blocked(send.connection, true);
+  }
+  void perform(CloseWorker& close) {
+    auto at = sessions_.find(close.connection);
+    if (at == sessions_.end()) return;
+    log_info("worker session closed", {{"connection", std::to_string(close.connection)}, {"reason", close.reason}});
+    at->second->close(close.reason);
+    sessions_.erase(at);
+  }
+  void perform(SubmitForWorker& work) {
+    const ConnectionId connection = work.connection;
+    const uint64_t tag = work.tag;
+    submit(std::move(work.command), {}, [this, connection, tag](Result<state::Outcome> result) {
+      // Behind the ChangeSet of the same commit: followers were told before anybody was answered.
+      control_->post([this, connection, tag, result = std::move(result)] { dispatcher_.committed(connection, tag, result, clock_.now()); });
+    });
+  }
+
+  void session_opened(NodeId node, const std::string& fingerprint, std::shared_ptr<net::WebSocket> socket) {
+    const ConnectionId connection = ++last_connection_;
+    sessions_[connection] = socket;
+    dispatcher_.connected(connection, node, fingerprint);
+    net::WebSocket::Callbacks callbacks;
+    callbacks.message = [this, connection, node](std::string text, bool) {
+      auto message = from_json<WorkerMessage>(text, {.allow_unknown = true, .what = "worker message"});
+      control_->post([this, connection, node, message = std::move(message)]() mutable {
+        liveness_.heard(node, clock_.boot_now());
+        if (message) return dispatcher_.received(connection, std::move(*message), clock_.now());
+        log_warning("a worker sent what is no message", {{"node", to_text(node)}, {"error", message.error().to_string()}});
+        CloseWorker close{connection, "not a message"};
+        dispatcher_.closed(connection);
+        perform(close);
+      });
+    };
+    callbacks.closed = [this, connection](const std::string&) {
+      if (stopping_) return;
+      control_->post([this, connection] {
+        dispatcher_.closed(connection);
+        sessions_.erase(connection);
+      });
+    };
+    callbacks.drained = [this, connection] { control_->post([this, connection] { dispatcher_.set_blocked(connection, false); }); };
+    socket->start(std::move(callbacks));
+  }
+
+  // ---- scheduler thread
+  void rebuild_scheduler() {
+    const auto state = snapshot();
+    scheduler_revision_ = state->revision;
+    scheduler_->rebuild(state);
+    schedule_due_ = true;
+  }
+  void follow_scheduler(const ChangeSet& changes) {
+    if (changes.after->revision <= scheduler_revision_) return;
+    if (changes.before->revision != scheduler_revision_) return rebuild_scheduler();
+    scheduler_revision_ = changes.after->revision;
+    scheduler_->follow(changes);
+    schedule_due_ = schedule_due_ || may_place(changes);
+  }
+  Duration schedule_turn() {
+    if (scheduler_revision_.value == 0) return milliseconds(10);
+    const Time now = clock_.now();
+    if (!plan_under_way_ && (schedule_due_ || (schedule_at_ && schedule_at_ <= now))) {
+      schedule_due_ = false;
+      schedule_at_ = {};
+      Plan plan = scheduler_->schedule_all_pending(fnv1a(std::to_string(scheduler_revision_.value)), now, kPlacementsPerPlan);
+      if (!plan.placements.empty()) {
+        plan_under_way_ = true;
+        const bool full = plan.placements.size() >= kPlacementsPerPlan;
+        const size_t wanted = plan.placements.size();
+        submit(state::ApplyPlan{std::move(plan)}, {}, [this, full, wanted](Result<state::Outcome> result) {
+          const bool all = result && result->number == wanted;
+          scheduler_thread_->post([this, full, all] {
+            plan_under_way_ = false;
+            if (full) schedule_due_ = true;
+            if (!all) schedule_at_ = clock_.now() + milliseconds(50);  // something collided: look again, not at once
+          });
+        });
+      }
+      if (const Time wake = scheduler_->next_wake(now); wake && (!schedule_at_ || wake < schedule_at_)) schedule_at_ = wake;
+    }
+    if (!schedule_at_) return seconds(1);
+    return std::clamp(schedule_at_ - now, Duration{0}, seconds(1));
+  }
+
+  Result<std::string> fetch(const std::string& reference) {
+    catalog::FetchOptions options;
+    options.work_dir = options_.catalog_dir;
+    options.insecure_registries = options_.insecure_registries;
+    log_info("fetching image", {{"reference", reference}});
+    TUTTI_TRY(const catalog::Fetched fetched,
+              catalog::fetch_with_skopeo(*content_, reference, {}, options, {}, [](const std::string& line) { log_info("fetch", {{"progress", line}}); }));
+    TUTTI_TRY(const oci::Reference parsed, oci::parse_reference(reference));
+    Image image;
+    image.repository = catalog_repository(reference);
+    image.tag = parsed.digest.empty() ? parsed.tag : parsed.digest;
+    image.digest = fetched.image.digest;
+    image.media_type = fetched.image.media_type;
+    image.source = fetched.source;
+    image.size.value = static_cast<int64_t>(fetched.image.size);
+    image.architectures = fetched.image.architectures;
+    const std::string answer = image.repository + "@" + image.digest;
+    TUTTI_CHECK(loop_->submit_and_wait(state::PutImage{std::move(image)}).map([](const auto&) {}));
+    return answer;
+  }
+
+  const ManagerOptions options_;
+  SystemClock clock_;
+  std::unique_ptr<store::Store> store_;
+  std::unique_ptr<Bootstrap> bootstrap_;
+  StateTags tags_;
+  ImageResolver resolver_;
+  StreamBroker streams_;
+  std::unique_ptr<catalog::ContentStore> content_;
+  std::unique_ptr<catalog::Distribution> distribution_;
+  std::unique_ptr<catalog::WorkPool> pool_;
+  std::atomic<size_t> blocking_{0};
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> followers_ready_{false};
+  std::unique_ptr<state::StateLoop> loop_;
+  std::mutex wakes_mutex_;
+  std::vector<std::weak_ptr<std::function<void()>>> wakes_;
+
+  // control thread
+  Revision control_revision_;
+  BootTime last_turn_;
+  Controller controller_;
+  Dispatcher dispatcher_;
+  Liveness liveness_;
+  OperationTracker operations_;
+  std::map<ConnectionId, std::shared_ptr<net::WebSocket>> sessions_;
+  ConnectionId last_connection_ = 0;
+
+  // scheduler thread
+  std::unique_ptr<scheduler::Scheduler> scheduler_;
+  Revision scheduler_revision_;
+  bool schedule_due_ = true;
+  bool plan_under_way_ = false;
+  Time schedule_at_;
+
+  std::unique_ptr<QueueThread> control_;
+  std::unique_ptr<QueueThread> scheduler_thread_;
+  std::unique_ptr<Api> api_;
+  std::unique_ptr<net::Server> api_server_;
+  std::unique_ptr<net::Server> worker_server_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Manager>> Manager::open(ManagerOptions options, std::unique_ptr<store::Store> store,
+                                               std::unique_ptr<Bootstrap> bootstrap) {
+  auto manager = std::make_unique<ManagerImpl>(std::move(options), std::move(store), std::move(bootstrap));
+  TUTTI_CHECK(manager->start());
+  return manager;
+}
+
+}  // namespace tutti::manager
