@@ -54,6 +54,7 @@ void emit(ApplyContext& c, std::string type, std::string severity, TableId table
 }
 
 void emit_instance(ApplyContext& c, const Instance& instance, std::string type, std::string severity, std::string message) {
+  if (++c.instance_events > kInstanceEventsMax) return;
   const Job* job = c.state().jobs.find(instance.job.value);
   emit(c, std::move(type), std::move(severity), TableId::instance, instance.id.value, c.state().name_of(instance),
        job != nullptr ? job->project : ProjectId{}, std::move(message));
@@ -125,6 +126,10 @@ Result<Outcome> apply(Draft& draft, const Command& command, const CommandMeta& m
   if (!outcome) {
     draft.roll_back();
     return outcome;
+  }
+  if (context.instance_events > kInstanceEventsMax) {
+    emit(context, "instance.many", "info", TableId::pool, 0, "", {},
+         fmt::format("{} more instances changed in this commit", context.instance_events - kInstanceEventsMax));
   }
   if (!meta.idempotency_key.empty()) {
     IdempotencyRecord record;

@@ -1,5 +1,7 @@
 // Instances: what reconcile decided, what the scheduler planned, what users ask of one.
 #include <algorithm>
+#include <map>
+#include <set>
 
 #include "base/limits.h"
 #include "state/apply_internal.h"
@@ -13,29 +15,45 @@ bool waits_for_user(const Instance& i) {
   return i.finished && i.presence != Presence::given_up && (i.desired == Desired::stopped || i.desired == Desired::suspended);
 }
 
-bool slot_is_free(const Snapshot& state, const CreateInstance& wanted) {
-  bool free = true;
-  const JobVersion* version = state.version_of(wanted.job, wanted.job_version);
-  const auto* groups = state.groups.find(version->id.value);
-  const std::string& name = (**groups)[wanted.group].name;
-  if (const IdSet* ids = state.instances_by_job.find(wanted.job.value)) {
+// Which slots of a job are taken, by group name (versions may order groups differently). Read once per command and
+// job: a scan per created instance would make a job of n instances cost n².
+class TakenSlots {
+ public:
+  // True if the slot was free; it is taken from now on.
+  bool take(const Snapshot& state, const CreateInstance& wanted, const std::string& group) {
+    auto [at, fresh] = jobs_.try_emplace(wanted.job);
+    if (fresh) read(state, wanted.job, at->second);
+    return at->second[group].insert(wanted.slot).second;
+  }
+
+ private:
+  using Slots = std::map<std::string, std::set<uint32_t>, std::less<>>;
+  static void read(const Snapshot& state, JobId job, Slots& slots) {
+    const IdSet* ids = state.instances_by_job.find(job.value);
+    if (ids == nullptr) return;
+    uint32_t version = 0;
+    uint16_t group = 0;
+    std::set<uint32_t>* last = nullptr;
     ids->for_each([&](uint64_t id, const Unit&) {
       const Instance& other = *state.instances.find(id);
-      if (other.slot != wanted.slot || !(holds_slot(other) || waits_for_user(other))) return true;
-      if (state.group_of(other).name == name) free = false;
-      return free;
+      if (!holds_slot(other) && !waits_for_user(other)) return;
+      if (last == nullptr || other.job_version != version || other.group != group) {
+        version = other.job_version, group = other.group;
+        last = &slots[state.group_of(other).name];
+      }
+      last->insert(last->end(), other.slot);
     });
   }
-  return free;
-}
+  std::map<JobId, Slots> jobs_;
+};
 
-void create(ApplyContext& c, const CreateInstance& wanted) {
+void create(ApplyContext& c, TakenSlots& taken, const CreateInstance& wanted) {
   const Job* job = c.state().jobs.find(wanted.job.value);
   const JobVersion* version = c.state().version_of(wanted.job, wanted.job_version);
   if (job == nullptr || version == nullptr || job->stopped || version->state != VersionState::active) return;
   if (c.state().instances.size() >= limits::kInstancesMax) return;
   const auto* groups = c.state().groups.find(version->id.value);
-  if (wanted.group >= (*groups)->size() || !slot_is_free(c.state(), wanted)) return;
+  if (wanted.group >= (*groups)->size() || !taken.take(c.state(), wanted, (**groups)[wanted.group].name)) return;
   Instance row;
   row.id = InstanceId{c.draft.new_id()};
   row.job = wanted.job;
@@ -68,6 +86,7 @@ void start_over(ApplyContext& c, Instance& row) {
   row.pending_since = c.now;
   row.not_before = {};
   if (on_node(row)) row.pinned = row.node;
+  else row.node = {};  // nothing of it is left there
   row.detail = fresh_detail(c.state(), row, row.detail->ports);
 }
 
@@ -97,6 +116,23 @@ void change(ApplyContext& c, const ChangeInstance& wanted) {
   c.draft.put(std::move(row));
 }
 
+// Each port of the spec has a binding: the host port it names, else one of the node's range.
+bool ports_as_asked(const Snapshot& state, const Instance& row, const Node& node, const std::vector<PortBinding>& bound) {
+  const JobSpec& spec = *state.version_of(row)->spec;
+  for (size_t index : state.group_of(row).tasks) {
+    const TaskSpec& task = spec.tasks[index];
+    for (const PortSpec& port : task.ports) {
+      const bool there = std::any_of(bound.begin(), bound.end(), [&](const PortBinding& b) {
+        const bool fixed = port.host != 0;
+        const bool host = fixed ? b.host == port.host : b.host >= node.inventory->port_first && b.host <= node.inventory->port_last;
+        return b.task == task.name && b.container == port.container && b.protocol == port.protocol && host;
+      });
+      if (!there) return false;
+    }
+  }
+  return true;
+}
+
 void place(ApplyContext& c, const Placement& placement, uint64_t& applied) {
   const Instance* present = c.state().instances.find(placement.instance.value);
   const Node* node = c.state().nodes.find(placement.node.value);
@@ -104,7 +140,7 @@ void place(ApplyContext& c, const Placement& placement, uint64_t& applied) {
   if (present->not_before > c.now || (present->pinned && present->pinned != placement.node)) return;
   if (on_node(*present) && present->node != placement.node) return;
   const bool returning = on_node(*present);
-  if (node->health != NodeHealth::ready) return;
+  if (node->health != NodeHealth::ready || !node->inventory) return;
   if (node->spec.eligibility != Eligibility::eligible && !(returning && node->spec.eligibility != Eligibility::draining)) return;
   Instance row = *present;
   row.node = placement.node;
@@ -115,6 +151,7 @@ void place(ApplyContext& c, const Placement& placement, uint64_t& applied) {
   const NodeUsage& usage = c.state().usage_of(node->id);
   const Resources before = held_resources(c.state(), *present);
   if (!(usage.used - before + held_resources(c.state(), row)).fits(allocatable(*node))) return;
+  if (!ports_as_asked(c.state(), row, *node, placement.ports)) return;
   std::vector<uint32_t> ports;
   for (const PortBinding& port : placement.ports) ports.push_back(port_key(port));
   std::sort(ports.begin(), ports.end());
@@ -127,12 +164,20 @@ void place(ApplyContext& c, const Placement& placement, uint64_t& applied) {
   ++applied;
 }
 
+Status within_rows(size_t items, std::string_view what) {
+  if (items <= limits::kCommandRowsMax) return {};
+  return fail(ErrorCode::too_large, fmt::format("{} {} in one command (limit kCommandRowsMax is {}): send them in parts", items, what, limits::kCommandRowsMax));
+}
+
 }  // namespace
 
 Result<Outcome> apply_one(ApplyContext& c, const ApplyActions& command) {
   const Actions& actions = command.actions;
+  const size_t items = actions.create.size() + actions.change.size() + actions.forget.size() + actions.forget_jobs.size();
+  TUTTI_CHECK(within_rows(items, "actions"));
   for (const ChangeInstance& wanted : actions.change) change(c, wanted);
-  for (const CreateInstance& wanted : actions.create) create(c, wanted);
+  TakenSlots taken;  // after the changes: what they gave up is free
+  for (const CreateInstance& wanted : actions.create) create(c, taken, wanted);
   for (InstanceId id : actions.forget) {
     const Instance* row = c.state().instances.find(id.value);
     if (row == nullptr || !row->finished || on_node(*row)) continue;
@@ -152,6 +197,7 @@ Result<Outcome> apply_one(ApplyContext& c, const ApplyActions& command) {
 }
 
 Result<Outcome> apply_one(ApplyContext& c, const ApplyPlan& command) {
+  TUTTI_CHECK(within_rows(command.plan.placements.size(), "placements"));
   Outcome outcome{.table = TableId::instance};
   for (const Placement& placement : command.plan.placements) place(c, placement, outcome.number);
   return outcome;
@@ -164,6 +210,9 @@ Result<Outcome> apply_one(ApplyContext& c, const OperateInstance& command) {
   const std::string name = c.state().name_of(row);
   if (row.presence == Presence::given_up || row.desired == Desired::removed) {
     return fail(ErrorCode::conflict, "instance " + name + " is gone; its job has a new one in its slot");
+  }
+  if (row.finished && row.desired == Desired::running && row.override_ == Override::none && command.verb != InstanceVerb::delete_) {
+    return fail(ErrorCode::conflict, "instance " + name + " has ended by itself: its job decides what comes next; submit the job again to run it once more");
   }
   std::string kind = "instance.start";
   switch (command.verb) {

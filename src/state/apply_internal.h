@@ -14,6 +14,7 @@ struct ApplyContext {
   Draft& draft;
   const CommandMeta& meta;
   Time now;
+  size_t instance_events = 0;  // beyond kInstanceEventsMax they are counted, not written
   const Snapshot& state() const { return draft.state(); }
 };
 
@@ -42,6 +43,9 @@ Result<Outcome> apply_one(ApplyContext& c, const CancelOperation& command);
 Result<Outcome> apply_one(ApplyContext& c, const AddEvent& command);
 Result<Outcome> apply_one(ApplyContext& c, const InitializePool& command);
 Result<Outcome> apply_one(ApplyContext& c, const TrimHistory& command);
+
+// People read the first ones of a large command; a row for each of thousands would cost more than the work itself.
+inline constexpr size_t kInstanceEventsMax = 100;
 
 // An event about an object, in this commit.
 void emit(ApplyContext& c, std::string type, std::string severity, TableId table, uint64_t id, std::string name,

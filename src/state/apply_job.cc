@@ -59,6 +59,9 @@ void activate(Job& job, const JobVersion& version, const JobVersion* active) {
 }  // namespace
 
 Result<Outcome> apply_one(ApplyContext& c, const SubmitJob& command) {
+  if (c.state().projects.find(command.project.value) == nullptr) {
+    return fail(ErrorCode::not_found, "no project " + to_text(command.project) + " to submit job " + command.spec.job + " to");
+  }
   const Job* present = c.state().job_by_name(command.project, command.spec.job);
   if (command.if_version && *command.if_version != (present != nullptr ? present->version : 0)) {
     return fail(ErrorCode::stale, fmt::format("job {} is at version {}, not {}: read it again", command.spec.job,
@@ -93,6 +96,7 @@ Result<Outcome> apply_one(ApplyContext& c, const SubmitJob& command) {
     job.type = command.spec.type;
   }
   job.version += 1;
+  if (job.version >> 20 != 0) return fail(ErrorCode::unprocessable, "job " + job.name + " has used up its version numbers: delete it, then submit it again");
   job.stopped = job.deleted = false;
   JobVersion version;
   version.id = JobVersionId{c.draft.new_id()};

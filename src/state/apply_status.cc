@@ -12,11 +12,13 @@ bool merge_task(TaskStatus& have, const TaskStatus& told, uint32_t generation) {
   if (told.task != have.task || told.position.generation != generation) return false;
   if (told == have) return false;
   if (told.position == have.position) {
+    if (have.final && !told.final) return false;
     // The same place: what may still change there are conditions and what is known of the end.
     have = told;
     return true;
   }
-  if (!moves_forward(have.position, told.position)) return false;
+  // Final is final: what was freed on its account is not taken back without a new generation.
+  if (have.final || !moves_forward(have.position, told.position)) return false;
   have = told;
   return true;
 }
@@ -48,7 +50,8 @@ void merge(ApplyContext& c, NodeId node, const InstanceReport& report) {
   if (report.gone) {
     // Only what was to go, or is over, is believed to be cleared away for good.
     const bool expected = row.desired == Desired::removed || row.presence == Presence::given_up;
-    if (row.cleared || !row.admitted) return;
+    // What waits to start over still has its disk there: an old clearing does not concern the new generation.
+    if (row.cleared || (!row.admitted && !expected)) return;
     row.cleared = true;
     row.finished = true;
     if (!is_terminal(row.state)) row.state = expected ? TaskState::stopped : TaskState::failed;

@@ -14,7 +14,8 @@ Resources held_resources(const Snapshot& snapshot, const Instance& i) {
   if (!on_node(i) || i.presence == Presence::given_up) return {};
   const Resources request = snapshot.group_of(i).resources;
   if (!i.admitted) return {{0}, {0}, request.disk};
-  return charge(i, request);
+  // Until it is over it may run again without asking: a stop that is not final frees nothing.
+  return i.finished ? charge(i, request) : request;
 }
 
 bool holds_ports(const Instance& i) {

@@ -30,6 +30,7 @@ class EngineImpl final : public Engine {
 
   Status open(Time now) override {
     TUTTI_TRY(const store::Opened opened, store_.open());
+    forget();
     auto state = std::make_shared<Snapshot>();
     if (opened.epoch == 0) TUTTI_CHECK(store_.set_epoch(1));
     state->epoch = std::max<uint64_t>(1, opened.epoch);
@@ -143,6 +144,16 @@ class EngineImpl final : public Engine {
   }
 
  private:
+  // Opened again after an unknown outcome: what was gathered before may never have been.
+  void forget() {
+    std::lock_guard lock(mutex_);
+    recent_.clear();
+    recent_count_ = 0;
+    dirty_.clear();
+    times_.clear();
+    batch_commands_max_ = limits::kBatchCommandsMax;
+  }
+
   // Events of the newest commits, by revision, oldest first.
   struct Recent : std::deque<std::pair<uint64_t, std::vector<WatchEvent>>> {
     const_iterator upper_bound_of(uint64_t revision) const {
@@ -232,7 +243,12 @@ class EngineImpl final : public Engine {
     changes->rows = draft.rows();
     auto after = std::make_shared<const Snapshot>(draft.take());
     std::vector<WatchEvent> events = events_of(*before, *after, changes->rows);
-    TUTTI_TRY(const std::string blob, compress(encode_batch({after->revision.value, after->next_id, after->now.ns}, events)));
+    const Result<std::string> packed = compress(encode_batch({after->revision.value, after->next_id, after->now.ns}, events));
+    if (!packed) {
+      for (Queued& each : batch) each.done(tl::make_unexpected(packed.error()));
+      return {};
+    }
+    const std::string& blob = *packed;
     if (blob.size() > limits::kAppendBlobBytesMax) return too_large(std::move(batch));
     batch_commands_max_ = limits::kBatchCommandsMax;
     const store::AppendResult appended = store_.append(after->revision.value, blob);

@@ -57,15 +57,21 @@ void StateLoop::run() {
     {
       std::unique_lock lock(mutex_);
       if (!engine_->has_work()) wake_.wait(lock, [&] { return stopping_ || !waiting_.empty(); });
-      if (stopping_) return;
-      batch.swap(waiting_);
+      // What the engine has taken is finished; what still waits here is answered by stop().
+      if (stopping_ && !engine_->has_work()) return;
+      if (!stopping_) batch.swap(waiting_);
     }
     for (Waiting& each : batch) engine_->submit(std::move(each.command), std::move(each.meta), std::move(each.done));
     batch.clear();
     if (Status stepped = engine_->step(clock_.now()); !stepped) {
-      std::lock_guard lock(mutex_);
-      failed_ = true;
-      stopping_ = true;
+      {
+        std::lock_guard lock(mutex_);
+        failed_ = true;
+        stopping_ = true;
+        batch.swap(waiting_);
+      }
+      checkpoint_wake_.notify_all();
+      for (Waiting& each : batch) each.done(fail(ErrorCode::unavailable, "the manager steps down: try again"));
       return;
     }
     if (engine_->checkpoint_due()) checkpoint_wake_.notify_one();
