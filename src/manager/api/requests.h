@@ -1,0 +1,87 @@
+#pragma once
+// Bodies that only the API has; the other bodies are the model's structs.
+
+#include <boost/describe.hpp>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/time.h"
+#include "model/objects.h"
+
+namespace tutti::manager {
+
+struct ScaleRequest {
+  std::string group;   // empty: the only one
+  int64_t count = 0;
+};
+BOOST_DESCRIBE_STRUCT(ScaleRequest, (), (group, count))
+
+struct DrainRequest {
+  Duration deadline;   // 0: without end
+};
+BOOST_DESCRIBE_STRUCT(DrainRequest, (), (deadline))
+
+struct JoinTokenRequest {
+  std::string name;
+  int32_t uses = 1;    // −1: without limit
+  Duration ttl = seconds(3600);
+  std::string node_name;
+};
+BOOST_DESCRIBE_STRUCT(JoinTokenRequest, (), (name, uses, ttl, node_name))
+
+struct TokenRequest {
+  std::string name;
+  Role role = Role::viewer;
+  Duration ttl;        // 0: does not expire
+  std::string project;
+};
+BOOST_DESCRIBE_STRUCT(TokenRequest, (), (name, role, ttl, project))
+
+struct SessionRequest {
+  std::string name = "admin";
+};
+BOOST_DESCRIBE_STRUCT(SessionRequest, (), (name))
+
+struct SignalRequest {
+  std::string signal;
+  std::string task;
+};
+BOOST_DESCRIBE_STRUCT(SignalRequest, (), (signal, task))
+
+struct PullRequest {
+  std::string reference;
+};
+BOOST_DESCRIBE_STRUCT(PullRequest, (), (reference))
+
+// A worker's first words: the token (its secret part) and a signing request for its key.
+struct JoinRequest {
+  std::string token;   // "<id>.<secret>"
+  std::string name;
+  std::string request; // PEM
+};
+BOOST_DESCRIBE_STRUCT(JoinRequest, (), (token, name, request))
+
+struct JoinAnswer {
+  std::string node;
+  std::string name;
+  std::string certificate;
+  std::string authority;
+  std::string worker_address;
+};
+BOOST_DESCRIBE_STRUCT(JoinAnswer, (), (node, name, certificate, authority, worker_address))
+
+struct ExecQuery {
+  std::vector<std::string> command;
+  std::string task;
+  std::map<std::string, std::string> env;
+  std::string user;
+  std::string workdir;
+  bool tty = false;
+  bool stdin_open = false;
+  int32_t columns = 80;
+  int32_t rows = 24;
+};
+BOOST_DESCRIBE_STRUCT(ExecQuery, (), (command, task, env, user, workdir, tty, stdin_open, columns, rows))
+
+}  // namespace tutti::manager

@@ -1,0 +1,304 @@
+#include "manager/api/views.h"
+
+#include <algorithm>
+
+#include "model/codec.h"
+
+namespace tutti::manager {
+namespace {
+
+struct Head {
+  std::string_view kind;
+  std::string id;
+  std::string name;
+  ProjectId project;
+  uint64_t version = 0;
+  Revision revision;
+  Time created;
+  Time updated;
+};
+
+void member(std::string& out, std::string_view name, std::string_view value) {
+  out += ",\"" + std::string(name) + "\":";
+  append_json_string(out, value);
+}
+
+std::string object(const Snapshot& s, const Head& head, const std::map<std::string, std::string>& labels,
+                   const std::string& spec, const std::string& status) {
+  std::string out = "{\"kind\":";
+  append_json_string(out, head.kind);
+  member(out, "id", head.id);
+  member(out, "name", head.name);
+  if (head.project) {
+    const Project* project = s.projects.find(head.project.value);
+    member(out, "project", project != nullptr ? project->name : to_text(head.project));
+  }
+  out += ",\"version\":" + std::to_string(head.version) + ",\"revision\":" + std::to_string(head.revision.value);
+  if (head.created) member(out, "created", format_time(head.created));
+  if (head.updated) member(out, "updated", format_time(head.updated));
+  out += ",\"labels\":{";
+  bool first = true;
+  for (const auto& [key, value] : labels) {
+    if (!first) out += ',';
+    first = false;
+    append_json_string(out, key);
+    out += ':';
+    append_json_string(out, value);
+  }
+  out += '}';
+  if (!spec.empty()) out += ",\"spec\":" + spec;
+  if (!status.empty()) out += ",\"status\":" + status;
+  return out + "}";
+}
+
+std::string word_of(TaskState state) {
+  const std::string json = to_json(Position{0, 0, state});
+  const size_t at = json.find("\"state\":\"") + 9;
+  return json.substr(at, json.find('"', at) - at);
+}
+
+std::string address_of(const Node& node) {
+  return node.inventory && !node.inventory->addresses.empty() ? node.inventory->addresses.front() : std::string();
+}
+
+}  // namespace
+
+JobStatus job_status(const Snapshot& s, const Job& job) {
+  JobStatus out;
+  out.type = job.type == JobType::service ? "service" : job.type == JobType::batch ? "batch" : "system";
+  out.active_version = job.active_version;
+  out.stopped = job.stopped;
+  out.counts = job.counts;
+  out.creator = job.creator;
+  const JobVersion* newest = s.version_of(job.id, static_cast<uint32_t>(job.version));
+  const JobVersion* active = s.version_of(job.id, job.active_version);
+  if (newest != nullptr) out.images = newest->images, out.error = newest->error;
+  if (active != nullptr && job.type != JobType::system) {
+    for (const GroupView& group : groups_of(*active->spec)) {
+      auto scaled = job.counts.find(group.name);
+      out.wanted += scaled != job.counts.end() ? scaled->second : group.count;
+    }
+  }
+  int64_t live = 0;
+  if (const IdSet* ids = s.instances_by_job.find(job.id.value)) {
+    ids->for_each([&](uint64_t id, const Unit&) {
+      const Instance* i = s.instances.find(id);
+      if (i == nullptr || i->presence == Presence::given_up) return;
+      const bool current = i->job_version == job.active_version;
+      if (i->finished) {
+        if (current && i->state == TaskState::completed) ++out.completed;
+        if (current && (i->state == TaskState::failed || i->state == TaskState::rejected)) ++out.failed;
+        return;
+      }
+      ++live;
+      if (job.type == JobType::system) ++out.wanted;
+      if (!i->admitted) ++out.pending;
+      if (i->state == TaskState::running) ++out.running;
+    });
+  }
+  if (newest != nullptr && newest->state == VersionState::resolving) out.state = "resolving";
+  else if (newest != nullptr && newest->state == VersionState::failed) out.state = "failed";
+  else if (job.stopped) out.state = live > 0 ? "stopping" : "stopped";
+  else if (job.type == JobType::batch && out.wanted > 0 && out.completed >= out.wanted) out.state = "completed";
+  else if (job.type == JobType::batch && live == 0 && out.failed > 0) out.state = "failed";
+  else if (out.running >= out.wanted) out.state = "running";
+  else out.state = out.pending > 0 ? "pending" : "starting";
+  return out;
+}
+
+InstanceStatus instance_status(const Snapshot& s, const Instance& i) {
+  InstanceStatus out;
+  const Node* node = s.nodes.find(i.node.value);
+  out.desired = i.desired;
+  out.presence = s.presence_of(i);
+  out.state = word_of(i.state);
+  const bool paused = std::any_of(i.detail->tasks.begin(), i.detail->tasks.end(), [](const TaskStatus& t) { return t.paused; });
+  if (i.presence == Presence::given_up) out.state = "lost";
+  else if (!i.admitted && !i.finished) out.state = "pending";
+  else if (!i.finished && out.presence == Presence::unknown) out.state = "unknown";
+  else if (!i.finished && i.desired == Desired::removed) out.state = "stopping";
+  else if (!i.finished && paused) out.state = "paused";
+  if (node != nullptr) out.node = node->name, out.node_address = address_of(*node);
+  const Job* job = s.jobs.find(i.job.value);
+  if (job != nullptr) out.job = job->name;
+  out.job_version = i.job_version;
+  out.slot = i.slot;
+  out.generation = i.generation;
+  if (const JobVersion* version = s.version_of(i)) {
+    const GroupView& group = s.group_of(i);
+    out.group = group.name;
+    const TaskSpec& first = version->spec->tasks[group.tasks.front()];
+    out.driver = first.driver;
+    out.image = first.image;
+    out.reserved = charge(i, group.resources);
+  }
+  out.address = i.detail->address;
+  out.ports = i.detail->ports;
+  out.tasks = i.detail->tasks;
+  out.reason = i.detail->reason;
+  for (const TaskStatus& task : out.tasks) {
+    out.restarts += task.restarts;
+    if (out.reason.empty()) out.reason = task.reason;
+  }
+  out.pending_since = i.admitted ? Time{} : i.pending_since;
+  out.finished = i.finished;
+  return out;
+}
+
+NodeStatus node_status(const Snapshot& s, const Node& node) {
+  NodeStatus out;
+  out.health = node.health;
+  out.reason = node.health_reason;
+  out.since = node.health_since;
+  out.address = address_of(node);
+  out.subnet = node.subnet;
+  const NodeUsage& usage = s.usage_of(node.id);
+  out.used = usage.used;
+  out.instances = usage.instances;
+  if (node.inventory) {
+    out.arch = node.inventory->arch;
+    out.capacity = node.inventory->capacity;
+    out.reserved = node.inventory->reserved;
+    out.version = node.inventory->version;
+    out.drivers = node.inventory->drivers;
+    out.inventory = node.inventory;
+  }
+  out.available = allocatable(node) - out.used;
+  return out;
+}
+
+PoolStatus pool_status(const Snapshot& s) {
+  PoolStatus out;
+  out.version = "0.1.0";
+  out.feature_level = s.pool.feature_level;
+  out.network = s.pool.network;
+  s.nodes.for_each([&](uint64_t, const Node& node) {
+    ++out.nodes;
+    if (node.health != NodeHealth::ready) return;
+    ++out.nodes_ready;
+    out.capacity += allocatable(node);
+    out.used += s.usage_of(node.id).used;
+  });
+  out.available = out.capacity - out.used;
+  out.jobs = static_cast<int64_t>(s.jobs.size());
+  s.instances.for_each([&](uint64_t, const Instance& i) {
+    if (i.finished) return;
+    ++out.instances;
+    if (i.state == TaskState::running) ++out.running;
+  });
+  out.pending = static_cast<int64_t>(s.pending.size());
+  return out;
+}
+
+std::vector<ResourceRow> resource_rows(const Snapshot& s) {
+  std::map<std::string, ResourceRow> by_arch;
+  ResourceRow sum;
+  sum.arch = "pool";
+  s.nodes.for_each([&](uint64_t, const Node& node) {
+    if (!node.inventory || node.health != NodeHealth::ready) return;
+    ResourceRow& row = by_arch[node.inventory->arch];
+    row.arch = node.inventory->arch;
+    for (ResourceRow* each : {&row, &sum}) {
+      each->nodes += 1;
+      each->capacity += node.inventory->capacity;
+      each->reserved += node.inventory->reserved;
+      each->used += s.usage_of(node.id).used;
+      each->available = each->capacity - each->reserved - each->used;
+    }
+  });
+  std::vector<ResourceRow> out;
+  for (auto& [arch, row] : by_arch) out.push_back(row);
+  out.push_back(sum);
+  return out;
+}
+
+std::string render(const Snapshot& s, const Job& row, bool summary) {
+  const JobVersion* newest = s.version_of(row.id, static_cast<uint32_t>(row.version));
+  const std::string spec = newest != nullptr && !summary ? to_json(*newest->spec) : std::string();
+  return object(s, {"job", to_text(row.id), row.name, row.project, row.version, row.revision, row.created, row.updated},
+                newest != nullptr ? newest->spec->labels : std::map<std::string, std::string>{}, spec, to_json(job_status(s, row)));
+}
+
+std::string render(const Snapshot& s, const JobVersion& row) {
+  const Job* job = s.jobs.find(row.job.value);
+  VersionStatus status{row.state, row.error, row.images, job != nullptr && job->active_version == row.number};
+  return object(s, {"version", to_text(row.id), std::to_string(row.number), {}, row.number, {}, row.created, {}}, {}, to_json(*row.spec), to_json(status));
+}
+
+std::string render(const Snapshot& s, const Instance& row, bool) {
+  const Job* job = s.jobs.find(row.job.value);
+  return object(s, {"instance", to_text(row.id), s.name_of(row), job != nullptr ? job->project : ProjectId{}, row.generation, row.revision, row.created, {}},
+                {}, {}, to_json(instance_status(s, row)));
+}
+
+std::string render(const Snapshot& s, const Node& row, bool summary) {
+  NodeStatus status = node_status(s, row);
+  if (summary) status.inventory.reset();
+  return object(s, {"node", to_text(row.id), row.name, {}, row.version, row.revision, row.created, row.updated}, row.spec.labels,
+                to_json(row.spec), to_json(status));
+}
+
+std::string render(const Snapshot& s, const Image& row) {
+  ImageStatus status{row.repository, row.tag, row.digest, row.media_type, row.source, row.size.value, row.architectures};
+  return object(s, {"image", to_text(row.id), row.repository + ":" + row.tag, row.project, 1, row.revision, row.created, row.updated}, {}, {}, to_json(status));
+}
+
+std::string render(const Snapshot& s, const Operation& row, Time now) {
+  OperationStatus status;
+  status.operation = row.kind;
+  status.target_kind = row.target_kind;
+  status.target = row.target != 0 ? id_text(row.target) : "";
+  status.state = row.state;
+  status.progress = row.progress;
+  status.done = row.done;
+  status.total = row.total;
+  status.message = row.message;
+  status.steps = row.steps;
+  status.finished = row.finished;
+  if (row.state == OperationState::running && row.progress > 0 && now > row.created) {
+    status.eta_ms = (now - row.created).ms() * (100 - row.progress) / row.progress;
+  }
+  return object(s, {"operation", to_text(row.id), row.kind, row.project, 1, row.revision, row.created, row.finished}, {}, {}, to_json(status));
+}
+
+std::string render(const Snapshot& s, const Token& row) {
+  TokenStatus status{row.kind, row.role, row.expires, row.uses_left, row.node_name, row.revoked};
+  return object(s, {"token", to_text(row.id), row.name, {}, 1, row.revision, row.created, {}}, {}, {}, to_json(status));
+}
+
+std::string render(const Snapshot& s, const Event& row) {
+  EventStatus status{row.time, row.type, row.severity, row.object_kind, row.object != 0 ? id_text(row.object) : "", row.object_name, row.message};
+  return object(s, {"event", to_text(row.id), row.type, row.project, 1, row.revision, row.time, {}}, {}, {}, to_json(status));
+}
+
+std::string render(const Snapshot& s, const Project& row) {
+  return object(s, {"project", to_text(row.id), row.name, {}, 1, row.revision, row.created, {}}, {}, {}, {});
+}
+
+std::string render_pool(const Snapshot& s) {
+  return object(s, {"pool", s.pool.pool_id, s.pool.name, {}, 1, s.revision, s.pool.created, {}}, {}, {}, to_json(pool_status(s)));
+}
+
+std::string render_row(const Snapshot& s, TableId table, uint64_t id, Time now) {
+  auto show = [&](const auto* row) { return row != nullptr ? render(s, *row) : std::string(); };
+  switch (table) {
+    case TableId::pool: return render_pool(s);
+    case TableId::project: return show(s.projects.find(id));
+    case TableId::node: return show(s.nodes.find(id));
+    case TableId::job: return show(s.jobs.find(id));
+    case TableId::instance: return show(s.instances.find(id));
+    case TableId::image: return show(s.images.find(id));
+    case TableId::token: return show(s.tokens.find(id));
+    case TableId::event: return show(s.events.find(id));
+    case TableId::operation: {
+      const Operation* row = s.operations.find(id);
+      return row != nullptr ? render(s, *row, now) : std::string();
+    }
+    case TableId::version:
+    case TableId::volume:
+    case TableId::idempotency: return {};
+  }
+  return {};
+}
+
+}  // namespace tutti::manager

@@ -1,0 +1,179 @@
+#pragma once
+// Views: what the API shows of a row. Every object is {kind, id, name, project, version, revision, created, updated,
+// labels, spec, status}; the specs are the model's, the statuses stand here. Pure functions of a snapshot.
+
+#include <boost/describe.hpp>
+#include <string>
+#include <vector>
+
+#include "model/plan.h"
+#include "model/snapshot.h"
+
+namespace tutti::manager {
+
+struct PoolStatus {
+  std::string version;
+  uint32_t feature_level = 1;
+  std::string network;
+  int64_t nodes = 0;
+  int64_t nodes_ready = 0;
+  int64_t jobs = 0;
+  int64_t instances = 0;
+  int64_t running = 0;
+  int64_t pending = 0;
+  Resources capacity;
+  Resources used;
+  Resources available;
+};
+BOOST_DESCRIBE_STRUCT(PoolStatus, (), (version, feature_level, network, nodes, nodes_ready, jobs, instances, running, pending,
+  capacity, used, available))
+
+struct ResourceRow {
+  std::string arch;
+  int64_t nodes = 0;
+  Resources capacity;
+  Resources reserved;
+  Resources used;
+  Resources available;
+};
+BOOST_DESCRIBE_STRUCT(ResourceRow, (), (arch, nodes, capacity, reserved, used, available))
+
+struct JobStatus {
+  std::string type;
+  std::string state;    // resolving, failed, running, pending, completed, stopping, stopped
+  uint32_t active_version = 0;
+  int64_t wanted = 0;
+  int64_t running = 0;
+  int64_t pending = 0;
+  int64_t completed = 0;
+  int64_t failed = 0;
+  bool stopped = false;
+  std::map<std::string, int64_t> counts;
+  std::map<std::string, std::string> images;
+  std::string error;
+  std::string creator;
+};
+BOOST_DESCRIBE_STRUCT(JobStatus, (), (type, state, active_version, wanted, running, pending, completed, failed, stopped, counts,
+  images, error, creator))
+
+struct InstanceStatus {
+  std::string state;    // a task state, or pending, unknown, lost
+  Desired desired = Desired::running;
+  Presence presence = Presence::here;
+  std::string node;
+  std::string node_address;
+  std::string job;
+  uint32_t job_version = 0;
+  std::string group;
+  uint32_t slot = 0;
+  uint32_t generation = 0;
+  std::string driver;
+  std::string image;
+  std::string address;
+  std::vector<PortBinding> ports;
+  std::vector<TaskStatus> tasks;
+  int32_t restarts = 0;
+  std::string reason;
+  Time pending_since;
+  bool finished = false;
+  Resources reserved;
+};
+BOOST_DESCRIBE_STRUCT(InstanceStatus, (), (state, desired, presence, node, node_address, job, job_version, group, slot,
+  generation, driver, image, address, ports, tasks, restarts, reason, pending_since, finished, reserved))
+
+struct NodeStatus {
+  NodeHealth health = NodeHealth::joining;
+  std::string reason;
+  Time since;
+  std::string address;
+  std::string arch;
+  Resources capacity;
+  Resources reserved;
+  Resources used;
+  Resources available;
+  int64_t instances = 0;
+  std::string version;
+  std::string subnet;
+  std::vector<DriverInfo> drivers;
+  std::shared_ptr<const Inventory> inventory;
+};
+BOOST_DESCRIBE_STRUCT(NodeStatus, (), (health, reason, since, address, arch, capacity, reserved, used, available, instances,
+  version, subnet, drivers, inventory))
+
+struct VersionStatus {
+  VersionState state = VersionState::resolving;
+  std::string error;
+  std::map<std::string, std::string> images;
+  bool active = false;
+};
+BOOST_DESCRIBE_STRUCT(VersionStatus, (), (state, error, images, active))
+
+struct ImageStatus {
+  std::string repository;
+  std::string tag;
+  std::string digest;
+  std::string media_type;
+  std::string source;
+  int64_t size = 0;
+  std::vector<std::string> architectures;
+};
+BOOST_DESCRIBE_STRUCT(ImageStatus, (), (repository, tag, digest, media_type, source, size, architectures))
+
+struct OperationStatus {
+  std::string operation;   // "job.submit"
+  std::string target_kind;
+  std::string target;
+  OperationState state = OperationState::running;
+  int32_t progress = 0;
+  int64_t done = 0;
+  int64_t total = 0;
+  int64_t eta_ms = -1;     // −1: cannot be said
+  std::string message;
+  std::vector<OperationStep> steps;
+  Time finished;
+};
+BOOST_DESCRIBE_STRUCT(OperationStatus, (), (operation, target_kind, target, state, progress, done, total, eta_ms, message, steps,
+  finished))
+
+struct TokenStatus {
+  TokenKind token_kind = TokenKind::api;
+  Role role = Role::viewer;
+  Time expires;
+  int32_t uses_left = -1;
+  std::string node_name;
+  bool revoked = false;
+};
+BOOST_DESCRIBE_STRUCT(TokenStatus, (), (token_kind, role, expires, uses_left, node_name, revoked))
+
+struct EventStatus {
+  Time time;
+  std::string type;
+  std::string severity;
+  std::string object_kind;
+  std::string object;
+  std::string object_name;
+  std::string message;
+};
+BOOST_DESCRIBE_STRUCT(EventStatus, (), (time, type, severity, object_kind, object, object_name, message))
+
+JobStatus job_status(const Snapshot& s, const Job& job);
+InstanceStatus instance_status(const Snapshot& s, const Instance& instance);
+NodeStatus node_status(const Snapshot& s, const Node& node);
+PoolStatus pool_status(const Snapshot& s);
+std::vector<ResourceRow> resource_rows(const Snapshot& s);  // one per architecture, then the pool's sum
+
+// The whole object as JSON; `summary` leaves out what lists do not need (inventory, spec of jobs).
+std::string render(const Snapshot& s, const Job& row, bool summary = false);
+std::string render(const Snapshot& s, const JobVersion& row);
+std::string render(const Snapshot& s, const Instance& row, bool summary = false);
+std::string render(const Snapshot& s, const Node& row, bool summary = false);
+std::string render(const Snapshot& s, const Image& row);
+std::string render(const Snapshot& s, const Operation& row, Time now);
+std::string render(const Snapshot& s, const Token& row);
+std::string render(const Snapshot& s, const Event& row);
+std::string render(const Snapshot& s, const Project& row);
+std::string render_pool(const Snapshot& s);
+// Any row by table and id; empty where it is not there (any more) or is not shown.
+std::string render_row(const Snapshot& s, TableId table, uint64_t id, Time now);
+
+}  // namespace tutti::manager
