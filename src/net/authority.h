@@ -16,7 +16,9 @@ struct KeyPair {
 
 // A new self-signed authority.
 Result<KeyPair> make_authority(const std::string& common_name, Time now, Duration valid);
-// A server certificate for these host names and addresses (subjectAltName).
+// A server certificate for these host names and addresses (subjectAltName). Its `certificate` holds the authority's
+// too, behind the leaf: clients that pin the authority's digest need to be sent it. Never valid longer than the
+// authority.
 Result<KeyPair> issue_server(const KeyPair& authority, const std::string& common_name,
                              const std::vector<std::string>& names, Time now, Duration valid);
 // A key and a signing request, on the side that will own the key.

@@ -19,15 +19,15 @@
 namespace tutti::net {
 
 struct Request {
-  std::string method;                            // "GET"
-  std::string target;                            // path and query as sent
-  std::string path;                              // decoded, normalised; never contains ".."
-  std::map<std::string, std::string> query;      // decoded; the last of a repeated key
-  std::map<std::string, std::string> headers;    // names in lower case
-  std::string body;                              // empty with stream_body
-  std::string remote;                            // "127.0.0.1:4711": for logs, never for trust
-  std::string peer_fingerprint;                  // mutual TLS: sha256 hex of the peer's public key (SPKI); else empty
-  std::string peer_common_name;                  // mutual TLS: its certificate's CN
+  std::string method;                          // "GET"
+  std::string target;                          // path and query as sent
+  std::string path;                            // decoded, normalised; never contains ".."
+  std::map<std::string, std::string> query;    // decoded; the last of a repeated key
+  std::map<std::string, std::string> headers;  // names in lower case
+  std::string body;                            // empty with stream_body
+  std::string remote;                          // "127.0.0.1:4711": for logs, never for trust
+  std::string peer_fingerprint;                // mutual TLS: sha256 hex of the peer's public key (SPKI); else empty
+  std::string peer_common_name;                // mutual TLS: its certificate's CN
   std::string header(const std::string& lower_case_name) const {
     auto at = headers.find(lower_case_name);
     return at == headers.end() ? std::string() : at->second;
@@ -43,7 +43,7 @@ struct Response {
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
   std::string content_type = "application/json";
-  std::string file;             // if set: the body is this file's bytes (sent without loading it), from file_offset
+  std::string file;  // if set: the body is this file's bytes (sent without loading it), from file_offset
   uint64_t file_offset = 0;
   uint64_t file_length = UINT64_MAX;
 };
@@ -52,7 +52,9 @@ struct Response {
 class BodyWriter {
  public:
   virtual ~BodyWriter() = default;
-  // False once the peer is gone or more than the given limit is waiting to be sent: stop then.
+  // False once the peer is gone or if more than the given limit would be waiting to be sent (the bytes are not queued
+  // then; one piece above the limit is taken when nothing waits). Dropping the writer without finish() breaks the
+  // connection, so that the peer sees an incomplete answer.
   virtual bool write(std::string bytes) = 0;
   virtual size_t pending_bytes() const = 0;
   virtual void finish() = 0;
@@ -69,9 +71,10 @@ class WebSocket {
     std::function<void(std::string reason)> closed;  // exactly once
     std::function<void()> drained;                   // pending_bytes() fell under half of the limit
   };
-  // Starts reading. Until then the peer's messages wait.
+  // Starts reading. Until then the peer's messages wait. Dropping the last reference closes the connection.
   virtual void start(Callbacks callbacks) = 0;
-  // Queues; false if closed or above the limit of waiting bytes (the message is not queued then).
+  // Queues; false if closed or above the limit of waiting bytes (the message is not queued then, and `drained` comes
+  // when there is room). One message above the limit is taken when nothing waits. Messages have up to 1 MiB.
   virtual bool send(std::string message, bool binary) = 0;
   virtual size_t pending_bytes() const = 0;
   // Flow control: while paused nothing is read, so TCP holds the peer back.
@@ -95,7 +98,8 @@ class Responder {
   virtual void send(Response response) = 0;
   virtual std::shared_ptr<BodyWriter> stream(Response head, size_t pending_limit_bytes) = 0;
   // Upgrades; `opened` gets the socket or an error (not an upgrade request: then 426 was sent).
-  virtual void websocket(std::function<void(Result<std::shared_ptr<WebSocket>>)> opened, size_t pending_limit_bytes) = 0;
+  virtual void websocket(std::function<void(Result<std::shared_ptr<WebSocket>>)> opened,
+                         size_t pending_limit_bytes) = 0;
   virtual BodyReader* body() = 0;  // stream_body routes only
 };
 
@@ -107,46 +111,47 @@ struct Admission {
   bool stream_body = false;
 };
 
-struct TlsFiles {               // PEM texts, not paths
-  std::string certificate_chain;
+struct TlsFiles {  // PEM texts, not paths
+  std::string
+      certificate_chain;  // leaf first, and the authority last: joining workers know only the authority's digest
   std::string private_key;
   std::string client_authority;  // non-empty: peers must present a certificate of this authority
 };
 
 struct ServerOptions {
   std::string address = "127.0.0.1";
-  uint16_t port = 0;             // 0: any; see port()
+  uint16_t port = 0;  // 0: any; see port()
   int threads = 1;
   size_t connections_max = 20'000;
   size_t header_bytes_max = 32u << 10;
   Duration idle_timeout = seconds(75);
-  Duration header_timeout = seconds(20);   // a slow peer cannot hold a connection
+  Duration header_timeout = seconds(20);                // a slow peer cannot hold a connection
   std::function<Admission(const Request& head)> admit;  // optional
 };
 
 class Server {
  public:
-  virtual ~Server() = default;   // stops: closes listeners and connections, joins threads
+  virtual ~Server() = default;  // stops: closes listeners and connections, joins threads
   virtual uint16_t port() const = 0;
   // New connections use these from now on (certificate renewal without a restart).
   virtual Status set_tls(const TlsFiles& tls) = 0;
-  virtual void stop() = 0;
+  virtual void stop() = 0;  // not from a handler
 };
 // Listening when it returns. Errors: io (address in use, with the address), invalid (bad PEM).
 Result<std::unique_ptr<Server>> serve(ServerOptions options, const TlsFiles& tls, Handler handler);
 
 // ---- client
 
-struct Endpoint {
+struct Endpoint {  // the host without brackets
   std::string host;
   uint16_t port = 0;
 };
 Result<Endpoint> parse_endpoint(std::string_view text);  // "https://host:port", "host:port", "[::1]:80"
 
 struct ClientTls {
-  std::string authority;           // PEM that must have signed the server's certificate; the host name is not compared when set
-  std::string authority_sha256;    // or only its digest (join): any chain whose root has this digest
-  std::string certificate_chain;   // own, for mutual TLS
+  std::string authority;  // PEM that must have signed the server's certificate; the host name is not compared when set
+  std::string authority_sha256;   // or only its digest (join): any chain whose root has this digest
+  std::string certificate_chain;  // own, for mutual TLS
   std::string private_key;
 };
 
@@ -156,12 +161,14 @@ class Client {
   virtual ~Client() = default;
   // Errors: unavailable (cannot connect, with the address and what to check), timeout, io.
   virtual Result<Response> call(const Request& request, Duration timeout) = 0;
-  // Streams the answer's body: `each` returns false to stop. The head comes back when it is over.
+  // Streams the answer's body: `each` returns false to stop. The head comes back when it is over. The body of an answer
+  // with status 300 or above is not streamed but comes back in the Response: it is the explanation.
   virtual Result<Response> stream(const Request& request, const std::function<bool(std::string_view)>& each,
                                   Duration idle_timeout) = 0;
   // Sends a file as the body.
   virtual Result<Response> upload(const Request& request, const std::string& file, Duration timeout) = 0;
-  // Stops a call that is under way, from another thread; it returns `cancelled`.
+  // Stops a call that is under way, from another thread; it returns `cancelled`. When none is, the next one does, so
+  // that an interrupt cannot be missed.
   virtual void interrupt() = 0;
 };
 Result<std::unique_ptr<Client>> make_client(const Endpoint& endpoint, const ClientTls& tls);
@@ -169,7 +176,7 @@ Result<std::unique_ptr<Client>> make_client(const Endpoint& endpoint, const Clie
 // One thread that runs asynchronous client sockets and timers (the worker's I/O thread, a CLI stream).
 class IoThread {
  public:
-  virtual ~IoThread() = default;   // stops and joins
+  virtual ~IoThread() = default;  // stops and joins
   virtual void post(std::function<void()> f) = 0;
   virtual void after(Duration d, std::function<void()> f) = 0;
   // Watches an fd for reading until `ready` returns false. The caller owns the fd and must outlive the watch.
