@@ -102,6 +102,11 @@ void change(ApplyContext& c, const ChangeInstance& wanted) {
   }
   if (wanted.desired && row.desired != *wanted.desired) {
     row.desired = *wanted.desired;
+    if (row.desired == Desired::removed && on_node(row) && !row.admitted) {
+      // It waited to start over: nothing runs, only its disk has to go. The worker hears of admitted ones.
+      row.admitted = row.finished = true;
+      if (!is_terminal(row.state)) row.state = TaskState::stopped;
+    }
     if (row.desired == Desired::removed && !on_node(row)) {
       row.finished = row.cleared = true;
       if (!is_terminal(row.state)) row.state = TaskState::stopped;

@@ -1,0 +1,258 @@
+// Refusals and bounds of commands, and that everybody who asked gets an answer.
+#include "base/limits.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdio>
+#include <thread>
+
+#include "state/apply.h"
+#include "state/draft.h"
+#include "state/loop.h"
+#include "store/memory/memory_store.h"
+
+namespace tutti::state {
+namespace {
+
+constexpr Time kStart{1'800'000'000'000'000'000};
+
+// A draft alone: what apply does, without an engine.
+struct Bare {
+  std::shared_ptr<const Snapshot> at = std::make_shared<const Snapshot>();
+  Time now = kStart;
+  ProjectId project;
+
+  Bare() {
+    Pool pool;
+    pool.pool_id = "abcdef";
+    pool.network = "10.86.0.0/16";
+    EXPECT_TRUE(run(InitializePool{pool}));
+    project = at->project_by_name("default")->id;
+  }
+  Result<Outcome> run(const Command& command) {
+    now = now + milliseconds(10);
+    Draft draft(*at, now);
+    Result<Outcome> out = apply(draft, command, {}, now);
+    if (out) at = std::make_shared<const Snapshot>(draft.take());
+    return out;
+  }
+  NodeId node(int64_t cpu = 4000) {
+    Token token;
+    token.kind = TokenKind::join;
+    const TokenId id{run(CreateToken{token})->id};
+    const std::string key = "key" + std::to_string(at->next_id);
+    const NodeId joined{run(JoinNode{id, "", key})->id};
+    Inventory inventory;
+    inventory.capacity = {{cpu}, {8LL << 30}, {100LL << 30}};
+    EXPECT_TRUE(run(BeginSession{joined, key, inventory, {}}));
+    return joined;
+  }
+  JobId job(const std::string& name, int64_t count, JobType type = JobType::service) {
+    JobSpec spec;
+    spec.job = name;
+    spec.type = type;
+    TaskSpec task;
+    task.name = "web";
+    task.driver = "fake";
+    task.count = count;
+    task.resources.cpu = {100};
+    spec.tasks.push_back(task);
+    auto out = run(SubmitJob{spec, project, {}, {}});
+    EXPECT_TRUE(out) << out.error().to_string();
+    return JobId{out->id};
+  }
+  InstanceId placed(JobId job, NodeId node) {
+    Actions actions;
+    actions.create.push_back({job, 1, 0, 0, {}, {}, 0, {}});
+    EXPECT_TRUE(run(ApplyActions{actions}));
+    const InstanceId id{at->instances.last_key()};
+    EXPECT_EQ(run(ApplyPlan{{{}, {{id, 1, node, {}}}, {}}})->number, 1u);
+    return id;
+  }
+  void report(InstanceId id, TaskState state, bool final) {
+    const Instance& row = *at->instances.find(id.value);
+    InstanceReport told{id, {}, "", false};
+    TaskStatus status;
+    status.task = "web";
+    status.position = {row.generation, 1, state};
+    status.final = final;
+    told.tasks.push_back(status);
+    EXPECT_TRUE(run(ReportStatus{row.node, at->nodes.find(row.node.value)->session, {told}}));
+  }
+  Result<Outcome> change(InstanceId id, Desired desired, bool start_over = false) {
+    Actions actions;
+    actions.change.push_back({.instance = id, .desired = desired, .start_over = start_over});
+    return run(ApplyActions{actions});
+  }
+  const Instance& row(InstanceId id) const { return *at->instances.find(id.value); }
+};
+
+TEST(StateLimits, WhatWaitsToStartOverCanStillBeRemoved) {
+  Bare pool;
+  const NodeId node = pool.node();
+  const InstanceId id = pool.placed(pool.job("shop", 1), node);
+  ASSERT_TRUE(pool.change(id, Desired::stopped));
+  pool.report(id, TaskState::stopped, true);
+  ASSERT_TRUE(pool.change(id, Desired::running, true));
+  ASSERT_FALSE(pool.row(id).admitted);
+  ASSERT_TRUE(pool.change(id, Desired::removed));
+  EXPECT_TRUE(pool.row(id).admitted) << "else its worker is never told";
+  EXPECT_EQ(pool.at->usage_of(node).used.cpu.value, 0);
+  ASSERT_TRUE(pool.run(ReportStatus{node, 1, {{id, {}, "", true}}}));
+  EXPECT_TRUE(pool.row(id).cleared && pool.row(id).finished);
+  EXPECT_FALSE(pool.at->instances_by_node.contains(node.value));
+}
+
+TEST(StateLimits, AnOldClearingDoesNotTakeTheDiskOfAStartOver) {
+  Bare pool;
+  const NodeId node = pool.node();
+  const InstanceId id = pool.placed(pool.job("shop", 1), node);
+  ASSERT_TRUE(pool.change(id, Desired::stopped));
+  pool.report(id, TaskState::stopped, true);
+  ASSERT_TRUE(pool.change(id, Desired::running, true));
+  ASSERT_TRUE(pool.run(ReportStatus{node, 1, {{id, {}, "", true}}}));
+  EXPECT_FALSE(pool.row(id).cleared);
+  EXPECT_TRUE(pool.at->pending.contains(id.value));
+}
+
+TEST(StateLimits, FinalIsFinalAndAnUnfinalEndFreesNothing) {
+  Bare pool;
+  const NodeId node = pool.node();
+  const InstanceId id = pool.placed(pool.job("shop", 1), node);
+  pool.report(id, TaskState::stopped, false);
+  EXPECT_EQ(pool.at->usage_of(node).used.cpu.value, 100);
+  pool.report(id, TaskState::stopped, true);
+  EXPECT_EQ(pool.at->usage_of(node).used.cpu.value, 0);
+  TaskStatus again;
+  again.task = "web";
+  again.position = {1, 7, TaskState::running};
+  ASSERT_TRUE(pool.run(ReportStatus{node, 1, {{id, {again}, "", false}}}));
+  EXPECT_TRUE(pool.row(id).finished);
+  EXPECT_EQ(pool.row(id).state, TaskState::stopped);
+}
+
+TEST(StateLimits, AnInstanceThatEndedByItselfIsNotOperated) {
+  Bare pool;
+  const InstanceId id = pool.placed(pool.job("once", 1, JobType::batch), pool.node());
+  pool.report(id, TaskState::completed, true);
+  for (InstanceVerb verb : {InstanceVerb::start, InstanceVerb::restart, InstanceVerb::stop, InstanceVerb::pause}) {
+    auto out = pool.run(OperateInstance{id, verb});
+    ASSERT_FALSE(out);
+    EXPECT_EQ(out.error().code, ErrorCode::conflict);
+  }
+  EXPECT_TRUE(pool.run(OperateInstance{id, InstanceVerb::delete_}));
+}
+
+TEST(StateLimits, PortsOfAPlanMustBeWhatTheSpecAsks) {
+  Bare pool;
+  const NodeId node = pool.node();
+  JobSpec spec;
+  spec.job = "web";
+  TaskSpec task;
+  task.name = "web";
+  task.driver = "fake";
+  task.ports = {{"http", 80, 8080, Protocol::tcp}, {"admin", 81, 0, Protocol::tcp}};
+  spec.tasks.push_back(task);
+  const JobId job{pool.run(SubmitJob{spec, pool.project, {}, {}})->id};
+  Actions actions;
+  actions.create.push_back({job, 1, 0, 0, {}, {}, 0, {}});
+  ASSERT_TRUE(pool.run(ApplyActions{actions}));
+  const InstanceId id{pool.at->instances.last_key()};
+  auto place = [&](std::vector<PortBinding> ports) {
+    return pool.run(ApplyPlan{{{}, {{id, 1, node, std::move(ports)}}, {}}})->number;
+  };
+  EXPECT_EQ(place({}), 0u) << "none at all";
+  EXPECT_EQ(place({{"web", "http", 80, 8081, Protocol::tcp}, {"web", "admin", 81, 20000, Protocol::tcp}}), 0u)
+      << "not the host port it names";
+  EXPECT_EQ(place({{"web", "http", 80, 8080, Protocol::tcp}, {"web", "admin", 81, 99, Protocol::tcp}}), 0u)
+      << "outside of the node's range";
+  EXPECT_EQ(place({{"web", "http", 80, 8080, Protocol::tcp}, {"web", "admin", 81, 20000, Protocol::tcp}}), 1u);
+}
+
+TEST(StateLimits, ACommandHasABoundAndALargeOneFewEvents) {
+  Bare pool;
+  const JobId job = pool.job("big", 5000);
+  Actions actions;
+  for (uint32_t slot = 0; slot <= limits::kCommandRowsMax; ++slot)
+    actions.create.push_back({job, 1, 0, slot, {}, {}, 0, {}});
+  auto refused = pool.run(ApplyActions{actions});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::too_large);
+  EXPECT_EQ(pool.at->instances.size(), 0u);
+  actions.create.resize(1000);
+  ASSERT_TRUE(pool.run(ApplyActions{actions}));
+  ASSERT_TRUE(pool.run(ApplyActions{actions})) << "again: every slot is taken";
+  EXPECT_EQ(pool.at->instances.size(), 1000u);
+  const NodeId node = pool.node(200'000);
+  Plan plan;
+  pool.at->pending.for_each(
+      [&](uint64_t id, const Unit&) { plan.placements.push_back({InstanceId{id}, 1, node, {}}); });
+  for (Placement& placement : plan.placements) placement.ports = {};
+  const size_t events = pool.at->events.size();
+  // 64 MiB each: memory of the node bounds how many fit.
+  EXPECT_EQ(pool.run(ApplyPlan{plan})->number, 128u);
+  EXPECT_EQ(pool.at->events.size(), events + 101);
+  EXPECT_TRUE(audit(*pool.at));
+}
+
+TEST(StateLimits, AnUnknownProjectIsRefused) {
+  Bare pool;
+  JobSpec spec;
+  spec.job = "x";
+  auto out = pool.run(SubmitJob{spec, ProjectId{4711}, {}, {}});
+  ASSERT_FALSE(out);
+  EXPECT_EQ(out.error().code, ErrorCode::not_found);
+}
+
+TEST(StateLimits, EverybodyIsAnsweredWhenTheLoopStopsOrFails) {
+  for (const bool fails : {false, true}) {
+    auto disk = std::make_shared<store::MemoryDisk>();
+    auto store = store::make_memory_store(disk);
+    SystemClock clock;
+    auto loop = StateLoop::open(*store, clock);
+    ASSERT_TRUE(loop);
+    std::atomic<int> asked{0}, answered{0};
+    if (fails) disk->faults = {store::AppendFault::none, store::AppendFault::unknown_not_stored};
+    (*loop)->start();
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t) {
+      threads.emplace_back([&] {
+        for (int i = 0; i < 3000; ++i) {
+          ++asked;
+          (*loop)->submit(AddEvent{}, {}, [&](Result<Outcome>) { ++answered; });
+        }
+      });
+    }
+    for (auto& thread : threads) thread.join();
+    (*loop)->stop();
+    EXPECT_EQ(asked.load(), answered.load()) << (fails ? "after an unknown commit" : "after stop");
+    EXPECT_EQ((*loop)->failed(), fails);
+    loop->reset();
+  }
+}
+
+TEST(StateLimits, CostOfCommands) {
+  Bare pool;
+  const auto begin = std::chrono::steady_clock::now();
+  constexpr int kCommands = 2000;
+  for (int i = 0; i < kCommands; ++i) (void)pool.job("j" + std::to_string(i), 1);
+  const auto spent =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - begin).count();
+  std::printf("submit: %.1f us per command and snapshot, %zu jobs\n", static_cast<double>(spent) / 1000 / kCommands,
+              pool.at->jobs.size());
+  const auto start = std::chrono::steady_clock::now();
+  const JobId big = pool.job("big", 100'000);
+  for (uint32_t chunk = 0; chunk < 20; ++chunk) {
+    Actions actions;
+    for (uint32_t i = 0; i < 1000; ++i) actions.create.push_back({big, 1, 0, chunk * 1000 + i, {}, {}, 0, {}});
+    ASSERT_TRUE(pool.run(ApplyActions{actions}));
+  }
+  const auto made =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start).count();
+  std::printf("create: %.2f us per instance of one job of 20000\n", static_cast<double>(made) / 1000 / 20'000);
+  EXPECT_EQ(pool.at->instances.size(), 20'000u);
+}
+
+}  // namespace
+}  // namespace tutti::state
