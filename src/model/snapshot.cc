@@ -20,9 +20,9 @@ const Row* pick(const HashIndex& index, uint64_t key, const Table<Row>& table, c
 }  // namespace
 
 uint64_t name_key(TableId table, uint64_t scope, std::string_view name) {
-  const char head[9] = {static_cast<char>(table), static_cast<char>(scope), static_cast<char>(scope >> 8), static_cast<char>(scope >> 16),
-                        static_cast<char>(scope >> 24), static_cast<char>(scope >> 32), static_cast<char>(scope >> 40),
-                        static_cast<char>(scope >> 48), static_cast<char>(scope >> 56)};
+  const char head[9] = {static_cast<char>(table),       static_cast<char>(scope),       static_cast<char>(scope >> 8),
+                        static_cast<char>(scope >> 16), static_cast<char>(scope >> 24), static_cast<char>(scope >> 32),
+                        static_cast<char>(scope >> 40), static_cast<char>(scope >> 48), static_cast<char>(scope >> 56)};
   // 30 bits keep the index's paths short (a tree of 6 levels, not 13); equal ones share an entry.
   const uint64_t hash = fnv1a(name, fnv1a({head, sizeof head}));
   return (hash ^ hash >> 32) & ((1u << 30) - 1);

@@ -1,0 +1,88 @@
+#include "model/instance.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "model/transitions.h"
+
+namespace tutti {
+namespace {
+
+// What is left on the node by tasks that have ended, and by what desired says, together.
+enum class Holding { everything, suspended, disk, nothing };
+
+Holding holding_of(const Instance& instance) {
+  if (!instance.node) return Holding::nothing;  // pending: nothing is held before it is placed
+  if (instance.presence == Presence::given_up) return Holding::nothing;
+  if (instance.finished) return Holding::disk;
+  // Only what the worker reported counts: a stopped instance holds everything until its tasks have ended.
+  switch (instance.state) {
+    case TaskState::stopped: return Holding::disk;
+    case TaskState::suspended: return Holding::suspended;
+    case TaskState::rejected:
+    case TaskState::completed:
+    case TaskState::failed:  // not finished: backing off, or another task goes on
+    case TaskState::placed:
+    case TaskState::accepted:
+    case TaskState::preparing:
+    case TaskState::starting:
+    case TaskState::running: return Holding::everything;
+  }
+  return Holding::everything;
+}
+
+// Lower is worse.
+int badness(TaskState state) {
+  switch (state) {
+    case TaskState::rejected: return 0;
+    case TaskState::failed: return 1;
+    case TaskState::stopped: return 2;
+    case TaskState::suspended: return 3;
+    case TaskState::completed: return 4;
+    case TaskState::placed:
+    case TaskState::accepted:
+    case TaskState::preparing:
+    case TaskState::starting:
+    case TaskState::running: return 5;
+  }
+  return 5;
+}
+
+}  // namespace
+
+std::string instance_name(std::string_view job, std::string_view group, uint32_t slot) {
+  std::string name(job);
+  if (!group.empty() && group != job) name += "-" + std::string(group);
+  return name + "-" + std::to_string(slot);
+}
+
+Resources charge(const Instance& instance, const Resources& request) {
+  switch (holding_of(instance)) {
+    case Holding::everything: return request;
+    case Holding::suspended: return {{0}, {0}, {request.disk.value + request.memory.value}};
+    case Holding::disk: return {{0}, {0}, request.disk};
+    case Holding::nothing: return {};
+  }
+  return request;
+}
+
+bool moves_forward(Position from, Position to) {
+  if (to.generation == from.generation && to.attempt == from.attempt && is_terminal(from.state)) return false;
+  return to > from;
+}
+
+TaskState summary_of(const std::vector<TaskStatus>& tasks) {
+  std::optional<TaskState> least;
+  std::optional<TaskState> worst;
+  for (const TaskStatus& task : tasks) {
+    TaskState state = task.position.state;
+    if (!is_terminal(state)) {
+      least = least ? std::min(*least, state) : state;
+    } else if (!worst || badness(state) < badness(*worst)) {
+      worst = state;
+    }
+  }
+  return least.value_or(worst.value_or(TaskState::placed));
+}
+
+}  // namespace tutti
