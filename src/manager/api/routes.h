@@ -1,0 +1,48 @@
+#pragma once
+// The route table: what the API is. The router, the OpenAPI document and the tests read it.
+
+#include <span>
+#include <string_view>
+
+#include "manager/api/call.h"
+
+namespace tutti::manager {
+
+enum class Right : uint8_t { nobody, any, viewer, operator_, admin };  // nobody: open to all (health, join, docs)
+
+struct Route {
+  std::string_view method;
+  std::string_view path;      // "/v1/jobs/{job}:scale"; {name...} takes the rest
+  Right right;
+  std::string_view tag;
+  std::string_view summary;
+  std::string_view body;      // schema name of the request body; empty: none
+  std::string_view answer;    // schema name of the answer
+  std::string_view example;   // of the request, for people: a curl path or a body
+  RouteHandler handler;
+};
+
+std::span<const Route> routes();
+
+// Fills `params`; false if it does not match.
+bool match_path(std::string_view pattern, std::string_view path, std::map<std::string, std::string>& params);
+
+std::string openapi_json();
+
+// Handlers, by file.
+void list_jobs(CallPtr), submit_job(CallPtr), get_job(CallPtr), delete_job(CallPtr), scale_job(CallPtr), stop_job(CallPtr),
+    start_job(CallPtr), list_versions(CallPtr), list_job_instances(CallPtr), validate_job(CallPtr);
+void list_instances(CallPtr), get_instance(CallPtr), operate_instance(CallPtr), delete_instance(CallPtr), explain_instance(CallPtr),
+    instance_logs(CallPtr), instance_exec(CallPtr), instance_attach(CallPtr), instance_signal(CallPtr), instance_get_files(CallPtr),
+    instance_put_files(CallPtr);
+void list_nodes(CallPtr), get_node(CallPtr), patch_node(CallPtr), operate_node(CallPtr), remove_node(CallPtr), node_resources(CallPtr),
+    create_join_token(CallPtr), join(CallPtr);
+void list_images(CallPtr), get_image(CallPtr), delete_image(CallPtr), import_image(CallPtr), pull_image(CallPtr);
+void get_pool(CallPtr), whoami(CallPtr), create_session(CallPtr), list_tokens(CallPtr), create_token(CallPtr), revoke_token(CallPtr),
+    list_events(CallPtr), list_operations(CallPtr), get_operation(CallPtr), cancel_operation(CallPtr), retry_operation(CallPtr),
+    list_projects(CallPtr), health(CallPtr), get_openapi(CallPtr), get_docs(CallPtr);
+
+// SSE from a cursor, for one table or (with none) all of them.
+void watch_table(CallPtr call, std::optional<TableId> table);
+
+}  // namespace tutti::manager
