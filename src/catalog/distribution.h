@@ -6,7 +6,8 @@
 // The caller authenticates (401 with WWW-Authenticate is its own answer) and says per request what the identity may;
 // wanted() tells it which repository and verb a request is about. handle() returns at once and may be called from any
 // thread; disk work runs on a small pool here. Store and table must outlive this object, and the server must be
-// stopped before it ends. Blobs are shared by all repositories: who may pull from one and knows a digest may read it.
+// stopped, and no put() of the table be under way, before it ends. Blobs are shared by all repositories: who may pull
+// from one and knows a digest may read it.
 
 #include <functional>
 #include <map>
@@ -83,6 +84,7 @@ class Distribution {
   void list_referrers(const Call& call);
 
   // distribution_manifest.cc
+  class Arriving;
   void get_manifest(const Call& call);
   void put_manifest(const Call& call);
   void delete_manifest(const Call& call);

@@ -29,7 +29,9 @@ std::string architecture_of(const ContentStore& store, const oci::Descriptor& co
 }
 
 // Adds what `facts` refers to; children of an index that are not here count as nothing.
-Status add_up(const ContentStore& store, const ManifestFacts& facts, int depth, TagRow& row) {
+// Each is counted once (`seen`): an index may name the same child thousands of times, at every level.
+Status add_up(const ContentStore& store, const ManifestFacts& facts, int depth, std::set<std::string>& seen,
+              TagRow& row) {
   if (depth > kIndexDepthMax)
     return fail(ErrorCode::invalid, "indexes within indexes, more than " + std::to_string(kIndexDepthMax) + " deep");
   auto add_architecture = [&](const std::string& name) {
@@ -44,11 +46,12 @@ Status add_up(const ContentStore& store, const ManifestFacts& facts, int depth, 
   for (const oci::Descriptor& layer : facts.layers) row.size += static_cast<uint64_t>(layer.size);
   for (const oci::Descriptor& child : facts.manifests) {
     if (child.platform) add_architecture(child.platform->architecture);
+    if (!seen.insert(child.digest).second) continue;
     auto bytes = store.read(child.digest, limits::kManifestBytesMax);
     if (!bytes) continue;
     row.size += bytes->size();
     TUTTI_TRY(ManifestFacts inner, read_manifest(*bytes));
-    TUTTI_CHECK(add_up(store, inner, depth + 1, row));
+    TUTTI_CHECK(add_up(store, inner, depth + 1, seen, row));
   }
   return {};
 }
@@ -62,7 +65,8 @@ Result<TagRow> describe_manifest(const ContentStore& store, const std::string& d
   row.digest = digest;
   row.media_type = facts.media_type;
   row.size = bytes.size();
-  TUTTI_CHECK(add_up(store, facts, 0, row));
+  std::set<std::string> seen{digest};
+  TUTTI_CHECK(add_up(store, facts, 0, seen, row));
   return row;
 }
 
@@ -90,6 +94,25 @@ void Distribution::get_manifest(const Call& call) {
   call.responder->send(std::move(response));
 }
 
+// Manifests between the check that they are here and the commit of the row that refers to them.
+class Distribution::Arriving {
+ public:
+  Arriving(Distribution& owner, std::vector<std::string> digests) : owner_(owner), digests_(std::move(digests)) {
+    std::lock_guard lock(owner_.mutex_);
+    owner_.arriving_.insert(digests_.begin(), digests_.end());
+  }
+  ~Arriving() {
+    std::lock_guard lock(owner_.mutex_);
+    for (const std::string& digest : digests_) owner_.arriving_.erase(owner_.arriving_.find(digest));
+  }
+  Arriving(const Arriving&) = delete;
+  Arriving& operator=(const Arriving&) = delete;
+
+ private:
+  Distribution& owner_;
+  const std::vector<std::string> digests_;
+};
+
 void Distribution::put_manifest(const Call& call) {
   const std::string& body = call.request->body;
   const std::string& reference = call.route.reference;
@@ -104,30 +127,23 @@ void Distribution::put_manifest(const Call& call) {
   std::string digest = digest_of(body);
   if (by_digest && digest != reference) return refuse(400, "DIGEST_INVALID", "the manifest's digest is " + digest);
   std::vector<std::string> needed = facts->blobs;
-  for (const oci::Descriptor& child : facts->manifests) needed.push_back(child.digest);
+  std::vector<std::string> manifests{digest};
+  for (const oci::Descriptor& child : facts->manifests) {
+    needed.push_back(child.digest);
+    manifests.push_back(child.digest);
+  }
+  auto arriving = std::make_shared<Arriving>(*this, std::move(manifests));
   for (const std::string& blob : needed) {
     if (store_.touch(blob)) continue;
     return refuse(400, "MANIFEST_BLOB_UNKNOWN", "push " + blob + " before the manifest that refers to it",
                   "{\"digest\":" + json_text(blob) + "}");
   }
-  {
-    std::lock_guard lock(mutex_);
-    arriving_.insert(digest);
-  }
-  auto arrived = [this, digest] {
-    std::lock_guard lock(mutex_);
-    arriving_.erase(arriving_.find(digest));
-  };
   auto stored = store_.put(body);
   auto row = stored ? describe_manifest(store_, digest) : Result<TagRow>(tl::make_unexpected(stored.error()));
-  if (!row) {
-    arrived();
-    return refuse(http_status(row.error().code), "MANIFEST_INVALID", row.error().message);
-  }
+  if (!row) return refuse(http_status(row.error().code), "MANIFEST_INVALID", row.error().message);
   row->repository = call.route.repository;
   row->tag = reference;
-  tags_.put(std::move(*row), [arrived, digest, call, subject = facts->subject](Status status) {
-    arrived();
+  tags_.put(std::move(*row), [arriving, digest, call, subject = facts->subject](Status status) {
     if (!status) return call.responder->send(registry_error(status.error(), "UNKNOWN"));
     net::Response response = empty_response(201, {{"location", "/v2/" + call.route.repository + "/manifests/" + digest},
                                                   {"docker-content-digest", digest}});

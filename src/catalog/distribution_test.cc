@@ -194,6 +194,20 @@ TEST_F(DistributionTest, IndexNeedsItsChildrenAndCountsThem) {
   EXPECT_EQ(tags_.rows("a", "", 9).at(0).architectures, (std::vector<std::string>{"arm64", "amd64"}));
 }
 
+TEST_F(DistributionTest, NestedIndexesDoNotMultiply) {
+  SmallImage image("layer");
+  push("a", "v1", image);
+  std::string below = image.manifest;
+  for (int level = 0; level < 4; ++level) {  // 1,000^4 paths, 5 documents
+    std::string entry = R"({"digest":")" + digest_of(below) + R"(","size":1})", list = entry;
+    for (int i = 1; i < 1000; ++i) list += "," + entry;
+    below = R"({"schemaVersion":2,"manifests":[)" + list + "]}";
+    net::Response done = call("PUT", "/v2/a/manifests/level" + std::to_string(level), below);
+    ASSERT_EQ(done.status, 201) << done.body;
+  }
+  EXPECT_EQ(store_->reachable(digest_of(below), nullptr).value().size(), 7u);
+}
+
 TEST_F(DistributionTest, DeleteByTagAndByDigest) {
   SmallImage image("layer");
   push("a", "v1", image);

@@ -78,7 +78,8 @@ class DirectorySource final : public LayoutSource {
 
 // Brings a manifest and all below it. A child of an index may be missing (archives of one architecture keep the
 // whole index), as long as another is there.
-Status bring_all(ContentStore& store, LayoutSource& source, const oci::Descriptor& root, int depth) {
+Status bring_all(ContentStore& store, LayoutSource& source, const oci::Descriptor& root, int depth,
+                 std::set<std::string>& seen) {
   if (depth > kIndexDepthMax)
     return fail(ErrorCode::invalid, "indexes within indexes, more than " + std::to_string(kIndexDepthMax) + " deep");
   auto bring_one = [&](const oci::Descriptor& what) -> Status {
@@ -97,7 +98,12 @@ Status bring_all(ContentStore& store, LayoutSource& source, const oci::Descripto
   }
   size_t present = 0;
   for (const oci::Descriptor& child : facts.manifests) {
-    Status brought = bring_all(store, source, child, depth + 1);
+    // Once each: an index may name the same child thousands of times, at every level.
+    if (!seen.insert(child.digest).second) {
+      ++present;
+      continue;
+    }
+    Status brought = bring_all(store, source, child, depth + 1, seen);
     if (!brought && brought.error().code != ErrorCode::not_found) return brought;
     if (brought) ++present;
   }
@@ -133,7 +139,8 @@ Result<std::vector<Imported>> import_layout(ContentStore& store, const std::stri
   const ManifestFacts& index = *read;
   if (!index.index || index.manifests.empty()) return fail(ErrorCode::invalid, "index.json names no image");
   for (const oci::Descriptor& entry : index.manifests) {
-    Status brought = bring_all(store, source, entry, 0);
+    std::set<std::string> seen{entry.digest};
+    Status brought = bring_all(store, source, entry, 0, seen);
     if (!brought) return tl::make_unexpected(std::move(brought).error().in("layout"));
   }
   std::vector<Imported> images;

@@ -29,6 +29,10 @@ Result<oci::Descriptor> read_descriptor(dom::element element, const std::string&
   if (object["size"].get_int64().get(found.size) != simdjson::SUCCESS || found.size < 0) {
     return bad(where + ".size is not a number of bytes");
   }
+  if (static_cast<uint64_t>(found.size) > limits::kBlobBytesMax) {
+    return bad(where + ".size is above the limit of " + std::to_string(limits::kBlobBytesMax) +
+               " bytes (kBlobBytesMax)");
+  }
   dom::object platform;
   if (object["platform"].get_object().get(platform) == simdjson::SUCCESS) {
     found.platform =
