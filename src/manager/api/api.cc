@@ -1,0 +1,135 @@
+#include "manager/api/api.h"
+
+#include <atomic>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "catalog/distribution.h"
+#include "manager/api/auth.h"
+#include "manager/api/hub.h"
+#include "manager/api/routes.h"
+
+namespace tutti::manager {
+namespace {
+
+bool allowed(Right right, Role role) {
+  switch (right) {
+    case Right::nobody:
+    case Right::any:
+    case Right::viewer: return true;
+    case Right::operator_: return role != Role::viewer;
+    case Right::admin: return role == Role::admin;
+  }
+  return false;
+}
+
+std::string_view word(Right right) { return right == Right::admin ? "admin" : "operator"; }
+
+}  // namespace
+
+struct Api::Impl {
+  explicit Impl(Services& s) : services(s), hub(s) {}
+
+  std::shared_ptr<Call> make_call(std::shared_ptr<const net::Request> request, std::shared_ptr<net::Responder> responder) {
+    return std::make_shared<Call>(Call{services, hub, std::move(request), std::move(responder), {}, {},
+                                       "r" + std::to_string(++requests), services.snapshot()});
+  }
+
+  void registry(const CallPtr& call, Result<Identity> identity, bool worker) {
+    if (!identity) {
+      if (worker) return answer_error(*call, identity.error());
+      return call->responder->send(catalog::registry_unauthorized("tutti"));
+    }
+    catalog::Access access;
+    access.identity = identity->text;
+    access.can_pull = true;
+    access.can_push = access.can_delete = !worker && identity->role != Role::viewer;
+    services.distribution().handle(call->request, call->responder, std::move(access));
+  }
+
+  void route(const CallPtr& call) {
+    const net::Request& request = *call->request;
+    bool path_known = false;
+    for (const Route& route : routes()) {
+      if (!match_path(route.path, request.path, call->params)) continue;
+      path_known = true;
+      if (route.method != request.method && !(request.method == "HEAD" && route.method == "GET")) continue;
+      if (route.right != Right::nobody) {
+        Result<Identity> identity = identify(*call->state, request, services.clock().now(), route.right == Right::any);
+        if (!identity) return answer_error(*call, identity.error());
+        if (!allowed(route.right, identity->role)) {
+          return answer_error(*call, Error{ErrorCode::forbidden, "this needs the role " + std::string(word(route.right)) + "; " + identity->text + " does not have it", {}, 0});
+        }
+        call->identity = std::move(*identity);
+      }
+      return route.handler(call);
+    }
+    if (path_known) {
+      net::Response response;
+      response.status = 405;
+      response.content_type = "application/problem+json";
+      response.body = problem_json(Error{ErrorCode::invalid, request.method + " is not for " + request.path + ": see /v1/openapi.json", {}, 0}, call->request_id);
+      return call->responder->send(std::move(response));
+    }
+    answer_error(*call, Error{ErrorCode::not_found, "there is no " + request.path + ": see /v1/openapi.json or /swagger/index.html", {}, 0});
+  }
+
+  Services& services;
+  CommitHub hub;
+  std::atomic<uint64_t> requests{0};
+};
+
+Api::Api(Services& services) : impl_(std::make_unique<Impl>(services)) {}
+Api::~Api() = default;
+
+net::Admission Api::admit(const net::Request& head) {
+  if (catalog::Distribution::owns(head.path)) return catalog::Distribution::admit(head);
+  net::Admission admission;
+  admission.body_bytes_max = limits::kRequestBodyBytesMax;
+  const bool files = head.method == "PUT" && head.path.starts_with("/v1/instances/") && head.path.ends_with("/files");
+  if (files || (head.method == "POST" && head.path == "/v1/images:import")) {
+    admission.stream_body = true;
+    admission.body_bytes_max = limits::kBlobBytesMax;
+  }
+  return admission;
+}
+
+void Api::handle(std::shared_ptr<const net::Request> request, std::shared_ptr<net::Responder> responder) {
+  auto call = impl_->make_call(std::move(request), std::move(responder));
+  log_debug("request", {{"id", call->request_id}, {"method", call->request->method}, {"path", call->request->path}, {"from", call->request->remote}});
+  if (catalog::Distribution::owns(call->request->path)) {
+    return impl_->registry(call, identify(*call->state, *call->request, impl_->services.clock().now(), false), false);
+  }
+  impl_->route(call);
+}
+
+void Api::handle_worker(std::shared_ptr<const net::Request> request, std::shared_ptr<net::Responder> responder) {
+  auto call = impl_->make_call(std::move(request), std::move(responder));
+  Result<Identity> identity = identify_worker(*call->state, *call->request);
+  if (catalog::Distribution::owns(call->request->path)) return impl_->registry(call, std::move(identity), true);
+  if (!identity) return answer_error(*call, identity.error());
+  const std::string& path = call->request->path;
+  if (path == "/v1/worker/session") return impl_->services.accept_session(*identity, call->request->peer_fingerprint, call->responder);
+  if (path == "/v1/worker/stream") {
+    if (!impl_->services.accept_stream(*identity, call->query("ticket"), call->responder)) {
+      answer_error(*call, Error{ErrorCode::not_found, "no such stream is waited for", {}, 0});
+    }
+    return;
+  }
+  if (path == "/v1/worker/renew" && call->request->method == "POST") {
+    // The same key gets a new certificate; another key has to join.
+    Result<std::string> fingerprint = net::key_fingerprint_of_request(call->request->body);
+    if (!fingerprint || *fingerprint != call->request->peer_fingerprint) {
+      return answer_error(*call, Error{ErrorCode::forbidden, "a certificate is renewed for its own key only", {}, 0});
+    }
+    auto renewed = net::sign_client(impl_->services.authority(), call->request->body, to_text(identity->node), impl_->services.clock().now(), seconds(90LL * 24 * 3600));
+    if (!renewed) return answer_error(*call, renewed.error());
+    net::Response response;
+    response.content_type = "application/x-pem-file";
+    response.body = *renewed;
+    return call->responder->send(std::move(response));
+  }
+  answer_error(*call, Error{ErrorCode::not_found, "there is no " + path + " on the workers' port", {}, 0});
+}
+
+}  // namespace tutti::manager

@@ -1,0 +1,304 @@
+// Instances: show, operate, explain, and the streams that their workers open.
+#include <algorithm>
+
+#include "manager/api/list.h"
+#include "manager/api/requests.h"
+#include "manager/api/routes.h"
+#include "manager/api/views.h"
+#include "scheduler/scheduler.h"
+
+namespace tutti::manager {
+namespace {
+
+constexpr size_t kStreamPendingBytes = 1u << 20;
+
+// Bytes of one side go to the other; a slow side holds the fast one back.
+void pump(const std::shared_ptr<net::WebSocket>& from, const std::shared_ptr<net::WebSocket>& to) {
+  net::WebSocket::Callbacks callbacks;
+  callbacks.message = [from, to](std::string message, bool binary) {
+    if (!to->send(std::move(message), binary)) to->close("too far behind");
+    if (to->pending_bytes() > kStreamPendingBytes / 2) from->pause_reading(true);
+  };
+  callbacks.closed = [to](const std::string& reason) { to->close(reason); };
+  callbacks.drained = [to] { to->pause_reading(false); };  // what we were sending has gone: the other side may read on
+  from->start(std::move(callbacks));
+}
+
+std::string frame(char channel, std::string_view bytes) {
+  std::string out(1, channel);
+  for (int shift = 24; shift >= 0; shift -= 8) out += static_cast<char>(bytes.size() >> shift & 0xff);
+  return out.append(bytes);
+}
+
+void open_duplex(CallPtr call, InstanceId instance, StreamRequest request) {
+  call->responder->websocket(
+      [call, instance, request = std::move(request)](Result<std::shared_ptr<net::WebSocket>> client) {
+        if (!client) return;
+        call->services.open_stream(instance, request, [client = *client](Result<std::shared_ptr<net::WebSocket>> worker) {
+          if (!worker) {
+            client->start({[](std::string, bool) {}, [](const std::string&) {}, [] {}});
+            StreamControl control;
+            control.error = worker.error().to_string();
+            client->send(std::string(1, '\3') + to_json(control), true);
+            return client->close(worker.error().message);
+          }
+          pump(client, *worker);
+          pump(*worker, client);
+        });
+      },
+      kStreamPendingBytes);
+}
+
+std::optional<StreamRequest> exec_request(const Call& call, StreamKind kind) {
+  ExecQuery query;
+  if (const std::string text = call.query("request"); !text.empty()) {
+    Result<ExecQuery> parsed = from_json<ExecQuery>(text, {.what = "request"});
+    if (!parsed) {
+      answer_error(call, parsed.error());
+      return std::nullopt;
+    }
+    query = std::move(*parsed);
+  }
+  if (kind == StreamKind::exec && query.command.empty()) {
+    answer_error(call, Error{ErrorCode::invalid, "exec needs a command", {{"request.command", "is empty", "[\"sh\"]"}}, 0});
+    return std::nullopt;
+  }
+  StreamRequest out;
+  out.kind = kind;
+  out.task = query.task;
+  out.command = query.command;
+  out.env = query.env;
+  out.user = query.user;
+  out.workdir = query.workdir;
+  out.tty = query.tty;
+  out.stdin_open = query.stdin_open;
+  out.columns = query.columns;
+  out.rows = query.rows;
+  return out;
+}
+
+// Answers with what the worker sends until it closes. `convert` turns a message into bytes of the body.
+void open_body(CallPtr call, InstanceId instance, StreamRequest request, std::string content_type,
+               std::function<std::string(std::string)> convert) {
+  call->services.open_stream(instance, std::move(request), [call, content_type, convert](Result<std::shared_ptr<net::WebSocket>> worker) {
+    if (!worker) return answer_error(*call, worker.error());
+    net::Response head;
+    head.content_type = content_type;
+    head.headers = {{"Cache-Control", "no-store"}, {"X-Request-Id", call->request_id}};
+    auto writer = call->responder->stream(std::move(head), 16u << 20);
+    auto socket = *worker;
+    writer->on_close([socket] { socket->close("the client went away"); });
+    socket->start({[writer, convert, socket](std::string message, bool) {
+                     std::string bytes = convert(std::move(message));
+                     if (!bytes.empty() && !writer->write(std::move(bytes))) socket->close("the client is too far behind");
+                   },
+                   [writer](const std::string&) { writer->finish(); }, [] {}});
+  });
+}
+
+std::optional<state::InstanceVerb> verb_of(const std::string& word) {
+  using enum state::InstanceVerb;
+  if (word == "start") return start;
+  if (word == "stop") return stop;
+  if (word == "restart") return restart;
+  if (word == "pause") return pause;
+  if (word == "unpause") return unpause;
+  if (word == "suspend") return suspend;
+  if (word == "resume") return resume;
+  return std::nullopt;
+}
+
+}  // namespace
+
+void list_instances(CallPtr call) {
+  if (call->flag("watch")) return watch_table(call, TableId::instance);
+  const Snapshot& s = *call->state;
+  const Job* job = nullptr;
+  if (!call->query("job").empty() && (job = find_job(*call, call->query("job"))) == nullptr) return;
+  const Node* node = nullptr;
+  if (!call->query("node").empty() && (node = find_node(*call, call->query("node"))) == nullptr) return;
+  const bool all = call->flag("all");
+  answer_list(
+      *call, s.instances,
+      [&](const Instance& i) {
+        const Job* owner = s.jobs.find(i.job.value);
+        const bool over = i.presence == Presence::given_up || i.desired == Desired::removed;
+        return owner != nullptr && sees(call->identity, owner->project, s) && (job == nullptr || i.job == job->id) &&
+               (node == nullptr || i.node == node->id) && (all || !(over && i.finished));
+      },
+      [&](const Instance& i) { return render(s, i, true); });
+}
+
+void get_instance(CallPtr call) {
+  if (const Instance* i = find_instance(*call, call->param("instance"))) answer_json(*call, 200, render(*call->state, *i));
+}
+
+void operate_instance(CallPtr call) {
+  const Instance* i = find_instance(*call, call->param("instance"));
+  if (i == nullptr) return;
+  auto verb = verb_of(call->param("verb"));
+  if (!verb) {
+    return answer_error(*call, Error{ErrorCode::not_found, "an instance has no verb '" + call->param("verb") + "'",
+                                     {{"verb", "unknown", "start, stop, restart, pause, unpause, suspend, resume"}}, 0});
+  }
+  commit_operation(call, state::OperateInstance{i->id, *verb});
+}
+
+void delete_instance(CallPtr call) {
+  const Instance* i = find_instance(*call, call->param("instance"));
+  if (i != nullptr) commit_operation(call, state::OperateInstance{i->id, state::InstanceVerb::delete_});
+}
+
+void explain_instance(CallPtr call) {
+  const std::string& text = call->param("instance");
+  // A job's name explains its first instance that waits, else its first.
+  const Project* project = project_of(*call);
+  if (project == nullptr) return;
+  const Snapshot& s = *call->state;
+  const Instance* found = nullptr;
+  if (const Job* job = s.job_by_name(project->id, text)) {
+    if (const IdSet* ids = s.instances_by_job.find(job->id.value)) {
+      ids->for_each([&](uint64_t id, const Unit&) {
+        const Instance* i = s.instances.find(id);
+        if (found == nullptr || (!i->finished && s.pending.contains(id) && !s.pending.contains(found->id.value))) found = i;
+      });
+    }
+    if (found == nullptr) {
+      const JobVersion* newest = s.version_of(job->id, static_cast<uint32_t>(job->version));
+      Explanation out;
+      out.name = job->name;
+      out.state = newest != nullptr && newest->state == VersionState::failed      ? "version failed: " + newest->error
+                  : newest != nullptr && newest->state == VersionState::resolving ? "waits for its images"
+                                                                                   : "has no instances";
+      return answer_json(*call, 200, to_json(out));
+    }
+  } else {
+    found = find_instance(*call, text);
+  }
+  if (found != nullptr) answer_json(*call, 200, to_json(scheduler::explain(s, found->id, call->services.clock().now())));
+}
+
+void instance_logs(CallPtr call) {
+  const Instance* i = find_instance(*call, call->param("instance"));
+  if (i == nullptr) return;
+  StreamRequest request;
+  request.kind = StreamKind::logs;
+  request.task = call->query("task");
+  request.follow = call->flag("follow");
+  if (const std::string tail = call->query("tail"); !tail.empty()) request.tail = std::atoll(tail.c_str());
+  if (const std::string since = call->query("since"); !since.empty()) {
+    Result<Time> time = parse_time(since);
+    if (!time) return answer_error(*call, time.error());
+    request.since = *time;
+  }
+  request.out = call->query("stdout") != "0";
+  request.err = call->query("stderr") != "0";
+  open_body(call, i->id, std::move(request), "application/vnd.tutti.stream", [](std::string message) {
+    return message.empty() ? std::string() : frame(message[0], std::string_view(message).substr(1));
+  });
+}
+
+void instance_exec(CallPtr call) {
+  const Instance* i = find_instance(*call, call->param("instance"));
+  if (i == nullptr) return;
+  if (auto request = exec_request(*call, StreamKind::exec)) open_duplex(call, i->id, std::move(*request));
+}
+
+void instance_attach(CallPtr call) {
+  const Instance* i = find_instance(*call, call->param("instance"));
+  if (i == nullptr) return;
+  if (auto request = exec_request(*call, StreamKind::attach)) open_duplex(call, i->id, std::move(*request));
+}
+
+void instance_signal(CallPtr call) {
+  const Instance* i = find_instance(*call, call->param("instance"));
+  if (i == nullptr) return;
+  auto body = body_of<SignalRequest>(*call);
+  if (!body) return;
+  StreamRequest request;
+  request.kind = StreamKind::signal;
+  request.task = body->task;
+  request.signal = body->signal;
+  call->services.open_stream(i->id, std::move(request), [call](Result<std::shared_ptr<net::WebSocket>> worker) {
+    if (!worker) return answer_error(*call, worker.error());
+    auto answered = std::make_shared<bool>(false);
+    (*worker)->start({[call, answered](std::string message, bool) {
+                        if (std::exchange(*answered, true) || message.empty()) return;
+                        auto control = from_json<StreamControl>(message.substr(1), {.allow_unknown = true});
+                        if (control && !control->error.empty()) return answer_error(*call, Error{ErrorCode::unprocessable, control->error, {}, 0});
+                        answer_json(*call, 200, "{}");
+                      },
+                      [call, answered](const std::string& reason) {
+                        if (!std::exchange(*answered, true)) answer_error(*call, Error{ErrorCode::unavailable, "the node ended the stream: " + reason, {}, 0});
+                      },
+                      [] {}});
+  });
+}
+
+void instance_get_files(CallPtr call) {
+  const Instance* i = find_instance(*call, call->param("instance"));
+  if (i == nullptr) return;
+  StreamRequest request;
+  request.kind = StreamKind::copy_out;
+  request.task = call->query("task");
+  request.path = call->query("path");
+  if (request.path.empty()) return answer_error(*call, Error{ErrorCode::invalid, "say which path", {{"path", "is missing", "?path=/etc/hosts"}}, 0});
+  open_body(call, i->id, std::move(request), "application/vnd.tutti.stream", [](std::string message) {
+    return message.empty() ? std::string() : frame(message[0], std::string_view(message).substr(1));
+  });
+}
+
+namespace {
+
+// The body goes to the worker as stdin frames, piece by piece.
+struct CopyIn {
+  CallPtr call;
+  std::shared_ptr<net::WebSocket> worker;
+  std::atomic<bool> over{false};
+
+  static void next(const std::shared_ptr<CopyIn>& self) {
+    self->call->responder->body()->read([self](Result<std::string> piece) {
+      if (!piece) {
+        self->over = true;
+        return self->worker->close("the client went away");
+      }
+      const bool end = piece->empty();
+      if (!self->worker->send(std::string(1, '\0') + *piece, true)) {
+        if (!self->over.exchange(true)) answer_error(*self->call, Error{ErrorCode::unavailable, "the node does not take the files fast enough", {}, 0});
+        return self->worker->close("too far behind");
+      }
+      if (!end) next(self);
+    });
+  }
+};
+
+}  // namespace
+
+void instance_put_files(CallPtr call) {
+  const Instance* i = find_instance(*call, call->param("instance"));
+  if (i == nullptr) return;
+  StreamRequest request;
+  request.kind = StreamKind::copy_in;
+  request.task = call->query("task");
+  request.path = call->query("path");
+  if (request.path.empty()) return answer_error(*call, Error{ErrorCode::invalid, "say which path", {{"path", "is missing", "?path=/tmp"}}, 0});
+  call->services.open_stream(i->id, std::move(request), [call](Result<std::shared_ptr<net::WebSocket>> worker) {
+    if (!worker) return answer_error(*call, worker.error());
+    auto copy = std::make_shared<CopyIn>();
+    copy->call = call;
+    copy->worker = *worker;
+    copy->worker->start({[copy](std::string message, bool) {
+                           if (copy->over.exchange(true) || message.empty()) return;
+                           auto control = from_json<StreamControl>(message.substr(1), {.allow_unknown = true});
+                           if (control && !control->error.empty()) return answer_error(*copy->call, Error{ErrorCode::unprocessable, control->error, {}, 0});
+                           answer_json(*copy->call, 200, "{}");
+                         },
+                         [copy](const std::string& reason) {
+                           if (!copy->over.exchange(true)) answer_error(*copy->call, Error{ErrorCode::unavailable, "the node ended the stream: " + reason, {}, 0});
+                         },
+                         [] {}});
+    CopyIn::next(copy);
+  });
+}
+
+}  // namespace tutti::manager

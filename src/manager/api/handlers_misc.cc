@@ -1,0 +1,178 @@
+// The pool, identities, events, operations, documents.
+#include <algorithm>
+
+#include "base/random.h"
+#include "manager/api/hub.h"
+#include "manager/api/list.h"
+#include "manager/api/requests.h"
+#include "manager/api/routes.h"
+#include "manager/api/views.h"
+
+namespace tutti::manager {
+
+void health(CallPtr call) { answer_json(*call, 200, "{\"status\":\"ok\"}"); }
+void get_pool(CallPtr call) {
+  if (call->flag("watch")) return watch_table(call, std::nullopt);
+  answer_json(*call, 200, render_pool(*call->state));
+}
+void get_openapi(CallPtr call) { answer_json(*call, 200, openapi_json()); }
+
+void list_projects(CallPtr call) {
+  const Snapshot& s = *call->state;
+  answer_list(*call, s.projects, [&](const Project& p) { return sees(call->identity, p.id, s); }, [&](const Project& p) { return render(s, p); });
+}
+
+void whoami(CallPtr call) {
+  std::string body = "{\"identity\":";
+  append_json_string(body, call->identity.text);
+  const char* roles[] = {"viewer", "operator", "admin"};
+  body += ",\"role\":\"" + std::string(roles[static_cast<int>(call->identity.role)]) + "\",\"project\":";
+  append_json_string(body, call->identity.project);
+  answer_json(*call, 200, body + ",\"token\":\"" + to_text(call->identity.token) + "\"}");
+}
+
+namespace {
+
+void answer_new_token(CallPtr call, Token token, std::function<void()> then) {
+  const std::string secret = secure_random_hex(32);
+  token.secret_hash = net::sha256_hex(secret);
+  call->services.submit(state::CreateToken{std::move(token)}, meta_of(*call), [call, secret, then](Result<state::Outcome> outcome) {
+    if (!outcome) return answer_error(*call, outcome.error());
+    if (then) then();
+    const std::string id = id_text(outcome->id);
+    const std::string text = outcome->replayed ? "" : "tutti_" + id + "_" + secret;  // a secret is shown once
+    answer_json(*call, 201, "{\"id\":\"" + id + "\",\"token\":\"" + text + "\"}");
+  });
+}
+
+}  // namespace
+
+// The first login replaces the bootstrap credential; later ones make further tokens of the same right.
+void create_session(CallPtr call) {
+  auto body = body_of<SessionRequest>(*call);
+  if (!body) return;
+  Token token;
+  token.name = body->name;
+  token.role = call->identity.role;
+  token.project = call->identity.project;
+  const Token* used = call->state->tokens.find(call->identity.token.value);
+  const bool bootstrap = used != nullptr && used->kind == TokenKind::bootstrap;
+  const TokenId id = call->identity.token;
+  answer_new_token(call, std::move(token), [call, bootstrap, id] {
+    if (!bootstrap) return;
+    call->services.submit(state::RevokeToken{id}, {}, [call](Result<state::Outcome> revoked) {
+      if (revoked) call->services.bootstrap_used();
+    });
+  });
+}
+
+void list_tokens(CallPtr call) {
+  const Snapshot& s = *call->state;
+  answer_list(*call, s.tokens, [](const Token& t) { return !t.revoked; }, [&](const Token& t) { return render(s, t); });
+}
+
+void create_token(CallPtr call) {
+  auto body = body_of<TokenRequest>(*call);
+  if (!body) return;
+  if (!body->project.empty() && call->state->project_by_name(body->project) == nullptr) {
+    return answer_error(*call, Error{ErrorCode::not_found, "no project '" + body->project + "'", {}, 0});
+  }
+  Token token;
+  token.name = body->name;
+  token.role = body->role;
+  token.project = body->project;
+  if (body->ttl.ns > 0) token.expires = call->services.clock().now() + body->ttl;
+  answer_new_token(call, std::move(token), {});
+}
+
+void revoke_token(CallPtr call) {
+  Result<uint64_t> id = parse_id_text(call->param("token"));
+  if (!id) return answer_error(*call, id.error());
+  commit_object(call, state::RevokeToken{TokenId{*id}}, 200);
+}
+
+void list_events(CallPtr call) {
+  if (call->flag("watch")) return watch_table(call, TableId::event);
+  const Snapshot& s = *call->state;
+  const std::string object = call->query("object");
+  // Without a cursor: the newest ones, oldest of them first.
+  if (call->query("cursor").empty()) {
+    size_t limit = 200;
+    if (!call->query("limit").empty()) limit = std::clamp<size_t>(static_cast<size_t>(std::max(1, std::atoi(call->query("limit").c_str()))), 1, 1000);
+    std::vector<std::string> rows;
+    s.events.for_each([&](uint64_t, const Event& event) {
+      if (!sees(call->identity, event.project, s) || (!object.empty() && event.object_name != object && id_text(event.object) != object)) return;
+      rows.push_back(render(s, event));
+    });
+    std::string body = "{\"items\":[";
+    for (size_t i = rows.size() > limit ? rows.size() - limit : 0, first = i; i < rows.size(); ++i) body += (i == first ? "" : ",") + rows[i];
+    return answer_json(*call, 200, body + "],\"revision\":\"" + to_text(Cursor{s.epoch, s.revision}) + "\"}");
+  }
+  answer_list(*call, s.events, [&](const Event& event) { return sees(call->identity, event.project, s); }, [&](const Event& event) { return render(s, event); });
+}
+
+void list_operations(CallPtr call) {
+  if (call->flag("watch")) return watch_table(call, TableId::operation);
+  const Snapshot& s = *call->state;
+  answer_list(*call, s.operations, [&](const Operation& o) { return sees(call->identity, o.project, s); },
+              [&](const Operation& o) { return render(s, o, call->services.clock().now()); });
+}
+
+void get_operation(CallPtr call) {
+  const Operation* operation = find_operation(*call, call->param("operation"));
+  if (operation == nullptr) return;
+  auto answer = [call, id = operation->id] {
+    const auto s = call->services.snapshot();
+    std::string body = render_row(*s, TableId::operation, id.value, call->services.clock().now());
+    if (body.empty()) return answer_error(*call, Error{ErrorCode::not_found, "the operation is no longer kept", {}, 0});
+    answer_json(*call, 200, std::move(body));
+  };
+  const std::string text = call->query("wait");
+  if (text.empty() || operation->state != OperationState::running) return answer();
+  Result<Duration> wait = parse_duration(text);
+  if (!wait) return answer_error(*call, wait.error());
+  const BootTime until = call->services.clock().boot_now() + std::min(*wait, seconds(600));
+  Status added = call->hub.add([call, answer, until, id = operation->id] {
+    const Operation* now = call->services.snapshot()->operations.find(id.value);
+    const bool over = now == nullptr || now->state != OperationState::running || call->services.clock().boot_now() > until;
+    if (over) answer();
+    return over;
+  });
+  if (!added) answer_error(*call, added.error());
+}
+
+void cancel_operation(CallPtr call) {
+  const Operation* operation = find_operation(*call, call->param("operation"));
+  if (operation != nullptr) commit_object(call, state::CancelOperation{operation->id}, 200);
+}
+
+// Asks again for what the operation was about.
+void retry_operation(CallPtr call) {
+  const Operation* found = find_operation(*call, call->param("operation"));
+  if (found == nullptr) return;
+  const Operation& o = *found;
+  if (o.state == OperationState::running) return answer_error(*call, Error{ErrorCode::conflict, "the operation is still running: cancel it first", {}, 0});
+  const Snapshot& s = *call->state;
+  if (o.kind == "job.submit") {
+    const JobVersion* version = s.version_of(JobId{o.target}, o.target_version);
+    const Job* job = s.jobs.find(o.target);
+    if (version == nullptr || job == nullptr) return answer_error(*call, Error{ErrorCode::conflict, "that version is no longer there", {}, 0});
+    return commit_operation(call, state::SubmitJob{*version->spec, job->project, version->images, {}});
+  }
+  if (o.kind == "job.stop" || o.kind == "job.start") return commit_operation(call, state::SetJobStopped{JobId{o.target}, o.kind == "job.stop"});
+  if (o.kind == "job.delete") return commit_operation(call, state::DeleteJob{JobId{o.target}});
+  if (o.kind == "job.scale") {
+    const size_t at = o.argument.find('=');
+    return commit_operation(call, state::ScaleJob{JobId{o.target}, o.argument.substr(0, at), std::atoll(o.argument.c_str() + at + 1)});
+  }
+  if (o.kind == "node.drain") {
+    const Node* node = s.nodes.find(o.target);
+    if (node == nullptr) return answer_error(*call, Error{ErrorCode::not_found, "the node was removed", {}, 0});
+    NodeSpec spec = node->spec;
+    spec.eligibility = Eligibility::draining;
+    return commit_operation(call, state::UpdateNode{node->id, std::move(spec), node->version});
+  }
+  answer_error(*call, Error{ErrorCode::unprocessable, "an operation of kind " + o.kind + " cannot be retried: ask for it again", {}, 0});
+}
+
+}  // namespace tutti::manager
