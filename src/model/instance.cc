@@ -12,23 +12,12 @@ namespace {
 enum class Holding { everything, suspended, disk, nothing };
 
 Holding holding_of(const Instance& instance) {
-  if (!instance.node) return Holding::nothing;  // pending: nothing is held before it is placed
-  if (instance.presence == Presence::given_up) return Holding::nothing;
-  if (instance.finished) return Holding::disk;
-  // Only what the worker reported counts: a stopped instance holds everything until its tasks have ended.
-  switch (instance.state) {
-    case TaskState::stopped: return Holding::disk;
-    case TaskState::suspended: return Holding::suspended;
-    case TaskState::rejected:
-    case TaskState::completed:
-    case TaskState::failed:  // not finished: backing off, or another task goes on
-    case TaskState::placed:
-    case TaskState::accepted:
-    case TaskState::preparing:
-    case TaskState::starting:
-    case TaskState::running: return Holding::everything;
-  }
-  return Holding::everything;
+  if (!instance.node || instance.cleared || instance.presence == Presence::given_up) return Holding::nothing;
+  if (!instance.admitted) return Holding::disk;  // waits to start again where its disk is
+  // Only the worker's final word frees anything: what was asked to stop, or stopped without being final, may
+  // still run or run again without asking.
+  if (!instance.finished) return Holding::everything;
+  return instance.state == TaskState::suspended ? Holding::suspended : Holding::disk;
 }
 
 // Lower is worse.
