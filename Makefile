@@ -1,0 +1,43 @@
+# The two commands of the README: make demo, make test. The rest serves development.
+JOBS ?= $(shell nproc)
+
+.PHONY: all deps release debug test demo bench lint format clean tsan headers
+
+all: release
+
+deps:
+	@scripts/install-deps
+
+release: deps
+	@cmake --preset release >build-release.log 2>&1 || { tail -20 build-release.log; exit 1; }
+	@cmake --build --preset release -j $(JOBS)
+
+debug: deps
+	@cmake --preset debug >build-debug.log 2>&1 || { tail -20 build-debug.log; exit 1; }
+	@cmake --build --preset debug -j $(JOBS)
+
+# Everything that can run on this machine: layout, units and simulation under address and undefined sanitizers, then
+# end to end on real containers with the release build.
+test: lint debug release
+	@scripts/run-tests
+
+demo: release
+	@scripts/demo
+
+bench: release
+	@build/release/src/app/tutti bench
+
+lint: deps
+	@scripts/check-arrows
+
+tsan: deps
+	@cmake --preset tsan >/dev/null && cmake --build --preset tsan -j $(JOBS) && ctest --preset tsan
+
+headers: deps
+	@cmake --preset headers >/dev/null && cmake --build --preset headers -j $(JOBS)
+
+format:
+	@find src test -name '*.h' -o -name '*.cc' | xargs clang-format-19 -i
+
+clean:
+	rm -rf build build-*.log
