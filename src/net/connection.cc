@@ -146,7 +146,10 @@ Co<bool> Connection::write(std::string_view bytes) {
 }
 
 Co<bool> Connection::read_more(size_t most) {
-  while (reading_) co_await park();
+  if (reading_) {  // watch_peer() reads already: what it gets is what is wanted here
+    while (reading_) co_await park();
+    co_return !peer_gone_ && !aborted_;
+  }
   if (peer_gone_ || aborted_) co_return false;
   auto [error, n] = co_await stream_->async_read_some(buffer_.prepare(most), kAwait);
   if (error || aborted_) co_return false;
@@ -305,6 +308,9 @@ Co<Connection::Next> Connection::one_request() {
   auto made = make_request(parser);
   if (!made) co_return co_await refuse(400, made.error().message);
   std::shared_ptr<Request> request = std::move(*made);
+  // A coding nobody here undoes would leave the body's end to guesswork.
+  if (std::string coding = lower(request->header("transfer-encoding")); !coding.empty() && coding != "chunked")
+    co_return co_await refuse(400, "the only transfer encoding known here is chunked");
   std::string expect = lower(request->header("expect"));
   if (!expect.empty() && expect != "100-continue")
     co_return co_await refuse(417, "the only expectation known here is 100-continue");

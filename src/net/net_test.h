@@ -9,14 +9,13 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "net/authority.h"
 #include "net/http.h"
 
 namespace tutti::net::testing {
-
-inline constexpr Time kNow{1'795'000'000'000'000'000};
 
 inline Time wall_now() {
   return Time{std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())

@@ -34,6 +34,8 @@ class TlsSocket {
     return OpensslPtr<SSL_SESSION, SSL_SESSION_free>(SSL_get1_session(ssl_.get()));
   }
 
+  bool resumed() const { return SSL_session_reused(ssl_.get()) == 1; }
+
  private:
   TlsSocket(int fd, int interrupt_fd) : fd_(fd), interrupt_fd_(interrupt_fd) {}
   Status wait(short events, Deadline deadline);

@@ -38,7 +38,7 @@ void set_options(Stream& ws) {
   timeouts.idle_timeout = websocket::stream_base::none();
   timeouts.keep_alive_pings = false;
   ws.set_option(timeouts);
-  ws.read_message_max(limits::kMessageBytesMax);
+  ws.read_message_max(0);  // read_done() counts: Beast would lose the reason on its way
   ws.auto_fragment(true);
   ws.write_buffer_bytes(16u << 10);  // one TLS record, and well under kFrameBytesMax
 }
@@ -147,6 +147,7 @@ class WsConnection final : public Tracked, public std::enable_shared_from_this<W
   void written(error_code error, size_t bytes);
   void read();
   void read_done(error_code error);
+  void refuse_message();
   void ping_later();
   void ping();
   void finish(std::string reason);
@@ -163,6 +164,7 @@ class WsConnection final : public Tracked, public std::enable_shared_from_this<W
   beast::flat_buffer buffer_;
   websocket::response_type answer_;  // client: to the upgrade
   std::string close_reason_;
+  websocket::close_code close_code_ = websocket::close_code::normal;
   Message writing_;
   bool started_ = false;
   bool paused_ = false;
@@ -314,7 +316,7 @@ void WsConnection::flush() {
                      [self = shared_from_this()](error_code error, size_t n) { self->written(error, n); });
   } else if (closing) {
     close_sent_ = true;
-    websocket::close_reason reason(websocket::close_code::normal);
+    websocket::close_reason reason(close_code_);
     reason.reason = beast::string_view(close_reason_.data(), std::min<size_t>(close_reason_.size(), 123));
     ws_->async_close(reason, [self = shared_from_this()](error_code) { self->finish(self->close_reason_); });
   }
@@ -361,15 +363,13 @@ void WsConnection::read_done(error_code error) {
     if (error == websocket::error::closed) {
       auto reason = ws_->reason().reason;
       finish(reason.empty() ? "closed by the peer" : std::string(reason.data(), reason.size()));
-    } else if (error == websocket::error::message_too_big) {
-      finish("the peer's message is larger than " + std::to_string(limits::kMessageBytesMax) +
-             " bytes (kMessageBytesMax)");
     } else {
       finish("connection lost: " + error.message());
     }
     return;
   }
   unanswered_ = 0;
+  if (buffer_.size() > limits::kMessageBytesMax) return refuse_message();
   if (ws_->is_message_done()) {
     std::string message = beast::buffers_to_string(buffer_.data());
     buffer_.consume(buffer_.size());
@@ -381,6 +381,18 @@ void WsConnection::read_done(error_code error) {
     }
   }
   read();
+}
+
+void WsConnection::refuse_message() {
+  buffer_ = beast::flat_buffer();
+  std::lock_guard lock(mutex_);
+  if (closing_) return;
+  closing_ = true;
+  queue_.clear();
+  close_code_ = websocket::close_code::too_big;
+  close_reason_ = "a message is larger than " + std::to_string(limits::kMessageBytesMax) + " bytes (kMessageBytesMax)";
+  expires_in(kCloseWait);
+  post_locked([](WsConnection& self) { self.flush(); });
 }
 
 void WsConnection::ping_later() {
