@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/time.h"
+#include "model/join.h"
 #include "model/objects.h"
 
 namespace tutti::manager {
@@ -53,23 +54,6 @@ struct PullRequest {
   std::string reference;
 };
 BOOST_DESCRIBE_STRUCT(PullRequest, (), (reference))
-
-// A worker's first words: the token (its secret part) and a signing request for its key.
-struct JoinRequest {
-  std::string token;   // "<id>.<secret>"
-  std::string name;
-  std::string request; // PEM
-};
-BOOST_DESCRIBE_STRUCT(JoinRequest, (), (token, name, request))
-
-struct JoinAnswer {
-  std::string node;
-  std::string name;
-  std::string certificate;
-  std::string authority;
-  std::string worker_address;
-};
-BOOST_DESCRIBE_STRUCT(JoinAnswer, (), (node, name, certificate, authority, worker_address))
 
 struct ExecQuery {
   std::vector<std::string> command;

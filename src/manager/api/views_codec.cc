@@ -20,6 +20,4 @@ TUTTI_INSTANTIATE_CODEC(tutti::manager::TokenRequest);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::SessionRequest);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::SignalRequest);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::PullRequest);
-TUTTI_INSTANTIATE_CODEC(tutti::manager::JoinRequest);
-TUTTI_INSTANTIATE_CODEC(tutti::manager::JoinAnswer);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::ExecQuery);

@@ -1,0 +1,321 @@
+#include "worker/executor.h"
+
+#include <dirent.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "sys/file.h"
+
+namespace tutti::worker {
+namespace {
+
+driver::Failure failure_of(const Error& error, driver::FailureKind kind = driver::FailureKind::retryable) { return {kind, error}; }
+
+std::optional<driver::Failure> failure_of(driver::DriverStatus status) {
+  if (status) return std::nullopt;
+  return std::move(status).error();
+}
+
+std::vector<std::string> entries_of(const std::string& path) {
+  std::vector<std::string> out;
+  DIR* dir = ::opendir(path.c_str());
+  if (dir == nullptr) return out;
+  while (const dirent* entry = ::readdir(dir)) {
+    const std::string name = entry->d_name;
+    if (name != "." && name != "..") out.push_back(name);
+  }
+  ::closedir(dir);
+  return out;
+}
+
+std::map<std::string, std::string> environment(const Assignment& a, const TaskSpec& task, const std::string& node) {
+  std::map<std::string, std::string> out{{"TUTTI_INSTANCE", a.name}, {"TUTTI_INSTANCE_ID", to_text(a.instance)}, {"TUTTI_JOB", a.job_name},
+                                         {"TUTTI_TASK", task.name},  {"TUTTI_SLOT", std::to_string(a.slot)},    {"TUTTI_NODE", node}};
+  for (const PortBinding& port : a.ports) {
+    std::string name = port.name;
+    std::replace(name.begin(), name.end(), '-', '_');
+    if (port.task == task.name) out["TUTTI_PORT_" + name] = std::to_string(port.host);
+  }
+  return out;
+}
+
+}  // namespace
+
+Executor::Executor(ExecutorPaths paths, driver::Registry& drivers, Host host, int threads)
+    : paths_(std::move(paths)), drivers_(drivers), host_(std::move(host)) {
+  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+}
+
+Executor::~Executor() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+    queue_.clear();
+  }
+  stop_.request_stop();
+  wake_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void Executor::run(Op op, Subject subject, std::function<void(OpResult)> done,
+                   std::function<void(uint32_t, uint32_t, uint16_t, driver::ExitStatus)> exited) {
+  {
+    std::lock_guard lock(mutex_);
+    queue_.push_back({op, std::move(subject), std::move(done), std::move(exited)});
+  }
+  wake_.notify_one();
+}
+
+void Executor::work() {
+  std::unique_lock lock(mutex_);
+  while (!stopping_) {
+    auto next = std::find_if(queue_.begin(), queue_.end(), [&](const Job& job) { return !busy_.contains(job.op.instance); });
+    if (next == queue_.end()) {
+      wake_.wait(lock);
+      continue;
+    }
+    Job job = std::move(*next);
+    queue_.erase(next);
+    busy_.insert(job.op.instance);
+    lock.unlock();
+    OpResult result = perform(job);
+    lock.lock();
+    busy_.erase(job.op.instance);
+    wake_.notify_all();
+    if (stopping_) return;
+    lock.unlock();
+    job.done(std::move(result));
+    lock.lock();
+  }
+}
+
+std::string Executor::log_dir(InstanceId instance, const std::string& task) const {
+  return paths_.data_dir + "/logs/" + to_text(instance) + "/" + task;
+}
+
+driver::RunContext Executor::context(const Assignment& a, const SpecMessage& spec, const TaskSpec& task, uint32_t generation, uint32_t attempt) const {
+  (void)spec;
+  driver::RunContext out;
+  const std::string id = to_text(a.instance);
+  out.instance = a.instance;
+  out.generation = generation;
+  out.attempt = attempt;
+  out.instance_name = a.name;
+  out.task_name = task.name;
+  out.task = task;
+  out.extra_env = environment(a, task, paths_.node_name);
+  out.run_dir = paths_.run_dir + "/runs/" + id + "." + std::to_string(generation) + "." + std::to_string(attempt) + "." + task.name;
+  out.disk_dir = paths_.data_dir + "/disks/" + id + "/" + task.name;
+  out.log_dir = log_dir(a.instance, task.name);
+  out.cgroup = paths_.cgroup + "/" + id + "-" + task.name;
+  out.lease_page = paths_.run_dir + "/lease";
+  for (const VolumeMount& mount : task.volumes) {
+    driver::ResolvedMount resolved{{}, mount.target, mount.read_only, mount.size.value};
+    if (mount.kind == VolumeKind::host) resolved.source = mount.source;
+    if (mount.kind == VolumeKind::local) resolved.source = paths_.data_dir + "/volumes/" + a.project + "/" + mount.source;
+    out.mounts.push_back(std::move(resolved));
+  }
+  return out;
+}
+
+// With image and network, which may take a while the first time.
+driver::DriverResult<driver::RunContext> Executor::full_context(const Job& job) {
+  const Subject& s = job.subject;
+  driver::RunContext run = context(s.assignment, s.spec, s.task, job.op.generation, job.op.attempt);
+  driver::Driver* driver = drivers_.find(s.task.driver);
+  if (driver->capabilities().images && !s.task.image.empty()) {
+    auto resolved = s.spec.images.find(s.task.image);
+    auto image = host_.image(resolved == s.spec.images.end() ? s.task.image : resolved->second);
+    if (!image) {
+      const bool refused = image.error().code == ErrorCode::invalid || image.error().code == ErrorCode::unsupported;
+      Error error = std::move(image).error();
+      return tl::make_unexpected(failure_of(error, refused ? driver::FailureKind::rejected : driver::FailureKind::retryable));
+    }
+    run.image = std::move(*image);
+  }
+  if (driver->capabilities().network && s.task.network != NetworkMode::host) {
+    NetworkUp network;
+    {
+      std::lock_guard lock(mutex_);
+      auto at = networks_.find(job.op.instance);
+      if (at != networks_.end()) network = at->second;
+    }
+    if (network.netns.empty()) {
+      auto up = host_.network_up(job.op.instance, s.assignment.ports, s.task.network);
+      if (!up) return tl::make_unexpected(std::move(up).error());
+      network = *up;
+      std::lock_guard lock(mutex_);
+      networks_[job.op.instance] = network;
+    }
+    run.netns = network.netns;
+  }
+  for (const driver::ResolvedMount& mount : run.mounts) {
+    if (mount.source.starts_with(paths_.data_dir)) (void)sys::make_dirs(mount.source);
+  }
+  return run;
+}
+
+OpResult Executor::perform(Job& job) {
+  OpResult result;
+  result.op = job.op;
+  switch (job.op.kind) {
+    case OpKind::network_up: {
+      auto up = host_.network_up(job.op.instance, job.subject.assignment.ports, job.subject.task.network);
+      if (!up) {
+        result.failure = std::move(up).error();
+        break;
+      }
+      result.address = up->address;
+      std::lock_guard lock(mutex_);
+      networks_[job.op.instance] = *up;
+      break;
+    }
+    case OpKind::network_down: {
+      if (Status down = host_.network_down(job.op.instance); !down) result.failure = failure_of(down.error());
+      std::lock_guard lock(mutex_);
+      networks_.erase(job.op.instance);
+      break;
+    }
+    case OpKind::clear: result.failure = clear(job); break;
+    case OpKind::image:
+    case OpKind::recover:
+    case OpKind::prepare:
+    case OpKind::start:
+    case OpKind::stop:
+    case OpKind::destroy_run:
+    case OpKind::pause:
+    case OpKind::unpause:
+    case OpKind::suspend: result.failure = perform_task(job); break;
+  }
+  return result;
+}
+
+std::optional<driver::Failure> Executor::perform_task(Job& job) {
+  const Op& op = job.op;
+  const Subject& s = job.subject;
+  driver::Driver* driver = drivers_.find(s.task.driver);
+  if (driver == nullptr) {
+    return failure_of({ErrorCode::unsupported, "this node has no driver '" + s.task.driver + "'", {}, 0}, driver::FailureKind::rejected);
+  }
+  driver::RunContext run = context(s.assignment, s.spec, s.task, op.generation, op.attempt);
+  auto handle = [&]() -> driver::DriverResult<driver::Handle> {
+    {
+      std::lock_guard lock(mutex_);
+      auto at = handles_.find(run.run_dir);
+      if (at != handles_.end()) return at->second;
+    }
+    return driver->recover(run);
+  };
+  auto watch = [&](const driver::Handle& got) {
+    {
+      std::lock_guard lock(mutex_);
+      handles_[run.run_dir] = got;
+    }
+    driver->wait(run, got, [exited = job.exited, op](driver::ExitStatus status) { exited(op.generation, op.attempt, op.task, std::move(status)); });
+  };
+  switch (op.kind) {
+    case OpKind::image: {
+      auto full = full_context(job);
+      return full ? std::nullopt : std::optional(std::move(full).error());
+    }
+    case OpKind::prepare: {
+      auto full = full_context(job);
+      if (!full) return std::move(full).error();
+      return failure_of(driver->prepare(*full, stop_.get_token()));
+    }
+    case OpKind::start: {
+      auto full = full_context(job);
+      if (!full) return std::move(full).error();
+      auto started = driver->start(*full, stop_.get_token());
+      if (!started) return std::move(started).error();
+      watch(*started);
+      return std::nullopt;
+    }
+    case OpKind::recover: {
+      auto found = driver->recover(run);
+      if (!found) return std::move(found).error();
+      watch(*found);
+      return std::nullopt;
+    }
+    case OpKind::stop: {
+      auto got = handle();
+      if (!got) return std::nullopt;  // it is gone: its end was or will be told
+      return failure_of(driver->stop(run, *got, op.grace, stop_.get_token()));
+    }
+    case OpKind::destroy_run: {
+      std::optional<driver::Failure> failure = failure_of(driver->destroy(run));
+      std::lock_guard lock(mutex_);
+      handles_.erase(run.run_dir);
+      return failure;
+    }
+    case OpKind::pause:
+    case OpKind::unpause: {
+      driver::PauseDriver* pausing = driver->as_pause();
+      if (pausing == nullptr) return failure_of({ErrorCode::unsupported, "driver " + s.task.driver + " cannot pause", {}, 0}, driver::FailureKind::failed);
+      auto got = handle();
+      if (!got) return std::move(got).error();
+      return failure_of(op.kind == OpKind::pause ? pausing->pause(run, *got) : pausing->unpause(run, *got));
+    }
+    case OpKind::suspend: {
+      driver::SuspendDriver* suspending = driver->as_suspend();
+      if (suspending == nullptr) return failure_of({ErrorCode::unsupported, "driver " + s.task.driver + " cannot suspend", {}, 0}, driver::FailureKind::failed);
+      auto got = handle();
+      if (!got) return std::move(got).error();
+      return failure_of(suspending->suspend(run, *got));
+    }
+    case OpKind::network_up:
+    case OpKind::network_down:
+    case OpKind::clear: break;
+  }
+  return std::nullopt;
+}
+
+// Everything of an instance: disks, logs, network. Its runs were destroyed before.
+std::optional<driver::Failure> Executor::clear(const Job& job) {
+  const Subject& s = job.subject;
+  for (const TaskSpec& task : s.spec.spec->tasks) {
+    driver::Driver* driver = drivers_.find(task.driver);
+    if (driver == nullptr) continue;
+    const driver::RunContext run = context(s.assignment, s.spec, task, job.op.generation, 0);
+    if (!sys::exists(run.disk_dir)) continue;
+    if (auto failure = failure_of(driver->destroy_disk(run))) return failure;
+  }
+  if (Status down = host_.network_down(job.op.instance); !down) return failure_of(down.error());
+  const std::string id = to_text(job.op.instance);
+  for (const char* folder : {"/disks/", "/logs/"}) {
+    if (Status removed = sys::remove_tree(paths_.data_dir + folder + id); !removed) return failure_of(removed.error());
+  }
+  std::lock_guard lock(mutex_);
+  networks_.erase(job.op.instance);
+  return std::nullopt;
+}
+
+void Executor::sweep(std::vector<InstanceId> live) {
+  std::set<std::string> names;
+  for (InstanceId id : live) names.insert(to_text(id));
+  // A run that nobody knows is ended by its driver: the folder says which task it was, every driver is asked.
+  for (const std::string& entry : entries_of(paths_.run_dir + "/runs")) {
+    const std::string id = entry.substr(0, entry.find('.'));
+    if (names.contains(id)) continue;
+    driver::RunContext run;
+    run.run_dir = paths_.run_dir + "/runs/" + entry;
+    run.task_name = entry.substr(entry.rfind('.') + 1);
+    run.task.name = run.task_name;
+    run.disk_dir = paths_.data_dir + "/disks/" + id + "/" + run.task_name;
+    run.cgroup = paths_.cgroup + "/" + id + "-" + run.task_name;
+    for (driver::Driver* driver : drivers_.all()) {
+      if (auto done = driver->destroy(run); !done) log_warning("a leftover run was not removed", {{"run", entry}, {"error", done.error().error.to_string()}});
+    }
+  }
+  for (const char* folder : {"/disks", "/logs"}) {
+    for (const std::string& entry : entries_of(paths_.data_dir + folder)) {
+      if (names.contains(entry)) continue;
+      if (Status removed = sys::remove_tree(paths_.data_dir + folder + "/" + entry); !removed) {
+        log_warning("a leftover was not removed", {{"path", folder + ("/" + entry)}, {"error", removed.error().to_string()}});
+      }
+    }
+  }
+}
+
+}  // namespace tutti::worker

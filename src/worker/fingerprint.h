@@ -1,0 +1,23 @@
+#pragma once
+// W03: what this machine is. Reads /proc, /sys and the drivers; blocking, a few milliseconds; at start and every minute.
+
+#include "base/result.h"
+#include "driver/driver.h"
+#include "model/node.h"
+
+namespace tutti::worker {
+
+struct FingerprintOptions {
+  std::string data_dir;
+  std::string version;
+  std::vector<std::string> addresses;  // advertised first; empty: those of the interfaces
+  Resources reserved;                  // kept for the system
+  Resources capacity;                  // overrides what was found where set
+  int32_t port_first = 20000;
+  int32_t port_last = 31999;
+  std::map<std::string, std::string> attributes;
+};
+
+Inventory fingerprint(const FingerprintOptions& options, driver::Registry& drivers);
+
+}  // namespace tutti::worker
