@@ -1,0 +1,49 @@
+#pragma once
+// Worker: the process on a node (DESIGN sections 5, 6 and 8).
+//
+// One I/O thread owns Core and the session; a small pool carries out operations; drivers and streams have threads of
+// their own. Stopping it (or killing it) leaves what runs running: the next process adopts it.
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "driver/driver.h"
+#include "worker/executor.h"
+#include "worker/fingerprint.h"
+#include "worker/records.h"
+
+namespace tutti::worker {
+
+struct WorkerOptions {
+  std::string data_dir;
+  std::string run_dir;         // under /run: ends with the kernel
+  FingerprintOptions fingerprint;
+  int threads = 4;
+};
+
+// The node's network and images. Made by app; used from pool threads.
+class HostServices {
+ public:
+  virtual ~HostServices() = default;
+  // Before the first operation, and again when the welcome differs: subnet and pool are known now.
+  virtual Status use(const WelcomeMessage& welcome, const NodeIdentity& identity) = 0;
+  virtual driver::DriverResult<NetworkUp> network_up(InstanceId instance, const std::vector<PortBinding>& ports, NetworkMode mode) = 0;
+  virtual Status network_down(InstanceId instance) = 0;
+  virtual Result<driver::ImageOnDisk> image(const std::string& reference) = 0;
+  // What a dead worker left of instances that are not live.
+  virtual void sweep(const std::vector<InstanceId>& live) = 0;
+};
+
+class Worker {
+ public:
+  virtual ~Worker() = default;  // stops; leaves running what runs
+  // Set when the manager does not want this node any more, with its reason.
+  virtual std::string refused() const = 0;
+  virtual bool connected() const = 0;
+
+  static Result<std::unique_ptr<Worker>> start(WorkerOptions options, NodeIdentity identity, driver::Registry& drivers, HostServices& host);
+};
+
+}  // namespace tutti::worker
