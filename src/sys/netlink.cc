@@ -13,6 +13,8 @@
 #include <cstring>
 #include <ctime>
 
+#include "base/hash.h"
+
 namespace tutti::sys {
 namespace {
 
@@ -75,13 +77,6 @@ Link read_link(const nlmsghdr* head) {
     }
   });
   return link;
-}
-
-// FNV-1a; only spreads names over hardware addresses.
-uint64_t spread(std::string_view text) {
-  uint64_t h = 14695981039346656037ull;
-  for (char c : text) h = (h ^ static_cast<unsigned char>(c)) * 1099511628211ull;
-  return h;
 }
 
 }  // namespace
@@ -212,7 +207,7 @@ Status Netlink::create_bridge(const std::string& name) {
   Message m(RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
   m.extra<ifinfomsg>()->ifi_family = AF_UNSPEC;
   put_name(m.head, IFLA_IFNAME, name);
-  uint64_t h = spread(name);
+  uint64_t h = fnv1a(name);
   std::array<uint8_t, 6> mac{0x02};  // locally administered
   for (size_t i = 1; i < mac.size(); ++i) mac[i] = static_cast<uint8_t>(h >> (8 * i));
   mnl_attr_put(m.head, IFLA_ADDRESS, mac.size(), mac.data());
@@ -275,6 +270,16 @@ Status Netlink::set_up(int index) {
 }
 Status Netlink::set_master(int index, int master) {
   return change_link(index, 0, 0, master, {}, "set bridge");
+}
+Status Netlink::set_hairpin(int index) {
+  Message m(RTM_SETLINK, NLM_F_ACK);
+  auto* head = m.extra<ifinfomsg>();
+  head->ifi_family = AF_BRIDGE;
+  head->ifi_index = index;
+  nlattr* port = mnl_attr_nest_start(m.head, IFLA_PROTINFO | NLA_F_NESTED);
+  mnl_attr_put_u8(m.head, IFLA_BRPORT_MODE, 1);
+  mnl_attr_nest_end(m.head, port);
+  return exchange(m.head, "set hairpin of link " + std::to_string(index));
 }
 Status Netlink::rename(int index, const std::string& name) {
   TUTTI_CHECK(check_name(name));

@@ -84,6 +84,7 @@ class Netlink {
   Status delete_link(int index);  // fine if it is not there
   Status set_up(int index);
   Status set_master(int index, int master);
+  Status set_hairpin(int index);  // of a bridge's port: packets may leave by the port they came in
   Status rename(int index, const std::string& name);
 
   Status add_address(int index, Ipv4 address, int prefix_length);  // fine if it has it

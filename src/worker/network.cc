@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 #include <set>
 
@@ -154,12 +153,16 @@ Status InstanceNetwork::check_subnet(sys::Netlink& netlink, int bridge_index) co
   for (const sys::Route& route : routes) {
     if (route.index == bridge_index || route.destination.length == 0 || !route.destination.overlaps(subnet_)) continue;
     std::string who = "a route";
+    bool bridge = false;
     for (const sys::Link& link : links) {
-      if (link.index == route.index) who = "link " + link.name;
+      if (link.index != route.index) continue;
+      who = "link " + link.name;
+      bridge = link.kind == "bridge";
     }
     std::string what =
         "subnet " + to_text(subnet_) + " of this node overlaps " + to_text(route.destination) + " of " + who;
-    if (route.destination.length < subnet_.length) {
+    // Inside a wide network of the site there may be room; inside somebody's bridge there are instances.
+    if (route.destination.length < subnet_.length && !bridge) {
       log_warning("machines in the node's subnet cannot be reached from here", {{"why", what}});
       continue;
     }
@@ -199,6 +202,8 @@ Status InstanceNetwork::make_bridge() {
     return fail(ErrorCode::conflict, "link " + names_.bridge + " is there but is no bridge; remove it");
   }
   bridge_index_ = bridge->index;
+  auto filter = sys::read_file("/proc/sys/net/bridge/bridge-nf-call-iptables", 16);
+  bridge_filter_ = filter && filter->starts_with("1");
   TUTTI_CHECK(replace_addresses(netlink, bridge_index_));
   return netlink.set_up(bridge_index_);
 }
@@ -294,7 +299,8 @@ driver::DriverResult<NetworkRecord> InstanceNetwork::claim(InstanceId instance, 
   auto address = sys::parse_ipv4(record.address);
   if (mode == NetworkMode::none) {
     record.address.clear();
-  } else if (!address || !subnet_.contains(*address)) {
+  } else if (!address || (!subnet_.contains(*address) && !is_whole(record))) {
+    // (One that runs keeps an address of the subnet before.)
     std::sort(taken.begin(), taken.end());
     sys::Ipv4 next = next_address(subnet_, last_address_, taken);
     if (next == sys::Ipv4{}) {
@@ -363,6 +369,10 @@ Status InstanceNetwork::make_namespace(const NetworkRecord& record) {
       made = outside.create_veth(request);
     }
     TUTTI_CHECK(made);
+    if (bridge_filter_) {
+      TUTTI_TRY(sys::Link port, outside.link(request.name));
+      TUTTI_CHECK(outside.set_hairpin(port.index));
+    }
     TUTTI_TRY(sys::Link eth, inside.link(kInside));
     TUTTI_TRY(sys::Ipv4 address, sys::parse_ipv4(record.address));
     TUTTI_CHECK(inside.add_address(eth.index, address, subnet_.length));

@@ -106,6 +106,9 @@ class InstanceNetwork {
   const sys::Prefix subnet_;
   const std::string dir_;
   int bridge_index_ = 0;
+  // The kernel filters bridged packets too: then what an instance sends to its own published port stays on the bridge
+  // and has to leave by the port it came in.
+  bool bridge_filter_ = false;
   std::unique_ptr<sys::NftTable> rules_;
 
   std::mutex mutex_;  // entries_, last_address_

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/hash.h"
 #include "model/codec_impl.h"
 #include "sys/nft.h"
 
@@ -19,10 +20,7 @@ std::string letters(uint64_t value, int count) {
 }
 
 uint64_t hash_of_names(std::string_view pool_id, std::string_view node_name) {
-  uint64_t h = 14695981039346656037ull;
-  for (std::string_view part : {pool_id, std::string_view("\n"), node_name}) {
-    for (char c : part) h = (h ^ static_cast<unsigned char>(c)) * 1099511628211ull;
-  }
+  uint64_t h = fnv1a(node_name, fnv1a("\n", fnv1a(pool_id)));
   return h ^ (h >> 32);
 }
 
