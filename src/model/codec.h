@@ -18,13 +18,14 @@
 namespace tutti {
 
 struct DecodeOptions {
-  bool allow_unknown = false;   // only for formats that are other people's (OCI) or stored rows of a newer minor
-  std::string_view what;        // "job file shop.yaml": stands in front of every error
+  bool allow_unknown =
+      false;  // and null for any member; only for formats that are other people's (OCI) or stored rows of a newer minor
+  std::string_view what;  // "job file shop.yaml": stands in front of every error
 };
 
 struct EncodeOptions {
-  bool omit_defaults = false;   // members equal to those of T{} are left out: rows, session
-  bool pretty = false;          // two spaces; for people and golden files
+  bool omit_defaults = false;  // members equal to those of T{} are left out: rows, session
+  bool pretty = false;         // two spaces; for people and golden files
 };
 
 template <class T>

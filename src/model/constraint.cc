@@ -200,8 +200,8 @@ Result<Constraint> Constraint::parse(std::string_view text) {
         return refuse("the expression is longer than " + std::to_string(kPatternLengthMax));
       // The polynomial executor: the other one takes exponential time on expressions like (a*)*b.
       try {
-        out.pattern_ =
-            std::make_shared<Pattern>(Pattern{std::regex(out.operand_, std::regex::ECMAScript | std::regex_constants::__polynomial)});
+        out.pattern_ = std::make_shared<Pattern>(
+            Pattern{std::regex(out.operand_, std::regex::ECMAScript | std::regex_constants::__polynomial)});
       } catch (const std::regex_error& e) {
         return refuse(std::string("not a regular expression: ") + e.what());
       }

@@ -338,6 +338,8 @@ void Decoder::read_struct(uint32_t at, void* object, std::span<const Member> mem
       if ((seen >> m) & 1) return duplicate(child);
       seen |= uint64_t{1} << m;
       cursor = m + 1 < members.size() ? m + 1 : 0;
+      // Other people's formats write null for what is not there ("Cmd": null).
+      if (options_.allow_unknown && node(child).kind == DocKind::null) return;
       return members[m].decode(*this, child, object);
     }
     if (!options_.allow_unknown) unknown_member(child, members);

@@ -47,7 +47,6 @@ void add_json(DocumentBuilder& builder, simdjson::dom::element element) {
 
 tl::unexpected<Error> json_error(std::string_view text, simdjson::error_code code) {
   if (code == simdjson::DEPTH_ERROR) return fail(ErrorCode::too_large, too_deep());
-  if (code == simdjson::UTF8_ERROR) return fail(ErrorCode::invalid, "not valid JSON: the text is not UTF-8");
   if (auto fault = find_json_fault(text))
     return fail(ErrorCode::invalid, "not valid JSON: " + fault->message + " (" + to_text(fault->at) + ")");
   return fail(ErrorCode::invalid, std::string("not valid JSON: ") + simdjson::error_message(code));
@@ -133,11 +132,17 @@ Result<Document> DocumentBuilder::finish() {
   return std::move(document_);
 }
 
-Result<Document> parse_json_document(std::string_view text) {
+Status check_text(std::string_view text) {
   if (text.size() > limits::kRequestBodyBytesMax) {
     return fail(ErrorCode::too_large, "the document is larger than " + std::to_string(limits::kRequestBodyBytesMax) +
                                           " bytes (kRequestBodyBytesMax)");
   }
+  if (!simdjson::validate_utf8(text.data(), text.size())) return fail(ErrorCode::invalid, "the text is not UTF-8");
+  return {};
+}
+
+Result<Document> parse_json_document(std::string_view text) {
+  TUTTI_CHECK(check_text(text));
   auto parser = std::make_shared<simdjson::dom::parser>();
   // The copy is padded for simdjson, and kept for positions. One level more than ours, so that our message is seen.
   std::string source;

@@ -96,6 +96,9 @@ class DocumentBuilder {
   std::optional<Error> error_;
 };
 
+// What every document must be: within kRequestBodyBytesMax, and UTF-8.
+Status check_text(std::string_view text);
+
 // "line 3, column 8"; empty when unknown.
 std::string to_text(DocPosition at);
 

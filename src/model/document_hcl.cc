@@ -415,10 +415,7 @@ class JobMapper {
 }  // namespace
 
 Result<Document> parse_hcl_document(std::string_view text) {
-  if (text.size() > limits::kRequestBodyBytesMax) {
-    return fail(ErrorCode::too_large, "the document is larger than " + std::to_string(limits::kRequestBodyBytesMax) +
-                                          " bytes (kRequestBodyBytesMax)");
-  }
+  TUTTI_CHECK(check_text(text));
   try {
     DocumentBuilder builder;
     JobMapper(builder).file(HclParser(text).file());

@@ -54,7 +54,7 @@ class Events final : public YAML::EventHandler {
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
     if (wants_key()) {
-      if (value == "<<") throw Refused{mark, "merge keys (<<) are not supported: write the fields out"};
+      if (value == "<<" && tag == "?") throw Refused{mark, "merge keys (<<) are not supported: write the fields out"};
       builder_.key(value, position(mark));
       levels_.back().has_key = true;
       return;
@@ -127,10 +127,7 @@ std::string at(const YAML::Mark& mark) {
 }  // namespace
 
 Result<Document> parse_yaml_document(std::string_view text) {
-  if (text.size() > limits::kRequestBodyBytesMax) {
-    return fail(ErrorCode::too_large, "the document is larger than " + std::to_string(limits::kRequestBodyBytesMax) +
-                                          " bytes (kRequestBodyBytesMax)");
-  }
+  TUTTI_CHECK(check_text(text));
   DocumentBuilder builder;
   try {
     std::istringstream stream{std::string(text)};

@@ -43,7 +43,8 @@ class Scanner {
   }
 
   bool value(size_t depth, size_t key_offset = 0) {
-    if (depth > limits::kDocumentDepthMax) return fault("nested too deeply");
+    if (depth > limits::kDocumentDepthMax)
+      return fault("nested deeper than " + std::to_string(limits::kDocumentDepthMax) + " (kDocumentDepthMax)");
     space();
     if (target_ && seen_++ == *target_) {
       found_ = true, value_offset_ = at_, key_offset_ = key_offset;
