@@ -21,6 +21,7 @@ namespace {
 
 constexpr size_t kFilePiece = 128u << 10;
 constexpr size_t kStreamPiece = 64u << 10;
+constexpr int kStreamPatience = 8;            // `logs --follow` into a pager that waits for its user
 constexpr size_t kJoinedBodyMax = 64u << 10;  // head and body go out in one write up to this
 
 bool equals_ignoring_case(std::string_view a, std::string_view b) {
@@ -210,7 +211,7 @@ Co<bool> Connection::send_pieces(StreamState& state, bool chunked) {
     }
     bool last = taken.finished && taken.complete;
     if (last && chunked) bytes += "0\r\n\r\n";
-    if (!bytes.empty() && !co_await write(bytes)) co_return false;
+    if (!bytes.empty() && !co_await write(bytes, kStreamPatience)) co_return false;
     state.sent();
     if (taken.finished) co_return taken.complete;
   }

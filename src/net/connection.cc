@@ -138,8 +138,8 @@ Co<> Connection::park() {
   woken_ = false;
 }
 
-Co<bool> Connection::write(std::string_view bytes) {
-  expires_in(shared_->options.idle_timeout);
+Co<bool> Connection::write(std::string_view bytes, int patience) {
+  expires_in(shared_->options.idle_timeout * patience);
   auto [error, n] = co_await asio::async_write(*stream_, asio::buffer(bytes.data(), bytes.size()), kAwait);
   expires_never();
   co_return !error && !aborted_;
@@ -245,6 +245,7 @@ Co<> Connection::drain_and_shut_down() {
 
 Co<bool> Connection::read_head(Parser& parser) {
   bool waiting = buffer_.size() == 0 && serial_ > 0;
+  if (waiting && !reading_) buffer_.shrink_to_fit();  // thousands may idle
   expires_in(waiting ? shared_->options.idle_timeout : shared_->options.header_timeout);
   for (;;) {
     if (buffer_.size() > 0) {

@@ -108,7 +108,8 @@ class Connection final : public Tracked, public std::enable_shared_from_this<Con
   Co<Next> upgrade(Parser& parser, WebSocketAnswer answer);
   Co<Next> refuse(int status, std::string message);
   Co<bool> read_more(size_t most);
-  Co<bool> write(std::string_view bytes);
+  // The peer has to take the bytes within idle_timeout, `patience` times.
+  Co<bool> write(std::string_view bytes, int patience = 1);
   Co<> park();
   Co<> drain_and_shut_down();
   void watch_peer();

@@ -72,6 +72,7 @@ class WebSocket {
     std::function<void()> drained;                   // pending_bytes() fell under half of the limit
   };
   // Starts reading. Until then the peer's messages wait. Dropping the last reference closes the connection.
+  // After the end, `closed` is called at once, by this call.
   virtual void start(Callbacks callbacks) = 0;
   // Queues; false if closed or above the limit of waiting bytes (the message is not queued then, and `drained` comes
   // when there is room). One message above the limit is taken when nothing waits. Messages have up to 1 MiB.

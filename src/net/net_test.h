@@ -90,6 +90,12 @@ inline Request post(std::string target, std::string body) {
   return request;
 }
 
+// Stops the server before what stands above it in a test, and its handlers refer to, goes away.
+struct StopFirst {
+  std::unique_ptr<Server>& server;
+  ~StopFirst() { server.reset(); }
+};
+
 class NetTest : public ::testing::Test {
  protected:
   // A server with these handlers; port() afterwards.

@@ -163,6 +163,7 @@ struct Malformed {
 
 TEST_F(NetTest, MalformedRequestsAreRefused) {
   std::atomic<int> handled{0};
+  StopFirst stop{server_};
   serve_with([&](auto request, auto responder) {
     ++handled;
     echo(request, responder);
@@ -221,6 +222,35 @@ TEST_F(NetTest, MalformedRequestsAreRefused) {
     EXPECT_TRUE(raw.read().starts_with(std::string("HTTP/1.1 ") + m.status)) << m.name;
   }
   EXPECT_EQ(handled, 0);
+  EXPECT_EQ(client()->call(get("/still-there"), kWait)->status, 200);
+}
+
+TEST_F(NetTest, DamagedRequestsNeverHurt) {
+  ServerOptions options;
+  options.header_timeout = milliseconds(250);
+  options.idle_timeout = milliseconds(250);
+  serve_with(echo, options);
+  const std::string good =
+      "POST /a%20b?q=1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nX-Y: z\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+      "PUT /c HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc";
+  SeededRandom random(7);
+  for (int round = 0; round < 4; ++round) {
+    std::vector<std::unique_ptr<Raw>> raws;
+    for (int i = 0; i < 40; ++i) {
+      std::string bytes = good;
+      for (uint64_t n = 1 + random.below(4); n > 0; --n) {
+        size_t at = random.below(bytes.size());
+        switch (random.below(3)) {
+          case 0: bytes[at] = static_cast<char>(random.below(256)); break;
+          case 1: bytes.erase(at, 1 + random.below(8)); break;
+          default: bytes.insert(at, bytes.substr(random.below(bytes.size()), random.below(20))); break;
+        }
+      }
+      raws.push_back(std::make_unique<Raw>(pool_, server_->port()));
+      raws.back()->write(bytes);
+    }
+    for (auto& raw : raws) raw->read();  // each comes to its end
+  }
   EXPECT_EQ(client()->call(get("/still-there"), kWait)->status, 200);
 }
 
@@ -308,6 +338,7 @@ TEST_F(NetTest, AnswersLaterFromAnotherThread) {
   std::mutex mutex;
   ServerOptions options;
   options.threads = 2;
+  StopFirst stop{server_};
   serve_with(
       [&](std::shared_ptr<const Request> request, std::shared_ptr<Responder> responder) {
         std::lock_guard lock(mutex);
@@ -327,6 +358,7 @@ TEST_F(NetTest, AnswersLaterFromAnotherThread) {
 
 TEST_F(NetTest, StopWithARequestInTheHandlersHands) {
   Promised<std::shared_ptr<Responder>> held;
+  StopFirst stop{server_};
   serve_with([&](auto, auto responder) { held.set(responder); });
   Promised<Result<Response>> answer;
   std::thread asking([&, c = std::shared_ptr<Client>(client())] { answer.set(c->call(get("/"), kWait)); });
@@ -359,6 +391,7 @@ TEST_F(NetTest, ConnectionsAboveTheCapAreTold) {
 TEST_F(NetTest, TwoHundredConnectionsAtOnce) {
   ServerOptions options;
   options.threads = 2;
+  StopFirst stop{server_};
   serve_with(echo, options);
   std::atomic<int> good{0};
   std::vector<std::thread> threads;
@@ -452,6 +485,7 @@ TEST_F(NetTest, StreamedBodiesAndUpload) {
 TEST_F(NetTest, StreamsAndNoticesASlowReader) {
   Promised<std::shared_ptr<BodyWriter>> opened;
   Promised<bool> closed;
+  StopFirst stop{server_};
   serve_with([&](auto, auto responder) {
     auto writer = responder->stream({.content_type = "text/event-stream"}, 100'000);
     writer->on_close([&] { closed.set(true); });
@@ -485,6 +519,7 @@ TEST_F(NetTest, StreamsAndNoticesASlowReader) {
 TEST_F(NetTest, StreamEndsWhenThePeerLeavesOrTheWriterIsDropped) {
   Promised<std::shared_ptr<BodyWriter>> opened;
   Promised<bool> closed;
+  StopFirst stop{server_};
   serve_with([&](auto request, auto responder) {
     auto writer = responder->stream({}, 1000);
     writer->write("begun");
@@ -508,6 +543,7 @@ TEST_F(NetTest, StreamEndsWhenThePeerLeavesOrTheWriterIsDropped) {
 TEST_F(NetTest, ClientStreamsStopsAndIsInterrupted) {
   std::atomic<int> closed{0};
   Promised<std::shared_ptr<BodyWriter>> held;
+  StopFirst stop{server_};
   serve_with([&](auto request, auto responder) {
     if (request->path == "/no") return responder->send({.status = 403, .body = "why"});
     auto writer = responder->stream({}, 1 << 20);

@@ -23,6 +23,7 @@ TEST_F(NetTest, MutualTlsTellsWhoThePeerIs) {
 
 TEST_F(NetTest, MutualTlsRefusesNobodyAndStrangers) {
   std::atomic<int> handled{0};
+  StopFirst stop{server_};
   serve_with(
       [&](auto request, auto responder) {
         ++handled;

@@ -13,7 +13,15 @@ void set_socket_options(int fd) {
   set(IPPROTO_TCP, TCP_KEEPIDLE, 30);
   set(IPPROTO_TCP, TCP_KEEPINTVL, 10);
   set(IPPROTO_TCP, TCP_KEEPCNT, 3);
-  set(IPPROTO_TCP, TCP_USER_TIMEOUT, 60'000);
+  // No TCP_USER_TIMEOUT: it would also end a connection whose reader is paused (its window is closed on purpose).
+}
+
+bool peer_silent(int fd) {
+  constexpr uint32_t kSilentMs = 60'000;
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  if (::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return false;
+  return info.tcpi_retransmits > 0 && info.tcpi_last_ack_recv > kSilentMs;
 }
 
 std::unique_ptr<TlsStream> make_stream(Socket socket, const TlsContext& tls) {

@@ -29,6 +29,9 @@ inline constexpr auto kAwait = asio::as_tuple(asio::use_awaitable_t<Executor>{})
 
 // TCP_NODELAY, and the kernel finds out about peers that vanished without a word.
 void set_socket_options(int fd);
+// Whether bytes were sent and not even the peer's kernel has acknowledged anything for a minute. A peer that merely
+// does not read (flow control) is not silent.
+bool peer_silent(int fd);
 // A stream over this socket with the shared context (Asio's wrapper holds its own reference).
 std::unique_ptr<TlsStream> make_stream(Socket socket, const TlsContext& tls);
 inline Socket& socket_of(TlsStream& stream) {

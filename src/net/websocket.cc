@@ -29,7 +29,6 @@ constexpr auto kHandshakeWait = std::chrono::seconds(10);
 constexpr Duration kDialWait = seconds(15);
 constexpr Duration kCloseWait = seconds(5);
 constexpr auto kPingEvery = std::chrono::seconds(20);
-constexpr int kPingsUnanswered = 3;
 constexpr size_t kReadPiece = 64u << 10;
 
 void set_options(Stream& ws) {
@@ -98,10 +97,7 @@ class WsConnection final : public Tracked, public std::enable_shared_from_this<W
   void pause_reading(bool paused) {
     post([paused](WsConnection& self) {
       self.paused_ = paused;
-      if (!paused) {
-        self.unanswered_ = 0;
-        self.read();
-      }
+      if (!paused) self.read();
     });
   }
 
@@ -173,7 +169,6 @@ class WsConnection final : public Tracked, public std::enable_shared_from_this<W
   bool close_sent_ = false;
   bool finished_ = false;
   bool pinging_ = false;
-  int unanswered_ = 0;
 
   mutable std::mutex mutex_;
   std::deque<Message> queue_;
@@ -213,7 +208,6 @@ void WsConnection::accept(UpgradeRequest request) {
 
 void WsConnection::opened() {
   expires_never();
-  ws_->control_callback([this](websocket::frame_type, beast::string_view) { unanswered_ = 0; });
   ping_later();
   auto opened = std::exchange(opened_, nullptr);
   opened(std::shared_ptr<WebSocket>(std::make_shared<WsHandle>(shared_from_this())));
@@ -368,7 +362,6 @@ void WsConnection::read_done(error_code error) {
     }
     return;
   }
-  unanswered_ = 0;
   if (buffer_.size() > limits::kMessageBytesMax) return refuse_message();
   if (ws_->is_message_done()) {
     std::string message = beast::buffers_to_string(buffer_.data());
@@ -403,15 +396,13 @@ void WsConnection::ping_later() {
   });
 }
 
-// Nothing is heard while nothing is read: a paused connection is not judged. The kernel's own checks still run.
+// A ping gives the kernel something to be acknowledged. Its pong proves nothing more, and does not come from a peer
+// that reads nothing for now: whether its program still thinks is for the session above to judge.
 void WsConnection::ping() {
-  if (started_ && !paused_) {
-    if (unanswered_ >= kPingsUnanswered) return finish("the peer does not answer any more");
-    if (!pinging_ && !close_sent_) {
-      ++unanswered_;
-      pinging_ = true;
-      ws_->async_ping({}, [self = shared_from_this()](error_code) { self->pinging_ = false; });
-    }
+  if (peer_silent(beast::get_lowest_layer(*ws_).native_handle())) return finish("the peer does not answer any more");
+  if (!pinging_ && !close_sent_) {
+    pinging_ = true;
+    ws_->async_ping({}, [self = shared_from_this()](error_code) { self->pinging_ = false; });
   }
   ping_later();
 }
