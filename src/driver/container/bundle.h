@@ -1,0 +1,27 @@
+#pragma once
+// The OCI bundle of a run: config.json with secure defaults (C03), and the small files that are bound into it. Pure but
+// for write_bundle().
+
+#include <string>
+#include <vector>
+
+#include "driver/driver.h"
+
+namespace tutti::driver {
+
+struct ContainerUser {
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+};
+// "uid[:gid]" or names looked up in the image's own passwd and group (`lower_dirs`, never through a link).
+Result<ContainerUser> resolve_user(const std::string& text, const std::vector<std::string>& lower_dirs);
+
+// What is run: the task's entrypoint and command over the image's, as Docker does it. `invalid` when there is nothing.
+Result<std::vector<std::string>> command_of(const RunContext& run);
+// image < extra < task.
+std::vector<std::string> environment_of(const RunContext& run);
+std::string oci_config(const RunContext& run, const std::vector<std::string>& argv, ContainerUser user);
+// run_dir/bundle/{config.json,rootfs/}, run_dir/etc/{hosts,hostname,resolv.conf}.
+Status write_bundle(const RunContext& run);
+
+}  // namespace tutti::driver
