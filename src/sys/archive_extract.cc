@@ -128,6 +128,7 @@ Result<UniqueFd> Extractor::parent_of(const Place& place) {
     std::string part = place.parent.substr(begin, slash - begin);
     begin = slash + 1;
     if (::mkdirat(at.get(), part.c_str(), 0755) == 0) {
+      (void)::fchmodat(at.get(), part.c_str(), 0755, 0);  // whatever the umask
       if (++out_.entries > options_.entries_max) return fail(ErrorCode::too_large, "archive: too many entries");
     } else if (errno != EEXIST) {
       return fail_errno("make folder '" + place.parent + "'", errno);
