@@ -2,9 +2,11 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <charconv>
+#include <cstdio>
 #include <ctime>
 
 #include "base/limits.h"
@@ -62,6 +64,10 @@ std::string format_log_line(const LogRecord& record) {
 
 LogReader::LogReader(std::string log_dir, LogQuery query) : log_dir_(std::move(log_dir)), query_(query) {}
 
+LogReader::~LogReader() {
+  if (fd_ >= 0) close(fd_);
+}
+
 bool LogReader::wanted(const LogRecord& record) const {
   return record.time >= query_.since && (record.stream == LogStream::out ? query_.out : query_.err);
 }
@@ -70,19 +76,20 @@ bool LogReader::wanted(const LogRecord& record) const {
 // renames it meanwhile. Leaves fd_ as it is when there is no newer one.
 Status LogReader::open_next() {
   int newest_before = limits::kLogFilesKept;  // index of the open file; one past the oldest: none is open
-  if (fd_) {
+  if (fd_ >= 0) {
     for (int i = 0; i < limits::kLogFilesKept; ++i) {
       struct stat info {};
       if (stat(log_path(log_dir_, i).c_str(), &info) == 0 && info.st_ino == inode_) newest_before = i;
     }
   }
   for (int i = newest_before - 1; i >= 0; --i) {
-    sys::UniqueFd fd(open(log_path(log_dir_, i).c_str(), O_RDONLY | O_CLOEXEC));
-    if (!fd && errno == ENOENT) continue;
-    if (!fd) return fail_errno("open " + log_path(log_dir_, i), errno);
+    int fd = open(log_path(log_dir_, i).c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT) continue;
+    if (fd < 0) return fail_errno("open " + log_path(log_dir_, i), errno);
     struct stat info {};
-    if (fstat(fd.get(), &info) != 0) return fail_errno("stat log", errno);
-    fd_ = std::move(fd);
+    fstat(fd, &info);
+    if (fd_ >= 0) close(fd_);
+    fd_ = fd;
     inode_ = info.st_ino;
     offset_ = 0;
     return {};
@@ -113,10 +120,10 @@ Result<std::vector<LogRecord>> LogReader::next(size_t max_bytes) {
   }
   std::vector<LogRecord> out;
   size_t taken = 0;
-  if (!fd_) TUTTI_CHECK(open_next());
-  while (fd_ && taken < max_bytes) {
+  if (fd_ < 0) TUTTI_CHECK(open_next());
+  while (fd_ >= 0 && taken < max_bytes) {
     char buffer[64 * 1024];
-    ssize_t n = pread(fd_.get(), buffer, sizeof buffer, static_cast<off_t>(offset_));
+    ssize_t n = pread(fd_, buffer, sizeof buffer, static_cast<off_t>(offset_));
     if (n < 0) return fail_errno("read log", errno);
     std::string_view text(buffer, static_cast<size_t>(n));
     size_t end = text.rfind('\n');

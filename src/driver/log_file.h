@@ -14,7 +14,6 @@
 
 #include "base/result.h"
 #include "base/time.h"
-#include "sys/fd.h"
 
 namespace tutti::driver {
 
@@ -45,6 +44,9 @@ struct LogQuery {
 class LogReader {
  public:
   LogReader(std::string log_dir, LogQuery query);
+  ~LogReader();
+  LogReader(const LogReader&) = delete;
+  LogReader& operator=(const LogReader&) = delete;
   // At most about `max_bytes` of text; empty: nothing new. An absent folder is an empty log.
   Result<std::vector<LogRecord>> next(size_t max_bytes = 256u << 10);
 
@@ -55,7 +57,7 @@ class LogReader {
 
   std::string log_dir_;
   LogQuery query_;
-  sys::UniqueFd fd_;
+  int fd_ = -1;  // the file it is in
   uint64_t inode_ = 0;
   uint64_t offset_ = 0;
   bool started_ = false;
