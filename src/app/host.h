@@ -22,7 +22,7 @@ class NodeHost final : public worker::HostServices {
   Result<driver::ImageOnDisk> image(const std::string& reference) override;
   void sweep(const std::vector<InstanceId>& live) override;
   // Bridge, rules, namespaces: for a worker that is purged. Fine if there is nothing.
-  void remove_everything(const std::string& pool_id, const std::string& node_name);
+  void remove_everything(const std::string& pool_id, const std::string& node_name, const std::string& subnet);
 
  private:
   std::shared_ptr<worker::InstanceNetwork> network() const;
@@ -33,6 +33,7 @@ class NodeHost final : public worker::HostServices {
   std::string network_error_;
   std::shared_ptr<worker::InstanceNetwork> network_;
   std::shared_ptr<worker::ImageStore> images_;
+  std::shared_ptr<worker::ImageFetcher> fetcher_;
 };
 
 }  // namespace tutti::app

@@ -72,6 +72,7 @@ Result<worker::NodeIdentity> identity_of(const Settings& settings) {
 
 int purge(const std::string& data, const std::string& run, driver::Registry& drivers) {
   const std::string pool = sys::read_file(data + "/identity/pool").value_or("");
+  const std::string subnet = sys::read_file(data + "/identity/subnet").value_or("");
   auto identity = worker::load_identity(data);
   const std::string name = identity ? identity->name : "";
   NodeHost host(data, run);
@@ -79,7 +80,7 @@ int purge(const std::string& data, const std::string& run, driver::Registry& dri
     worker::Executor executor({data, run, "tutti-" + pool + "/" + name, name}, drivers, {}, 1);
     executor.sweep({});
   }
-  host.remove_everything(pool, name);
+  if (!subnet.empty()) host.remove_everything(pool, name, subnet);
   if (Status removed = sys::remove_tree(run); !removed) return complain(removed.error());
   return 0;
 }

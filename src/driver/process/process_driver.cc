@@ -36,7 +36,8 @@ Result<User> find_user(const std::string& text) {
 
 class ProcessDriver final : public MonitoredDriver {
  public:
-  using MonitoredDriver::MonitoredDriver;
+  ProcessDriver(std::string monitor, std::shared_ptr<sys::Cgroups> cgroups, std::shared_ptr<sys::Reaper> reaper)
+      : MonitoredDriver(std::move(monitor), std::move(cgroups), std::move(reaper)) {}
   std::string name() const override { return "process"; }
   Capabilities capabilities() const override { return {.images = false, .network = false, .keeps_running = true}; }
   DriverInfo fingerprint() override { return {"process", "1", true, ""}; }

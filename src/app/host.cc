@@ -1,0 +1,77 @@
+#include "app/host.h"
+
+#include "base/log.h"
+#include "net/http.h"
+
+namespace tutti::app {
+
+Status NodeHost::use(const WelcomeMessage& welcome, const worker::NodeIdentity& identity) {
+  TUTTI_TRY(const net::Endpoint endpoint, net::parse_endpoint(identity.worker_address));
+  auto fetcher = std::shared_ptr<worker::ImageFetcher>(
+      worker::make_http_fetcher(endpoint, {identity.authority, {}, identity.certificate, identity.private_key}));
+  std::shared_ptr<worker::ImageStore> images;
+  {
+    std::lock_guard lock(mutex_);
+    fetcher_ = fetcher;
+    images = images_;
+  }
+  if (!images) {
+    TUTTI_TRY(auto opened, worker::ImageStore::open(data_dir_ + "/images"));
+    std::lock_guard lock(mutex_);
+    images_ = std::move(opened);
+  }
+  auto network = worker::InstanceNetwork::open({welcome.pool_id, welcome.node_name, welcome.subnet, run_dir_});
+  std::lock_guard lock(mutex_);
+  if (!network) {
+    network_error_ = network.error().to_string();
+    return tl::make_unexpected(std::move(network).error());
+  }
+  network_ = std::move(*network);
+  return {};
+}
+
+std::shared_ptr<worker::InstanceNetwork> NodeHost::network() const {
+  std::lock_guard lock(mutex_);
+  return network_;
+}
+
+driver::DriverResult<worker::NetworkUp> NodeHost::network_up(InstanceId instance, const std::vector<PortBinding>& ports, NetworkMode mode) {
+  auto network = this->network();
+  if (!network) {
+    std::lock_guard lock(mutex_);
+    return driver::retryable({ErrorCode::unavailable, "this node has no network for instances: " + network_error_, {}, 0});
+  }
+  auto attached = network->setup(instance, mode, ports);
+  if (!attached) return tl::make_unexpected(std::move(attached).error());
+  return worker::NetworkUp{attached->netns, attached->address};
+}
+
+Status NodeHost::network_down(InstanceId instance) {
+  auto network = this->network();
+  return network ? network->teardown(instance) : Status{};
+}
+
+Result<driver::ImageOnDisk> NodeHost::image(const std::string& reference) {
+  std::shared_ptr<worker::ImageStore> images;
+  std::shared_ptr<worker::ImageFetcher> fetcher;
+  {
+    std::lock_guard lock(mutex_);
+    images = images_;
+    fetcher = fetcher_;
+  }
+  if (!images || !fetcher) return fail(ErrorCode::unavailable, "the node has not been welcomed by its manager yet");
+  return images->ensure(reference, *fetcher);
+}
+
+void NodeHost::sweep(const std::vector<InstanceId>& live) {
+  auto network = this->network();
+  if (!network) return;
+  if (Status swept = network->sweep(live); !swept) log_warning("network leftovers", {{"error", swept.error().to_string()}});
+}
+
+void NodeHost::remove_everything(const std::string& pool_id, const std::string& node_name, const std::string& subnet) {
+  auto network = worker::InstanceNetwork::open({pool_id, node_name, subnet, run_dir_});
+  if (network) (void)(*network)->remove_everything();
+}
+
+}  // namespace tutti::app

@@ -1,0 +1,105 @@
+// S05: why an instance is where it is, or is not anywhere.
+#include <algorithm>
+#include <map>
+
+#include "base/time.h"
+#include "scheduler/feasible.h"
+#include "scheduler/scheduler.h"
+
+namespace tutti::scheduler {
+namespace {
+
+std::string lack_text(const Resources& request, const Resources& free) {
+  std::string out;
+  auto add = [&](const std::string& text) { out += (out.empty() ? "" : ", ") + text; };
+  if (request.cpu > free.cpu) add(format_millicores({request.cpu.value - free.cpu.value}) + " cpu");
+  if (request.memory > free.memory) add(format_bytes({request.memory.value - free.memory.value}) + " memory");
+  if (request.disk > free.disk) add(format_bytes({request.disk.value - free.disk.value}) + " disk");
+  return out;
+}
+
+// How far a node is from having room, as a sum of fractions of what is asked.
+double lack_of(const Resources& request, const Resources& free) {
+  auto part = [](int64_t want, int64_t have) { return want > have && want > 0 ? static_cast<double>(want - have) / static_cast<double>(want) : 0.0; };
+  return part(request.cpu.value, free.cpu.value) + part(request.memory.value, free.memory.value) + part(request.disk.value, free.disk.value);
+}
+
+void survey(const Snapshot& s, const Request& request, Explanation& out) {
+  std::map<std::string, int32_t> counts;
+  double nearest = 1e300;
+  const Node* nearest_node = nullptr;
+  std::string nearest_reason;
+  s.nodes.for_each([&](uint64_t, const Node& node) {
+    ++out.nodes_total;
+    const Resources free = allocatable(node) - s.usage_of(node.id).used;
+    const auto why = check(s, request, node, free, {});
+    if (!why) {
+      ++out.nodes_feasible;
+      return;
+    }
+    ++counts[*why];
+    // A wish or a constraint is further away than any lack of room.
+    const double lack = lack_of(request.resources, free) + (why->starts_with("not enough") ? 0 : 10);
+    if (lack < nearest) nearest = lack, nearest_node = &node, nearest_reason = *why;
+  });
+  for (const auto& [reason, nodes] : counts) out.reasons.push_back({reason, nodes});
+  std::stable_sort(out.reasons.begin(), out.reasons.end(), [](const Reason& a, const Reason& b) { return a.nodes > b.nodes; });
+  if (out.nodes_feasible > 0) return;
+  if (nearest_node == nullptr) {
+    out.remedies.push_back("add a node: the pool has none ('tutti node token' makes a token to join with)");
+    return;
+  }
+  const Resources free = allocatable(*nearest_node) - s.usage_of(nearest_node->id).used;
+  out.nearest_node = nearest_node->name;
+  out.nearest_lacks = lack_text(request.resources, free);
+  if (out.nearest_lacks.empty()) out.nearest_lacks = nearest_reason;
+  if (nearest_reason.starts_with("not enough")) {
+    const Resources all = allocatable(*nearest_node);
+    if (request.resources.fits(all)) out.remedies.push_back("free " + out.nearest_lacks + " on " + nearest_node->name);
+    out.remedies.push_back("add a node with at least " + format_millicores(request.resources.cpu) + " cpu and " + format_bytes(request.resources.memory) + " memory free");
+    out.remedies.push_back("ask for less: the task asks for " + format_millicores(request.resources.cpu) + " cpu, " + format_bytes(request.resources.memory) + " memory");
+  } else if (nearest_reason == "cordoned" || nearest_reason == "draining" || nearest_reason == "disabled") {
+    out.remedies.push_back("make it eligible again: tutti node uncordon " + nearest_node->name);
+  } else {
+    out.remedies.push_back("change what rules the nodes out: " + nearest_reason);
+  }
+}
+
+}  // namespace
+
+Explanation explain(const Snapshot& s, InstanceId id, Time now) {
+  Explanation out;
+  out.instance = id;
+  const Instance* i = s.instances.find(id.value);
+  if (i == nullptr) {
+    out.state = "there is no such instance";
+    return out;
+  }
+  out.name = s.name_of(*i);
+  const Node* node = s.nodes.find(i->node.value);
+  if (i->finished) {
+    out.state = "finished";
+  } else if (i->admitted) {
+    out.state = "placed" + (node != nullptr ? " on " + node->name : std::string());
+  } else if (i->not_before > now) {
+    out.state = "waiting until " + format_time(i->not_before) + " before it is tried again";
+  } else {
+    out.state = "pending";
+  }
+  if (node != nullptr) out.node = node->name;
+  if (!i->admitted) out.pending_since = i->pending_since;
+  if (s.version_of(*i) != nullptr) survey(s, request_of(s, *i), out);
+  if (i->admitted) out.remedies.clear(), out.nearest_node.clear(), out.nearest_lacks.clear();
+  if (!i->detail->reason.empty() && !i->admitted) out.remedies.push_back("before: " + i->detail->reason);
+  return out;
+}
+
+Explanation explain_group(const Snapshot& s, const JobSpec& spec, const GroupView& group) {
+  Explanation out;
+  out.name = group.name;
+  out.state = "not submitted";
+  survey(s, request_of(spec, group), out);
+  return out;
+}
+
+}  // namespace tutti::scheduler

@@ -1,0 +1,107 @@
+#include "scheduler/feasible.h"
+
+#include <algorithm>
+
+#include "model/validate.h"
+
+namespace tutti::scheduler {
+namespace {
+
+uint32_t key_of(Protocol protocol, int32_t port) { return static_cast<uint32_t>(protocol) << 16 | static_cast<uint32_t>(port); }
+
+bool in_use(const NodeUsage& usage, const std::set<uint32_t>& taken, uint32_t key) {
+  return taken.contains(key) || std::binary_search(usage.ports.begin(), usage.ports.end(), key);
+}
+
+std::optional<std::string> check_wishes(const Request& request, const Node& node) {
+  if (request.home && request.home != node.id) return "its disk is on another node";
+  if (request.pinned && request.pinned != node.id) return "pinned to another node";
+  if (node.health != NodeHealth::ready) {
+    return std::string("not ready (") + (node.health == NodeHealth::lost ? "lost" : node.health == NodeHealth::joining ? "joining" : "unknown") + ")";
+  }
+  if (node.spec.eligibility == Eligibility::draining) return "draining";
+  if (request.home != node.id) {
+    if (node.spec.eligibility == Eligibility::cordoned) return "cordoned";
+    if (node.spec.eligibility == Eligibility::disabled) return "disabled";
+  }
+  if (!node.inventory) return "not ready (joining)";
+  if (node.inventory->feature_level < request.feature_level) return "too old (feature level " + std::to_string(node.inventory->feature_level) + ")";
+  return std::nullopt;
+}
+
+}  // namespace
+
+Request request_of(const JobSpec& spec, const GroupView& group) {
+  Request out;
+  out.resources = group.resources;
+  for (size_t index : group.tasks) {
+    const TaskSpec& task = spec.tasks[index];
+    out.drivers.insert(task.driver);
+    for (const std::string& text : task.constraints) {
+      if (auto parsed = Constraint::parse(text)) out.constraints.push_back(std::move(*parsed));
+    }
+    for (const PortSpec& port : task.ports) {
+      const int32_t host = port.host != 0 ? port.host : task.network == NetworkMode::host ? port.container : 0;
+      out.ports.push_back({task.name, port.name, port.container, host, port.protocol});
+    }
+  }
+  return out;
+}
+
+Request request_of(const Snapshot& snapshot, const Instance& instance) {
+  const JobVersion* version = snapshot.version_of(instance);
+  const GroupView& group = snapshot.group_of(instance);
+  Request out = request_of(*version->spec, group);
+  out.pinned = instance.pinned;
+  if (instance.node && !instance.cleared && !instance.admitted) {
+    out.home = instance.node;
+    out.resources.disk = {};  // held there all along
+  }
+  return out;
+}
+
+std::optional<std::string> check(const Snapshot& snapshot, const Request& request, const Node& node, const Resources& free,
+                                 const std::set<uint32_t>& taken) {
+  if (auto why = check_wishes(request, node)) return why;
+  for (const std::string& name : request.drivers) {
+    auto found = std::find_if(node.inventory->drivers.begin(), node.inventory->drivers.end(), [&](const DriverInfo& d) { return d.name == name; });
+    if (found == node.inventory->drivers.end()) return "no driver " + name;
+    if (!found->healthy) return "driver " + name + " unhealthy: " + found->reason;
+  }
+  for (const Constraint& constraint : request.constraints) {
+    if (!constraint.matches([&](std::string_view key) { return node_attribute(node, key); })) return "constraint " + constraint.to_string();
+  }
+  if (request.resources.cpu > free.cpu) return "not enough cpu";
+  if (request.resources.memory > free.memory) return "not enough memory";
+  if (request.resources.disk > free.disk) return "not enough disk";
+  const NodeUsage& usage = snapshot.usage_of(node.id);
+  for (const PortBinding& port : request.ports) {
+    if (port.host != 0 && in_use(usage, taken, key_of(port.protocol, port.host))) {
+      return "port " + std::to_string(port.host) + (port.protocol == Protocol::tcp ? "/tcp" : "/udp") + " in use";
+    }
+  }
+  return std::nullopt;
+}
+
+bool choose_ports(const Snapshot& snapshot, const Request& request, const Node& node, std::set<uint32_t>& taken, uint64_t seed,
+                  std::vector<PortBinding>& out) {
+  const NodeUsage& usage = snapshot.usage_of(node.id);
+  const int64_t first = node.inventory->port_first;
+  const int64_t range = node.inventory->port_last - first + 1;
+  for (const PortBinding& wanted : request.ports) {
+    PortBinding port = wanted;
+    if (port.host == 0 && range > 0) {
+      const int64_t start = static_cast<int64_t>(seed % static_cast<uint64_t>(range));
+      for (int64_t i = 0; i < range && port.host == 0; ++i) {
+        const auto candidate = static_cast<int32_t>(first + (start + i) % range);
+        if (!in_use(usage, taken, key_of(port.protocol, candidate))) port.host = candidate;
+      }
+    }
+    if (port.host == 0) return false;
+    taken.insert(key_of(port.protocol, port.host));
+    out.push_back(std::move(port));
+  }
+  return true;
+}
+
+}  // namespace tutti::scheduler
