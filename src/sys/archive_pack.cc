@@ -25,11 +25,8 @@ constexpr int kDepthMax = 200;
 class Packer {
  public:
   Packer(const ByteSink& sink, const PackOptions& options) : sink_(sink), options_(options) {}
-  // Without this libarchive would write the archive's end while freeing: a broken one must not look whole.
-  ~Packer() {
-    if (tar_) archive_write_fail(tar_.get());
-    if (blob_) archive_write_fail(blob_.get());
-  }
+  // Freed half way, libarchive still writes an end; a broken archive must not look whole.
+  ~Packer() { ended_ = true; }
   Packer(const Packer&) = delete;
   Packer& operator=(const Packer&) = delete;
 
@@ -43,18 +40,24 @@ class Packer {
   static la_ssize_t write_tar(archive* a, void* self, const void* data, size_t size);
   static la_ssize_t write_blob(archive* a, void* self, const void* data, size_t size);
   la_ssize_t take_tar(archive* a, std::string_view bytes);
-  la_ssize_t take_blob(archive* a, std::string_view bytes);
+  la_ssize_t take_blob(std::string_view bytes);
   Status add_file(int parent, const std::string& name, archive_entry* entry, const struct stat& st);
   Status put_header(archive_entry* entry);
   Status put_marker(const std::string& stored);
   void fill(archive_entry* entry, const struct stat& st, const std::string& stored) const;
+  Status done(la_ssize_t status, archive* a) const {
+    if (error_ || status < ARCHIVE_WARN) return tl::make_unexpected(broken(a));
+    return {};
+  }
   Error broken(archive* a) const {
     return error_ ? *error_ : Error{ErrorCode::io, "archive: " + archive_detail::error_text(a), {}, 0};
   }
 
   const ByteSink& sink_;
   const PackOptions& options_;
+  // Not told to libarchive, which would not free what it holds after a failed write: calls are checked with done().
   std::optional<Error> error_;
+  bool ended_ = false;
   Sha256 tar_sum_;
   Sha256 blob_sum_;
   Packed out_;
@@ -66,26 +69,26 @@ class Packer {
 la_ssize_t Packer::write_tar(archive* a, void* self, const void* data, size_t size) {
   return static_cast<Packer*>(self)->take_tar(a, {static_cast<const char*>(data), size});
 }
-la_ssize_t Packer::write_blob(archive* a, void* self, const void* data, size_t size) {
-  return static_cast<Packer*>(self)->take_blob(a, {static_cast<const char*>(data), size});
+la_ssize_t Packer::write_blob(archive*, void* self, const void* data, size_t size) {
+  return static_cast<Packer*>(self)->take_blob({static_cast<const char*>(data), size});
 }
 
 la_ssize_t Packer::take_tar(archive* a, std::string_view bytes) {
   tar_sum_.update(bytes);
-  if (!blob_) return take_blob(a, bytes);
+  if (!blob_) return take_blob(bytes);
   la_ssize_t n = archive_write_data(blob_.get(), bytes.data(), bytes.size());
   if (n < 0) archive_set_error(a, EIO, "%s", archive_detail::error_text(blob_.get()).c_str());
   return n;
 }
 
-la_ssize_t Packer::take_blob(archive* a, std::string_view bytes) {
-  blob_sum_.update(bytes);
-  out_.blob_bytes += bytes.size();
-  Status written = sink_(bytes);
-  if (written) return static_cast<la_ssize_t>(bytes.size());
-  error_ = std::move(written).error();
-  archive_set_error(a, EIO, "%s", error_->message.c_str());
-  return -1;
+la_ssize_t Packer::take_blob(std::string_view bytes) {
+  if (!ended_ && !error_) {
+    blob_sum_.update(bytes);
+    out_.blob_bytes += bytes.size();
+    Status written = sink_(bytes);
+    if (!written) error_ = std::move(written).error();
+  }
+  return static_cast<la_ssize_t>(bytes.size());
 }
 
 Status Packer::open() {
@@ -128,8 +131,7 @@ void Packer::fill(archive_entry* entry, const struct stat& st, const std::string
 
 Status Packer::put_header(archive_entry* entry) {
   ++out_.entries;
-  if (archive_write_header(tar_.get(), entry) < ARCHIVE_WARN) return tl::make_unexpected(broken(tar_.get()));
-  return {};
+  return done(archive_write_header(tar_.get(), entry), tar_.get());
 }
 
 Status Packer::put_marker(const std::string& stored) {
@@ -156,9 +158,7 @@ Status Packer::add_file(int parent, const std::string& name, archive_entry* entr
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return fail_errno("read " + name, errno);
     if (n == 0) break;  // shrank meanwhile: libarchive fills up with zeros
-    if (archive_write_data(tar_.get(), buffer.data(), static_cast<size_t>(n)) < 0) {
-      return tl::make_unexpected(broken(tar_.get()));
-    }
+    TUTTI_CHECK(done(archive_write_data(tar_.get(), buffer.data(), static_cast<size_t>(n)), tar_.get()));
     left -= static_cast<uint64_t>(n);
     out_.bytes += static_cast<uint64_t>(n);
   }
@@ -225,8 +225,8 @@ Status Packer::add_children(int directory, const std::string& stored, int depth)
 }
 
 Result<Packed> Packer::close() {
-  if (archive_write_close(tar_.get()) != ARCHIVE_OK) return tl::make_unexpected(broken(tar_.get()));
-  if (blob_ && archive_write_close(blob_.get()) != ARCHIVE_OK) return tl::make_unexpected(broken(blob_.get()));
+  TUTTI_CHECK(done(archive_write_close(tar_.get()), tar_.get()));
+  if (blob_) TUTTI_CHECK(done(archive_write_close(blob_.get()), blob_.get()));
   out_.diff_id = tar_sum_.finish_digest();
   out_.blob_digest = blob_sum_.finish_digest();
   return out_;

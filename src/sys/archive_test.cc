@@ -303,6 +303,21 @@ TEST_F(ArchiveTest, PackingIsDeterministicAndComesBack) {
   EXPECT_TRUE(S_ISCHR(st.st_mode));
 }
 
+TEST_F(ArchiveTest, ASinkThatFailsEndsThePacking) {
+  std::ofstream(root_ / "big") << std::string(1 << 20, 'x');
+  for (bool gzip : {false, true}) {
+    size_t calls = 0;
+    ByteSink sink = [&](std::string_view) -> Status {
+      ++calls;
+      return fail(ErrorCode::unavailable, "peer gone");
+    };
+    auto packed = pack_directory(root_, sink, {.gzip = gzip});
+    ASSERT_FALSE(packed.has_value());
+    EXPECT_EQ(packed.error().code, ErrorCode::unavailable);
+    EXPECT_EQ(calls, 1u) << "nothing more is sent after a failure";
+  }
+}
+
 TEST_F(ArchiveTest, CopiesStayInsideTheirRoot) {
   fs::path inner = base_ / "inner";
   fs::create_directories(inner / "etc");
