@@ -10,6 +10,7 @@
 
 #include "app/roles.h"
 #include "base/hash.h"
+#include "base/id.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "cli/context.h"

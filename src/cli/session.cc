@@ -1,0 +1,198 @@
+#include "cli/session.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "base/random.h"
+#include "base/text.h"
+#include "model/codec.h"
+#include "model/values.h"
+
+namespace tutti::cli {
+
+Result<Json> Json::parse(const std::string& text) {
+  TUTTI_TRY(Document document, parse_json_document(text.empty() ? "{}" : text));
+  Json out;
+  out.document_ = std::make_shared<const Document>(std::move(document));
+  out.index_ = 0;
+  return out;
+}
+
+Json Json::operator[](std::string_view path) const {
+  Json at = *this;
+  for (const std::string& name : split(path, '.')) {
+    if (!at.exists()) return at;
+    const Document& d = *document_;
+    uint32_t found = UINT32_MAX;
+    if (d[at.index_].kind == DocKind::map) {
+      for (uint32_t i = at.index_ + 1; i < d[at.index_].next; i = d[i].next) {
+        if (d[i].key == name) found = i;
+      }
+    }
+    at.index_ = found;
+  }
+  return at;
+}
+
+std::vector<Json> Json::items() const {
+  std::vector<Json> out;
+  if (!exists()) return out;
+  const Document& d = *document_;
+  for (uint32_t i = index_ + 1; i < d[index_].next; i = d[i].next) {
+    Json item = *this;
+    item.index_ = i;
+    out.push_back(item);
+  }
+  return out;
+}
+
+int64_t Json::number() const { return exists() && (*document_)[index_].kind == DocKind::integer ? (*document_)[index_].integer : 0; }
+
+std::string Json::text() const {
+  if (!exists()) return {};
+  const DocNode& node = (*document_)[index_];
+  switch (node.kind) {
+    case DocKind::null: return {};
+    case DocKind::boolean: return node.boolean ? "true" : "false";
+    case DocKind::integer: return std::to_string(node.integer);
+    case DocKind::unsigned_integer: return std::to_string(node.unsigned_integer);
+    case DocKind::real: return std::to_string(node.real);
+    case DocKind::string:
+    case DocKind::plain: return std::string(node.text);
+    case DocKind::list:
+    case DocKind::map: return raw();
+  }
+  return {};
+}
+
+std::string Json::raw() const {
+  if (!exists()) return "null";
+  const DocNode& node = (*document_)[index_];
+  if (node.kind == DocKind::string || node.kind == DocKind::plain) return json_text(node.text);
+  if (node.kind == DocKind::null) return "null";
+  if (node.kind != DocKind::list && node.kind != DocKind::map) return text();
+  const bool map = node.kind == DocKind::map;
+  std::string out(1, map ? '{' : '[');
+  for (const Json& item : items()) {
+    if (out.size() > 1) out += ',';
+    if (map) out += json_text((*document_)[item.index_].key) + ":";
+    out += item.raw();
+  }
+  return out + (map ? '}' : ']');
+}
+
+std::string json_text(std::string_view text) {
+  std::string out;
+  append_json_string(out, text);
+  return out;
+}
+
+Status Session::connect() {
+  const char* named = std::getenv("TUTTI_CONTEXT");
+  auto loaded = load_context(option("context", named != nullptr ? named : ""));
+  if (loaded) context = *loaded;
+  const char* address = std::getenv("TUTTI_ADDRESS");
+  const char* token = std::getenv("TUTTI_TOKEN");
+  if (!option("address").empty() || address != nullptr) context.address = option("address", address != nullptr ? address : "");
+  if (!option("token").empty() || token != nullptr) context.token = option("token", token != nullptr ? token : "");
+  if (const char* project = std::getenv("TUTTI_PROJECT")) context.project = project;
+  if (!option("project").empty()) context.project = option("project");
+  if (context.address.empty()) return tl::make_unexpected(loaded ? Error{ErrorCode::unavailable, "no address", {}, 0} : loaded.error());
+  return {};
+}
+
+net::Request Session::request(const std::string& method, const std::string& path) const {
+  net::Request out;
+  out.method = method;
+  out.target = path;
+  if (!context.project.empty()) out.target += (path.find('?') == std::string::npos ? "?project=" : "&project=") + net::percent_encode(context.project);
+  out.path = path.substr(0, path.find('?'));
+  out.headers["authorization"] = "Bearer " + context.token;
+  return out;
+}
+
+Result<std::unique_ptr<net::Client>> Session::client() const {
+  TUTTI_TRY(const net::Endpoint endpoint, net::parse_endpoint(context.address));
+  return net::make_client(endpoint, {context.authority, {}, {}, {}});
+}
+
+Error problem_of(const net::Response& response) {
+  Error out;
+  out.code = response.status == 404 ? ErrorCode::not_found : response.status == 400 ? ErrorCode::invalid : response.status == 503 ? ErrorCode::unavailable
+             : response.status == 401 ? ErrorCode::unauthenticated : response.status == 504 ? ErrorCode::timeout : ErrorCode::unprocessable;
+  auto body = Json::parse(response.body);
+  if (!body || !(*body)["detail"].exists()) {
+    out.message = "the pool answered " + std::to_string(response.status);
+    return out;
+  }
+  out.message = (*body)["detail"].text();
+  for (const Json& each : (*body)["errors"].items()) out.details.push_back({each["path"].text(), each["message"].text(), each["hint"].text()});
+  return out;
+}
+
+int exit_code_of(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::invalid: return 2;
+    case ErrorCode::not_found: return 3;
+    case ErrorCode::timeout: return 4;
+    case ErrorCode::unavailable: return 5;
+    default: return 1;
+  }
+}
+
+int complain(const Error& error) {
+  std::fprintf(stderr, "tutti: %s\n", error.message.c_str());
+  for (const ErrorDetail& d : error.details) {
+    std::fprintf(stderr, "  %s%s%s%s%s\n", d.path.c_str(), d.path.empty() ? "" : ": ", d.message.c_str(), d.hint.empty() ? "" : " — ", d.hint.c_str());
+  }
+  return exit_code_of(error.code);
+}
+
+Result<Json> Session::call(const std::string& method, const std::string& path, const std::string& body, const std::string& type) {
+  TUTTI_TRY(auto http, client());
+  net::Request wanted = request(method, path);
+  wanted.body = body;
+  if (!body.empty()) wanted.headers["content-type"] = type;
+  if (method == "POST") wanted.headers["idempotency-key"] = secure_random_hex(16);
+  TUTTI_TRY(const net::Response answer, http->call(wanted, seconds(700)));
+  if (answer.status >= 400) return tl::make_unexpected(problem_of(answer));
+  return Json::parse(answer.body);
+}
+
+int Session::wait_operation(const Json& answer) {
+  const std::string id = answer["operation.id"].text();
+  if (id.empty() || flag("no-wait")) return 0;
+  const bool terminal = ::isatty(STDERR_FILENO) != 0;
+  std::string last;
+  const std::string timeout = option("timeout", "10m");
+  auto limit = parse_duration(timeout);
+  if (!limit) return complain(limit.error());
+  const SystemClock clock;
+  const BootTime until = clock.boot_now() + *limit;
+  while (true) {
+    auto now = call("GET", "/v1/operations/" + id + "?wait=1s");
+    if (!now) return complain(now.error());
+    const std::string state = (*now)["status.state"].text();
+    const std::string message = (*now)["status.message"].text();
+    if (!flag("quiet") && message != last) {
+      if (terminal) std::fprintf(stderr, "\r\033[K%3lld%% %s", static_cast<long long>((*now)["status.progress"].number()), message.c_str());
+      else std::fprintf(stderr, "%s\n", message.c_str());
+      last = message;
+    }
+    if (state != "running") {
+      if (terminal && !last.empty()) std::fprintf(stderr, "\n");
+      if (state == "succeeded") return 0;
+      std::fprintf(stderr, "tutti: %s: %s\n", state.c_str(), message.c_str());
+      return 1;
+    }
+    if (clock.boot_now() > until) {
+      if (terminal) std::fprintf(stderr, "\n");
+      std::fprintf(stderr, "tutti: still running after %s: 'tutti operation wait %s' waits on\n", timeout.c_str(), id.c_str());
+      return 4;
+    }
+  }
+}
+
+}  // namespace tutti::cli
