@@ -26,9 +26,10 @@ std::optional<Time> parse_nano_time(std::string_view t) {
   tm parts{};
   int nanos = 0;
   if (t.size() != kTimeLength || t[4] != '-' || t[10] != 'T' || t[19] != '.' || t[29] != 'Z') return std::nullopt;
-  if (!number(t.substr(0, 4), parts.tm_year) || !number(t.substr(5, 2), parts.tm_mon) || !number(t.substr(8, 2), parts.tm_mday) ||
-      !number(t.substr(11, 2), parts.tm_hour) || !number(t.substr(14, 2), parts.tm_min) ||
-      !number(t.substr(17, 2), parts.tm_sec) || !number(t.substr(20, 9), nanos)) {
+  if (!number(t.substr(0, 4), parts.tm_year) || !number(t.substr(5, 2), parts.tm_mon) ||
+      !number(t.substr(8, 2), parts.tm_mday) || !number(t.substr(11, 2), parts.tm_hour) ||
+      !number(t.substr(14, 2), parts.tm_min) || !number(t.substr(17, 2), parts.tm_sec) ||
+      !number(t.substr(20, 9), nanos)) {
     return std::nullopt;
   }
   parts.tm_year -= 1900;
@@ -48,7 +49,8 @@ std::optional<LogRecord> parse_log_line(std::string_view line) {
   std::string_view stream = line.substr(kTimeLength + 1, 6);
   char kind = line[kTimeLength + 8];
   if (!time || (stream != "stdout" && stream != "stderr") || (kind != 'F' && kind != 'P')) return std::nullopt;
-  return LogRecord{*time, stream == "stdout" ? LogStream::out : LogStream::err, kind == 'P', std::string(line.substr(kHeadLength))};
+  return LogRecord{*time, stream == "stdout" ? LogStream::out : LogStream::err, kind == 'P',
+                   std::string(line.substr(kHeadLength))};
 }
 
 std::string format_log_line(const LogRecord& record) {
@@ -58,8 +60,8 @@ std::string format_log_line(const LogRecord& record) {
   char head[64];
   size_t n = strftime(head, sizeof head, "%Y-%m-%dT%H:%M:%S", &parts);
   snprintf(head + n, sizeof head - n, ".%09lldZ", static_cast<long long>(record.time.ns % 1'000'000'000));
-  return std::string(head) + (record.stream == LogStream::out ? " stdout " : " stderr ") + (record.partial ? "P " : "F ") +
-         record.text + "\n";
+  return std::string(head) + (record.stream == LogStream::out ? " stdout " : " stderr ") +
+         (record.partial ? "P " : "F ") + record.text + "\n";
 }
 
 LogReader::LogReader(std::string log_dir, LogQuery query) : log_dir_(std::move(log_dir)), query_(query) {}
@@ -78,7 +80,7 @@ Status LogReader::open_next() {
   int newest_before = limits::kLogFilesKept;  // index of the open file; one past the oldest: none is open
   if (fd_ >= 0) {
     for (int i = 0; i < limits::kLogFilesKept; ++i) {
-      struct stat info {};
+      struct stat info{};
       if (stat(log_path(log_dir_, i).c_str(), &info) == 0 && info.st_ino == inode_) newest_before = i;
     }
   }
@@ -86,7 +88,7 @@ Status LogReader::open_next() {
     int fd = open(log_path(log_dir_, i).c_str(), O_RDONLY | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT) continue;
     if (fd < 0) return fail_errno("open " + log_path(log_dir_, i), errno);
-    struct stat info {};
+    struct stat info{};
     fstat(fd, &info);
     if (fd_ >= 0) close(fd_);
     fd_ = fd;

@@ -33,8 +33,8 @@ std::optional<LogRecord> parse_log_line(std::string_view line);
 std::string format_log_line(const LogRecord& record);  // with newline
 
 struct LogQuery {
-  Time since;                  // nothing older; 0: all
-  int64_t tail = -1;           // only the last n records; < 0: all
+  Time since;         // nothing older; 0: all
+  int64_t tail = -1;  // only the last n records; < 0: all
   bool out = true;
   bool err = true;
 };

@@ -29,7 +29,8 @@ class ContainerDriver final : public MonitoredDriver {
     return {"container", runtime_.version, true, ""};
   }
 
-  DriverResult<ExecSession> exec(const RunContext& run, const Handle&, const ExecRequest& request) override {
+  DriverResult<ExecSession> exec(const RunContext& run, const Handle& handle, const ExecRequest& request) override {
+    if (auto task = task_of(run, handle); !task) return tl::make_unexpected(std::move(task).error());
     MonitorConfig config;
     add_unmounts(config);
     config.flag("process", false);
@@ -38,7 +39,11 @@ class ContainerDriver final : public MonitoredDriver {
     argv.push_back("exec");
     if (request.tty) argv.push_back("--tty");
     if (!request.workdir.empty()) argv.insert(argv.end(), {"--cwd", request.workdir});
-    if (!request.user.empty()) argv.insert(argv.end(), {"--user", request.user});
+    if (!request.user.empty()) {
+      auto user = resolve_user(request.user, run.image ? run.image->lower_dirs : std::vector<std::string>{});
+      if (!user) return rejected(std::move(user).error());
+      argv.insert(argv.end(), {"--user", std::to_string(user->uid) + ":" + std::to_string(user->gid)});
+    }
     for (const auto& [key, value] : request.env) argv.insert(argv.end(), {"--env", key + "=" + value});
     argv.push_back(container_id(run));
     argv.insert(argv.end(), request.command.begin(), request.command.end());

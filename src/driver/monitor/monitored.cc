@@ -26,8 +26,12 @@ namespace tutti::driver {
 namespace {
 
 constexpr Duration kRemoveTimeout = seconds(5);
+constexpr Duration kStartTimeout = seconds(90);  // longer than the monitor waits for a runtime
+constexpr Duration kSlice = milliseconds(20);    // how soon a stop token is seen
 
-int64_t cpu_quota(const TaskSpec& task) { return task.limits.cpu.value; }
+int64_t cpu_quota(const TaskSpec& task) {
+  return task.limits.cpu.value;
+}
 
 sys::CgroupLimits limits_of(const RunContext& run) {
   sys::CgroupLimits out;
@@ -46,17 +50,30 @@ sys::CgroupLimits limits_of(const RunContext& run) {
   return out;
 }
 
-// What the monitor answers when it could start the task or not: a letter, then words.
-DriverStatus read_report(int fd) {
+// What the monitor answers when it could start the task or not: a letter, then words. `cancelled` when `stop` is asked
+// first.
+DriverStatus read_report(int fd, const std::stop_token& stop) {
   std::string text;
   char buffer[2304];
-  ssize_t n = 0;
-  while ((n = ::read(fd, buffer, sizeof buffer)) > 0) text.append(buffer, static_cast<size_t>(n));
+  for (;;) {
+    pollfd watched{fd, POLLIN, 0};
+    if (::poll(&watched, 1, static_cast<int>(kSlice.ms())) > 0) {
+      const ssize_t n = ::read(fd, buffer, sizeof buffer);
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) break;
+      text.append(buffer, static_cast<size_t>(n));
+    } else if (stop.stop_requested()) {
+      return retryable({ErrorCode::cancelled, "the start was given up", {}, 0});
+    }
+  }
   if (text.empty()) return retryable({ErrorCode::io, "the monitor ended without a word", {}, 0});
-  if (text[0] == 'R') return {};
   Error error{ErrorCode::unprocessable, text.substr(1), {}, 0};
-  if (text[0] == 'r') return retryable(std::move(error));
-  return failed(std::move(error));
+  switch (text[0]) {
+    case 'R': return {};
+    case 'r': return retryable(std::move(error));
+    case 'x': return rejected(std::move(error));
+    default: return failed(std::move(error));
+  }
 }
 
 DriverStatus as_failure(Status status) {
@@ -92,18 +109,24 @@ void MonitoredDriver::add_groups(const RunContext& run, MonitorConfig& config) c
   for (const std::string& folder : cgroups_->folders(run.cgroup)) {
     config.add("cgroup", folder);
     if (sys::exists(folder + "/cgroup.kill")) config.add("kill_file", folder + "/cgroup.kill");
-    if (sys::exists(folder + "/freezer.state")) config.add("freeze_file", folder + "/freezer.state"), config.add("thaw_word", "THAWED");
+    if (sys::exists(folder + "/freezer.state"))
+      config.add("freeze_file", folder + "/freezer.state"), config.add("thaw_word", "THAWED");
     else if (sys::exists(folder + "/cgroup.freeze") && cgroups_->layout() == sys::CgroupLayout::v2) {
       config.add("freeze_file", folder + "/cgroup.freeze");
       config.add("thaw_word", "0");
     }
-    if (sys::exists(folder + "/memory.oom_control")) config.add("oom_file", folder + "/memory.oom_control");
-    else if (sys::exists(folder + "/memory.events")) config.add("oom_file", folder + "/memory.events");
+    if (sys::exists(folder + "/memory.oom_control"))
+      config.add("oom_file", folder + "/memory.oom_control");
+    else if (sys::exists(folder + "/memory.events"))
+      config.add("oom_file", folder + "/memory.events");
   }
 }
 
 DriverResult<Handle> MonitoredDriver::start(const RunContext& run, std::stop_token stop) {
   if (auto there = recover(run)) return there;
+  // What a monitor that was killed on its way may have left would be in the new task's group.
+  if (Status killed = cgroups_->kill_all(run.cgroup, kRemoveTimeout); !killed)
+    return retryable(std::move(killed).error());
   if (auto prepared = prepare(run, stop); !prepared) return tl::make_unexpected(std::move(prepared).error());
   if (Status made = cgroups_->create(run.cgroup, limits_of(run)); !made) {
     Error error = std::move(made).error();
@@ -126,7 +149,8 @@ DriverResult<Handle> MonitoredDriver::start(const RunContext& run, std::stop_tok
   config.add("stop_signal", sys::parse_signal(task.stop_signal).value_or(SIGTERM));
   config.add("stop_grace_ns", task.stop_grace.ns);
   if (auto configured = configure(run, config); !configured) return tl::make_unexpected(std::move(configured).error());
-  if (Status written = sys::write_file_atomic(run.run_dir + "/monitor.conf", config.bytes(), {0600, false}); !written) return retryable(std::move(written).error());
+  if (Status written = sys::write_file_atomic(run.run_dir + "/monitor.conf", config.bytes(), {0600, false}); !written)
+    return retryable(std::move(written).error());
 
   auto lock = sys::take_lock(run.run_dir + "/lock");
   if (!lock) return retryable(std::move(lock).error());
@@ -142,23 +166,29 @@ DriverResult<Handle> MonitoredDriver::start(const RunContext& run, std::stop_tok
   report->write.reset();
   // Its zombie is collected whenever it ends; who waits for the task watches it as well.
   if (auto pidfd = sys::pidfd_open(*pid)) (void)reaper_->watch(std::move(*pidfd), [](int) {});
-  if (auto said = read_report(report->read.get()); !said) return tl::make_unexpected(std::move(said).error());
+  if (auto said = read_report(report->read.get(), stop); !said) {
+    end_monitor(run, milliseconds(0));
+    (void)cgroups_->kill_all(run.cgroup, kRemoveTimeout);
+    return tl::make_unexpected(std::move(said).error());
+  }
   return recover(run);
 }
 
 DriverResult<Handle> MonitoredDriver::recover(const RunContext& run) {
-  auto text = sys::read_file(run.run_dir + "/handle.json");
-  if (!text) return retryable({ErrorCode::not_found, "nothing was started in " + run.run_dir, {}, 0});
-  const bool over = sys::exists(run.run_dir + "/exit.json");
-  if (!over && !sys::lock_is_held(run.run_dir + "/lock")) {
-    if (!sys::exists(run.run_dir + "/exit.json")) {
+  const std::string lock = run.run_dir + "/lock";
+  SystemClock clock;
+  // An earlier worker may have ended while its monitor was on the way: that comes to a handle, or lets the lock go.
+  for (BootTime until = clock.boot_now() + kStartTimeout; clock.boot_now() < until;) {
+    const bool held = sys::lock_is_held(lock);
+    if (auto text = sys::read_file(run.run_dir + "/handle.json")) {
       // Its monitor was killed: the task cannot be watched any more, so it must not go on.
-      (void)cgroups_->kill_all(run.cgroup, kRemoveTimeout);
-      Handle dead{name(), *text};
-      return dead;
+      if (!held && !sys::exists(run.run_dir + "/exit.json")) (void)cgroups_->kill_all(run.cgroup, kRemoveTimeout);
+      return Handle{name(), *text};
     }
+    if (!held) break;
+    ::poll(nullptr, 0, 2);
   }
-  return Handle{name(), *text};
+  return retryable({ErrorCode::not_found, "nothing was started in " + run.run_dir, {}, 0});
 }
 
 ExitStatus MonitoredDriver::exit_of(const RunContext& run) {
@@ -182,7 +212,8 @@ ExitStatus MonitoredDriver::exit_of(const RunContext& run) {
 
 void MonitoredDriver::wait(const RunContext& run, const Handle& handle, std::function<void(ExitStatus)> done) {
   auto parsed = from_json<HandleFile>(handle.data, {.allow_unknown = true});
-  if (!parsed || sys::exists(run.run_dir + "/exit.json") || !sys::lock_is_held(run.run_dir + "/lock")) return done(exit_of(run));
+  if (!parsed || sys::exists(run.run_dir + "/exit.json") || !sys::lock_is_held(run.run_dir + "/lock"))
+    return done(exit_of(run));
   auto pidfd = sys::pidfd_open(parsed->monitor);
   // Held before and after: the number was not given to another process in between.
   if (!pidfd || !sys::lock_is_held(run.run_dir + "/lock")) return done(exit_of(run));
@@ -195,52 +226,68 @@ Result<int> MonitoredDriver::pid_of(const Handle& handle) {
   return file.pid;
 }
 
-DriverStatus MonitoredDriver::stop(const RunContext& run, const Handle& handle, Duration grace, std::stop_token) {
-  if (!sys::lock_is_held(run.run_dir + "/lock")) return as_failure(cgroups_->kill_all(run.cgroup, kRemoveTimeout));
+// The monitor keeps the task's number from being given again as long as it holds the lock; seen held after the pidfd
+// was opened, that proves which process the pidfd means.
+DriverResult<sys::UniqueFd> MonitoredDriver::task_of(const RunContext& run, const Handle& handle) const {
   auto pid = pid_of(handle);
   if (!pid) return failed(std::move(pid).error());
   auto pidfd = sys::pidfd_open(*pid);
-  if (pidfd) {
-    const int signal = sys::parse_signal(run.task.stop_signal).value_or(SIGTERM);
-    (void)cgroups_->freeze(run.cgroup, false);
-    (void)sys::pidfd_signal(pidfd->get(), signal);
-    if (!sys::pidfd_wait(pidfd->get(), grace)) (void)sys::pidfd_signal(pidfd->get(), SIGKILL);
-    (void)sys::pidfd_wait(pidfd->get(), kRemoveTimeout);
+  if (!pidfd || !sys::lock_is_held(run.run_dir + "/lock") || sys::exists(run.run_dir + "/exit.json")) {
+    return failed(
+        {ErrorCode::not_found, "task " + run.task_name + " of " + run.instance_name + " does not run", {}, 0});
   }
-  if (Status killed = cgroups_->kill_all(run.cgroup, kRemoveTimeout); !killed) return retryable(std::move(killed).error());
-  return {};
+  return std::move(*pidfd);
+}
+
+DriverStatus MonitoredDriver::stop(const RunContext& run, const Handle& handle, Duration grace, std::stop_token token) {
+  if (auto task = task_of(run, handle)) {
+    (void)sys::pidfd_signal(task->get(), sys::parse_signal(run.task.stop_signal).value_or(SIGTERM));
+    (void)cgroups_->freeze(run.cgroup, false);  // a paused task could not obey
+    SystemClock clock;
+    for (BootTime until = clock.boot_now() + grace; clock.boot_now() < until;) {
+      if (sys::pidfd_wait(task->get(), std::min(until - clock.boot_now(), kSlice))) break;
+      if (token.stop_requested()) return retryable({ErrorCode::cancelled, "the stop was given up", {}, 0});
+    }
+    (void)sys::pidfd_signal(task->get(), SIGKILL);
+  }
+  return as_failure(cgroups_->kill_all(run.cgroup, kRemoveTimeout));
+}
+
+// Waits for the monitor to go by itself, then kills it.
+void MonitoredDriver::end_monitor(const RunContext& run, Duration patience) {
+  const std::string lock = run.run_dir + "/lock";
+  if (!sys::lock_is_held(lock)) return;
+  auto owner = sys::read_file(lock);
+  const int monitor = owner ? std::atoi(owner->c_str()) : 0;
+  if (monitor <= 1) return;
+  auto pidfd = sys::pidfd_open(monitor);
+  if (!pidfd || !sys::lock_is_held(lock)) return;
+  if (!sys::pidfd_wait(pidfd->get(), patience)) (void)sys::pidfd_signal(pidfd->get(), SIGKILL);
+  (void)sys::pidfd_wait(pidfd->get(), kRemoveTimeout);
 }
 
 DriverStatus MonitoredDriver::destroy(const RunContext& run) {
-  if (!sys::exists(run.run_dir) && cgroups_->processes(run.cgroup).empty()) {
-    (void)cgroups_->remove(run.cgroup, kRemoveTimeout);
-    return {};
-  }
-  if (Status killed = cgroups_->kill_all(run.cgroup, kRemoveTimeout); !killed) return retryable(std::move(killed).error());
-  // The monitor sees its task's end and goes by itself; one that hangs is killed.
-  if (sys::lock_is_held(run.run_dir + "/lock")) {
-    auto owner = sys::read_file(run.run_dir + "/lock");
-    const int monitor = owner ? std::atoi(owner->c_str()) : 0;
-    if (auto pidfd = monitor > 1 ? sys::pidfd_open(monitor) : fail(ErrorCode::not_found, ""); pidfd && sys::lock_is_held(run.run_dir + "/lock")) {
-      if (!sys::pidfd_wait(pidfd->get(), seconds(2))) (void)sys::pidfd_signal(pidfd->get(), SIGKILL);
-      (void)sys::pidfd_wait(pidfd->get(), kRemoveTimeout);
-    }
-    if (Status killed = cgroups_->kill_all(run.cgroup, kRemoveTimeout); !killed) return retryable(std::move(killed).error());
-  }
-  if (Status removed = cgroups_->remove(run.cgroup, kRemoveTimeout); !removed) return retryable(std::move(removed).error());
+  if (Status killed = cgroups_->kill_all(run.cgroup, kRemoveTimeout); !killed)
+    return retryable(std::move(killed).error());
+  // The monitor sees its task's end and goes by itself; one that hangs, or still is on its way to start one, is killed.
+  end_monitor(run, seconds(2));
+  if (Status killed = cgroups_->kill_all(run.cgroup, kRemoveTimeout); !killed)
+    return retryable(std::move(killed).error());
+  if (Status removed = cgroups_->remove(run.cgroup, kRemoveTimeout); !removed)
+    return retryable(std::move(removed).error());
   return as_failure(sys::remove_tree(run.run_dir));
 }
 
-DriverStatus MonitoredDriver::destroy_disk(const RunContext& run) { return as_failure(sys::remove_tree(run.disk_dir)); }
+DriverStatus MonitoredDriver::destroy_disk(const RunContext& run) {
+  return as_failure(sys::remove_tree(run.disk_dir));
+}
 
-DriverStatus MonitoredDriver::signal(const RunContext&, const Handle& handle, const std::string& name) {
+DriverStatus MonitoredDriver::signal(const RunContext& run, const Handle& handle, const std::string& name) {
   auto number = sys::parse_signal(name);
   if (!number) return rejected(std::move(number).error());
-  auto pid = pid_of(handle);
-  if (!pid) return failed(std::move(pid).error());
-  auto pidfd = sys::pidfd_open(*pid);
-  if (!pidfd) return failed(std::move(pidfd).error());
-  return as_failure(sys::pidfd_signal(pidfd->get(), *number));
+  auto task = task_of(run, handle);
+  if (!task) return tl::make_unexpected(std::move(task).error());
+  return as_failure(sys::pidfd_signal(task->get(), *number));
 }
 
 DriverResult<Stats> MonitoredDriver::stats(const RunContext& run, const Handle&) {
@@ -249,55 +296,76 @@ DriverResult<Stats> MonitoredDriver::stats(const RunContext& run, const Handle&)
   return Stats{stats->cpu_ns, stats->memory_bytes, stats->pids};
 }
 
-DriverStatus MonitoredDriver::pause(const RunContext& run, const Handle&) { return as_failure(cgroups_->freeze(run.cgroup, true)); }
-DriverStatus MonitoredDriver::unpause(const RunContext& run, const Handle&) { return as_failure(cgroups_->freeze(run.cgroup, false)); }
-
-DriverResult<std::string> MonitoredDriver::root_path(const RunContext&, const Handle& handle) {
-  auto pid = pid_of(handle);
-  if (!pid) return failed(std::move(pid).error());
-  return "/proc/" + std::to_string(*pid) + "/root";
+DriverStatus MonitoredDriver::pause(const RunContext& run, const Handle&) {
+  return as_failure(cgroups_->freeze(run.cgroup, true));
+}
+DriverStatus MonitoredDriver::unpause(const RunContext& run, const Handle&) {
+  return as_failure(cgroups_->freeze(run.cgroup, false));
 }
 
-DriverResult<ExecSession> MonitoredDriver::enter(const MonitorConfig& config, const ExecRequest& request) {
-  auto fail_with = [](const std::string& what) { return failed(fail_errno(what, errno).value()); };
+DriverResult<std::string> MonitoredDriver::root_path(const RunContext& run, const Handle& handle) {
+  if (auto task = task_of(run, handle); !task) return tl::make_unexpected(std::move(task).error());
+  return "/proc/" + std::to_string(pid_of(handle).value_or(0)) + "/root";
+}
+
+namespace {
+
+// The session's ends (ours) and the child's; all are closed unless released.
+struct ExecEnds {
+  sys::UniqueFd in, out, err;
+  sys::UniqueFd child_in, child_out, child_err;
+};
+
+Status open_terminal(const ExecRequest& request, ExecEnds& ends) {
+  ends.in.reset(::open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC));
+  int unlocked = 0;
+  if (!ends.in || ::ioctl(ends.in.get(), TIOCSPTLCK, &unlocked) != 0) return fail_errno("open a terminal", errno);
+  ends.child_in.reset(::ioctl(ends.in.get(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC));
+  ends.out.reset(::fcntl(ends.in.get(), F_DUPFD_CLOEXEC, 3));
+  if (!ends.child_in || !ends.out) return fail_errno("open a terminal's other end", errno);
+  winsize size{};
+  size.ws_col = static_cast<unsigned short>(request.columns);
+  size.ws_row = static_cast<unsigned short>(request.rows);
+  ::ioctl(ends.in.get(), TIOCSWINSZ, &size);
+  return {};
+}
+
+Status open_pipes(ExecEnds& ends) {
+  TUTTI_TRY(sys::Pipe in, sys::make_pipe());
+  TUTTI_TRY(sys::Pipe out, sys::make_pipe());
+  TUTTI_TRY(sys::Pipe err, sys::make_pipe());
+  ends = {std::move(in.write), std::move(out.read),  std::move(err.read),
+          std::move(in.read),  std::move(out.write), std::move(err.write)};
+  return {};
+}
+
+}  // namespace
+
+DriverResult<ExecSession> MonitoredDriver::enter(MonitorConfig config, const ExecRequest& request) {
+  if (request.command.empty()) return rejected({ErrorCode::invalid, "exec needs a command", {}, 0});
+  config.flag("tty", request.tty);
   auto conf = sys::make_pipe();
   if (!conf) return failed(std::move(conf).error());
-  ExecSession out;
+  ExecEnds ends;
+  if (Status opened = request.tty ? open_terminal(request, ends) : open_pipes(ends); !opened)
+    return failed(std::move(opened).error());
   sys::SpawnOptions spawn;
   spawn.argv = {monitor_, "enter"};
   spawn.new_session = true;
-  sys::UniqueFd child_in, child_out, child_err;
-  if (request.tty) {
-    const int master = ::open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
-    int unlocked = 0;
-    if (master < 0 || ::ioctl(master, TIOCSPTLCK, &unlocked) != 0) return fail_with("open a terminal");
-    const int slave = ::ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-    winsize size{};
-    size.ws_col = static_cast<unsigned short>(request.columns);
-    size.ws_row = static_cast<unsigned short>(request.rows);
-    ::ioctl(master, TIOCSWINSZ, &size);
-    child_in.reset(slave);
-    spawn.fds = {{slave, 0}, {slave, 1}, {slave, 2}};
-    out.out = master;
-    out.in = master;
-  } else {
-    int in[2], o[2], e[2];
-    if (::pipe2(in, O_CLOEXEC) != 0 || ::pipe2(o, O_CLOEXEC) != 0 || ::pipe2(e, O_CLOEXEC) != 0) return fail_with("make pipe");
-    child_in.reset(in[0]);
-    child_out.reset(o[1]);
-    child_err.reset(e[1]);
-    out.in = in[1];
-    out.out = o[0];
-    out.err = e[0];
-    spawn.fds = {{in[0], 0}, {o[1], 1}, {e[1], 2}};
-  }
-  spawn.fds.emplace_back(conf->read.get(), 3);
+  const int in = ends.child_in.get();
+  spawn.fds = {{in, 0},
+               {request.tty ? in : ends.child_out.get(), 1},
+               {request.tty ? in : ends.child_err.get(), 2},
+               {conf->read.get(), 3}};
   auto pid = sys::spawn(spawn);
   if (!pid) return failed(std::move(pid).error());
-  out.pid = *pid;
   conf->read.reset();
-  if (Status sent = sys::write_all(conf->write.get(), config.bytes()); !sent) return failed(std::move(sent).error());
-  return out;
+  if (Status sent = sys::write_all(conf->write.get(), config.bytes()); !sent) {
+    conf->write.reset();
+    (void)sys::reap(*pid);
+    return failed(std::move(sent).error());
+  }
+  return ExecSession{ends.in.release(), ends.out.release(), ends.err.release(), *pid};
 }
 
 // The monitor hands out descriptors: see program/attach.h.
@@ -311,7 +379,10 @@ DriverResult<ExecSession> MonitoredDriver::attach(const RunContext& run, const H
   std::snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/attach.sock", dir);
   sys::UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!socket || ::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
-    return failed({ErrorCode::unprocessable, "this task has neither a terminal nor an open input: there is nothing to attach to (see its logs)", {}, 0});
+    return failed({ErrorCode::unprocessable,
+                   "this task has neither a terminal nor an open input: there is nothing to attach to (see its logs)",
+                   {},
+                   0});
   }
   char data[2] = {};
   iovec part{data, sizeof data};
@@ -321,7 +392,8 @@ DriverResult<ExecSession> MonitoredDriver::attach(const RunContext& run, const H
   message.msg_iovlen = 1;
   message.msg_control = control;
   message.msg_controllen = sizeof control;
-  if (::recvmsg(socket.get(), &message, MSG_CMSG_CLOEXEC) < 2) return failed({ErrorCode::io, "the monitor did not answer", {}, 0});
+  if (::recvmsg(socket.get(), &message, MSG_CMSG_CLOEXEC) < 2)
+    return failed({ErrorCode::io, "the monitor did not answer", {}, 0});
   int fds[2] = {-1, -1};
   if (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr && header->cmsg_type == SCM_RIGHTS) {
     std::memcpy(fds, CMSG_DATA(header), std::min<size_t>(sizeof fds, header->cmsg_len - CMSG_LEN(0)));

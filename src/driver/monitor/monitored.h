@@ -2,9 +2,9 @@
 // MonitoredDriver: what drivers have in common whose tasks stand beside a monitor (program/main.cc): containers and
 // processes.
 //
-// It writes the monitor's configuration, starts it, and finds it again after a restart of the worker: by the lock that the
-// monitor holds on run_dir/lock while it lives, and by exit.json that it writes before it goes. Everything of a run is in its
-// run_dir and its control group, so destroy() can clear away any partial state. Thread-safe.
+// It writes the monitor's configuration, starts it, and finds it again after a restart of the worker: by the lock that
+// the monitor holds on run_dir/lock while it lives, and by exit.json that it writes before it goes. Everything of a run
+// is in its run_dir and its control group, so destroy() can clear away any partial state. Thread-safe.
 
 #include <memory>
 #include <mutex>
@@ -12,6 +12,7 @@
 
 #include "driver/driver.h"
 #include "sys/cgroup.h"
+#include "sys/fd.h"
 #include "sys/reaper.h"
 
 namespace tutti::driver {
@@ -59,9 +60,11 @@ class MonitoredDriver : public Driver, public ExecDriver, public SignalDriver, p
   // What is particular to a kind of task: files of its own, and its part of the configuration.
   virtual DriverStatus configure(const RunContext& run, MonitorConfig& config) = 0;
   // Runs the monitor's `enter` with a configuration, its stdio as the session's.
-  DriverResult<ExecSession> enter(const MonitorConfig& config, const ExecRequest& request);
+  DriverResult<ExecSession> enter(MonitorConfig config, const ExecRequest& request);
   void add_groups(const RunContext& run, MonitorConfig& config) const;
   static Result<int> pid_of(const Handle& handle);
+  // The running task; `not_found` once it has ended.
+  DriverResult<sys::UniqueFd> task_of(const RunContext& run, const Handle& handle) const;
 
   const std::string monitor_;
   const std::shared_ptr<sys::Cgroups> cgroups_;
@@ -69,6 +72,7 @@ class MonitoredDriver : public Driver, public ExecDriver, public SignalDriver, p
 
  private:
   ExitStatus exit_of(const RunContext& run);
+  void end_monitor(const RunContext& run, Duration patience);
 };
 
 }  // namespace tutti::driver

@@ -43,12 +43,12 @@ class ProcessDriver final : public MonitoredDriver {
   DriverInfo fingerprint() override { return {"process", "1", true, ""}; }
 
   DriverResult<ExecSession> exec(const RunContext& run, const Handle& handle, const ExecRequest& request) override {
+    if (auto task = task_of(run, handle); !task) return tl::make_unexpected(std::move(task).error());
     auto pid = pid_of(handle);
     if (!pid) return failed(std::move(pid).error());
     MonitorConfig config;
     config.flag("process", true);
     config.add("enter_pid", *pid);
-    config.flag("tty", request.tty);
     add_groups(run, config);
     for (const std::string& word : request.command) config.add("argv", word);
     add_environment(run, request.env, config);

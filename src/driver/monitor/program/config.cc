@@ -51,11 +51,16 @@ struct ListKey {
   List Config::* field;
 };
 
-constexpr TextKey kTexts[] = {{"netns", &Config::netns},       {"upper", &Config::upper},
-                              {"work", &Config::work},         {"target", &Config::target},
-                              {"kill_file", &Config::kill_file}, {"freeze_file", &Config::freeze_file},
-                              {"thaw_word", &Config::thaw_word}, {"oom_file", &Config::oom_file},
-                              {"cwd", &Config::cwd},           {"log", &Config::log},
+constexpr TextKey kTexts[] = {{"netns", &Config::netns},
+                              {"upper", &Config::upper},
+                              {"work", &Config::work},
+                              {"target", &Config::target},
+                              {"kill_file", &Config::kill_file},
+                              {"freeze_file", &Config::freeze_file},
+                              {"thaw_word", &Config::thaw_word},
+                              {"oom_file", &Config::oom_file},
+                              {"cwd", &Config::cwd},
+                              {"log", &Config::log},
                               {"lease", &Config::lease}};
 constexpr NumberKey kNumbers[] = {{"uid", &Config::uid},
                                   {"gid", &Config::gid},
@@ -72,8 +77,8 @@ constexpr FlagKey kFlags[] = {{"process", &Config::process},
                               {"no_new_privileges", &Config::no_new_privileges},
                               {"tty", &Config::tty},
                               {"stdin_open", &Config::stdin_open}};
-constexpr ListKey kLists[] = {{"lower", &Config::lower}, {"unmount", &Config::unmount}, {"bind", &Config::bind},
-                              {"cgroup", &Config::cgroup}, {"argv", &Config::argv},     {"env", &Config::env},
+constexpr ListKey kLists[] = {{"lower", &Config::lower},   {"unmount", &Config::unmount}, {"bind", &Config::bind},
+                              {"cgroup", &Config::cgroup}, {"argv", &Config::argv},       {"env", &Config::env},
                               {"groups", &Config::groups}};
 
 bool set(Config& config, const char* key, const char* value) {

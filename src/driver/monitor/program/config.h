@@ -20,16 +20,16 @@ struct Bind {
 };
 
 struct Config {
-  bool process = false;            // mode=process: fork and exec argv itself; else argv is a runtime's command line
+  bool process = false;  // mode=process: fork and exec argv itself; else argv is a runtime's command line
   const char* netns = nullptr;
-  List lower;                      // overlay, top first; empty: none
+  List lower;  // overlay, top first; empty: none
   const char* upper = nullptr;
   const char* work = nullptr;
-  const char* target = nullptr;    // where the overlay is mounted
-  List unmount;                    // mounts that shall not be seen (the v2 tree of a hybrid machine)
-  List bind;                       // source \x1f target \x1f ro|rw (process)
-  List cgroup;                     // folders, to join in this order and to remove at the end
-  const char* kill_file = nullptr; // cgroup.kill
+  const char* target = nullptr;     // where the overlay is mounted
+  List unmount;                     // mounts that shall not be seen (the v2 tree of a hybrid machine)
+  List bind;                        // source \x1f target \x1f ro|rw (process)
+  List cgroup;                      // folders, to join in this order and to remove at the end
+  const char* kill_file = nullptr;  // cgroup.kill
   const char* freeze_file = nullptr;
   const char* thaw_word = nullptr;
   const char* oom_file = nullptr;  // with a line "oom_kill N"
@@ -44,16 +44,16 @@ struct Config {
   bool no_new_privileges = true;
   uint64_t capabilities = ~0ull;
   int64_t open_files = 0;
-  const char* log = nullptr;       // path of the live log file
+  const char* log = nullptr;  // path of the live log file
   int64_t log_bytes = 0;
   int64_t log_files = 1;
   bool tty = false;
   bool stdin_open = false;
-  const char* lease = nullptr;     // lease page; null: none, or the task is kept
+  const char* lease = nullptr;  // lease page; null: none, or the task is kept
   int64_t lease_grace_ns = 0;
   int64_t stop_signal = 15;
   int64_t stop_grace_ns = 0;
-  int64_t enter_pid = 0;           // enter: whose namespaces
+  int64_t enter_pid = 0;  // enter: whose namespaces
 };
 
 // False with a message on what is wrong. `data` stays referenced and must be writable and end with a NUL.

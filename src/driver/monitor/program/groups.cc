@@ -55,7 +55,8 @@ void kill_groups(const Config& config, const Groups& groups) {
     }
   }
   // Version 1 delivers the kill when thawed.
-  if (groups.freeze >= 0 && config.thaw_word != nullptr) write_all(groups.freeze, config.thaw_word, strlen(config.thaw_word));
+  if (groups.freeze >= 0 && config.thaw_word != nullptr)
+    write_all(groups.freeze, config.thaw_word, strlen(config.thaw_word));
 }
 
 // What does not go within 50 ms is left to the driver's destroy().

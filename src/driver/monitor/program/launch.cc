@@ -116,7 +116,8 @@ void add_runtime_log(Problem& out) {
   char text[1024];
   off_t size = lseek(fd, 0, SEEK_END);
   if (size > 0) {
-    ssize_t n = pread(fd, text, sizeof text, size > static_cast<off_t>(sizeof text) ? size - static_cast<off_t>(sizeof text) : 0);
+    ssize_t n = pread(fd, text, sizeof text,
+                      size > static_cast<off_t>(sizeof text) ? size - static_cast<off_t>(sizeof text) : 0);
     while (n > 0 && text[n - 1] == '\n') --n;
     if (n > 0) out.message.add(": ").add(text, static_cast<size_t>(n));
   }
@@ -275,8 +276,10 @@ void become(const Config& config, Problem& out) {
   drop_capabilities(config);
   gid_t groups[64];
   int count = 0;
-  for (; count < config.groups.count && count < 64; ++count) groups[count] = static_cast<gid_t>(atoi(config.groups.items[count]));
-  if (setgroups(static_cast<size_t>(count), groups) != 0 || setresgid(static_cast<gid_t>(config.gid), static_cast<gid_t>(config.gid), static_cast<gid_t>(config.gid)) != 0 ||
+  for (; count < config.groups.count && count < 64; ++count)
+    groups[count] = static_cast<gid_t>(atoi(config.groups.items[count]));
+  if (setgroups(static_cast<size_t>(count), groups) != 0 ||
+      setresgid(static_cast<gid_t>(config.gid), static_cast<gid_t>(config.gid), static_cast<gid_t>(config.gid)) != 0 ||
       setresuid(static_cast<uid_t>(config.uid), static_cast<uid_t>(config.uid), static_cast<uid_t>(config.uid)) != 0) {
     problem(out, 'f', "change to the task's user");
     return;
@@ -311,7 +314,9 @@ bool launch_process(const Config& config, const Groups& groups, Launched& task, 
     Problem why;
     if (!join_groups(groups)) {
       problem(why, 'r', "join the cgroup");
-    } else if (config.pid_namespace && (unshare(CLONE_NEWNS) != 0 || mount("proc", "/proc", "proc", MS_NOSUID | MS_NOEXEC | MS_NODEV, nullptr) != 0)) {
+    } else if (config.pid_namespace &&
+               (unshare(CLONE_NEWNS) != 0 ||
+                mount("proc", "/proc", "proc", MS_NOSUID | MS_NOEXEC | MS_NODEV, nullptr) != 0)) {
       problem(why, 'f', "mount /proc");
     } else {
       become(config, why);

@@ -8,12 +8,12 @@
 namespace monitor {
 
 struct Launched {
-  int pid = 0;            // the task; stays unreaped (a zombie) until the monitor ends, so that it means nothing else
+  int pid = 0;  // the task; stays unreaped (a zombie) until the monitor ends, so that it means nothing else
   int pidfd = -1;
-  int init_pid = 0;       // pid 1 of a process's own pid namespace
-  int out = -1;           // read ends, or the terminal
+  int init_pid = 0;  // pid 1 of a process's own pid namespace
+  int out = -1;      // read ends, or the terminal
   int err = -1;
-  int in = -1;            // write end; −1 without stdin_open
+  int in = -1;  // write end; −1 without stdin_open
   bool tty = false;
 };
 

@@ -3,10 +3,10 @@
 //   tutti-monitor run RUN_DIR   fd 3: the lock on RUN_DIR/lock   fd 4: where success or failure is reported
 //   tutti-monitor enter         fd 3: configuration; runs a command beside a task (exec)
 //
-// RUN_DIR/monitor.conf says what to do (config.h). What it leaves: handle.json once the task runs, exit.json when it has
-// ended, written before the lock goes. Its mounts live in a namespace of its own and go with it. It may be killed at any
-// line: the driver then finds the lock free and no exit.json, and cleans up by the control group.
-// One thread, one poll() loop, no heap after start, no wake-ups while nothing happens but one per lease.
+// RUN_DIR/monitor.conf says what to do (config.h). What it leaves: handle.json once the task runs, exit.json when it
+// has ended, written before the lock goes. Its mounts live in a namespace of its own and go with it. It may be killed
+// at any line: the driver then finds the lock free and no exit.json, and cleans up by the control group. One thread,
+// one poll() loop, no heap after start, no wake-ups while nothing happens but one per lease.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -127,7 +127,8 @@ void collect_orphans(Monitor& m) {
   }
   for (;;) {
     siginfo_t info = {};
-    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0 || info.si_pid == m.task.pid) return;
+    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0 || info.si_pid == m.task.pid)
+      return;
     waitpid(info.si_pid, nullptr, WNOHANG);
   }
 }
@@ -156,8 +157,10 @@ void write_exit(Monitor& m, int code) {
   text.add("{\"exit_code\":").add_number(code).add(",\"oom_killed\":").add(oom ? "true" : "false");
   text.add(",\"lease_expired\":").add(m.lease_expired ? "true" : "false");
   text.add(",\"finished_ns\":").add_number(clock_ns(CLOCK_REALTIME)).add(",\"reason\":\"");
-  if (m.lease_expired) text.add("the worker's lease ended and the task's on_disconnect says to stop then");
-  else if (oom) text.add("killed for using more memory than its limit");
+  if (m.lease_expired)
+    text.add("the worker's lease ended and the task's on_disconnect says to stop then");
+  else if (oom)
+    text.add("killed for using more memory than its limit");
   text.add("\"}");
   write_file("exit.json", text.data, text.size);
 }
@@ -214,7 +217,8 @@ bool prepare(Monitor& m, Problem& out) {
   if (!load(m.config, fd, out)) return false;
   if (m.config.log != nullptr) m.logs.start(m.config.log, m.config.log_bytes, m.config.log_files);
   open_lease(m);
-  if ((m.config.tty || m.config.stdin_open) && !m.attach.listen_on("attach.sock")) return problem(out, 'r', "listen on attach.sock");
+  if ((m.config.tty || m.config.stdin_open) && !m.attach.listen_on("attach.sock"))
+    return problem(out, 'r', "listen on attach.sock");
   return open_groups(m.config, m.groups, out) && enter_network(m.config, out) && make_mounts(m.config, out);
 }
 
@@ -264,6 +268,7 @@ int enter() {
     bool ready = config.unmount.count == 0 || make_mounts(config, why);
     if (ready && config.join && !join_groups(groups)) ready = problem(why, 'f', "join the cgroup");
     if (ready) {
+      if (config.tty) ioctl(0, TIOCSCTTY, 0);  // so that the runtime hears of a resize
       execve(config.argv.items[0], const_cast<char**>(config.argv.items), const_cast<char**>(config.env.items));
       problem(why, 'f', "run", config.argv.items[0]);
     }
@@ -282,8 +287,10 @@ int enter() {
       setsid();
       ioctl(0, TIOCSCTTY, 0);
     }
-    if (!join_groups(groups)) problem(why, 'f', "join the cgroup");
-    else become(config, why);
+    if (!join_groups(groups))
+      problem(why, 'f', "join the cgroup");
+    else
+      become(config, why);
     enter_failed(why);
     _exit(why.message.size > 0 ? 127 : 126);
   }

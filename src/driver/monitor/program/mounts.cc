@@ -56,8 +56,8 @@ bool mount_overlay_by_fs(const Config& config) {
   }
   ready = ready && syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) == 0;
   int mount_fd = ready ? static_cast<int>(syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0)) : -1;
-  bool done = mount_fd >= 0 &&
-              syscall(SYS_move_mount, mount_fd, "", AT_FDCWD, config.target, MOVE_MOUNT_F_EMPTY_PATH) == 0;
+  bool done =
+      mount_fd >= 0 && syscall(SYS_move_mount, mount_fd, "", AT_FDCWD, config.target, MOVE_MOUNT_F_EMPTY_PATH) == 0;
   if (mount_fd >= 0) close(mount_fd);
   close(fs);
   return done;

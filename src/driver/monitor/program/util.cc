@@ -16,8 +16,12 @@ Text& Text::add(const char* text, size_t n) {
   size += n;
   return *this;
 }
-Text& Text::add(const char* text) { return add(text, strlen(text)); }
-Text& Text::add(char c) { return add(&c, 1); }
+Text& Text::add(const char* text) {
+  return add(text, strlen(text));
+}
+Text& Text::add(char c) {
+  return add(&c, 1);
+}
 Text& Text::add_number(int64_t value) {
   if (value < 0) {
     add('-');
@@ -35,9 +39,12 @@ Text& Text::add_padded(int64_t value, int digits) {
 Text& Text::add_json(const char* text) {
   for (; *text != '\0'; ++text) {
     unsigned char c = static_cast<unsigned char>(*text);
-    if (c == '"' || c == '\\') add('\\').add(*text);
-    else if (c < 0x20) add(' ');
-    else add(*text);
+    if (c == '"' || c == '\\')
+      add('\\').add(*text);
+    else if (c < 0x20)
+      add(' ');
+    else
+      add(*text);
   }
   return *this;
 }
