@@ -238,10 +238,11 @@ std::vector<InstanceId> InstanceNetwork::adopt(const std::vector<LiveInstance>& 
     NetworkRecord record;
     {
       std::lock_guard lock(mutex_);
+      // On the host's network, or never set up: nothing to find again.
+      if (!entries_.contains(one.instance) && one.address.empty()) continue;
       Entry& entry = entries_[one.instance];
       if (!entry.record.instance) {  // its record is gone: the address must not be given away all the same
-        entry.record = {one.instance, one.address.empty() ? NetworkMode::none : NetworkMode::bridge, one.address, 0,
-                        one.ports};
+        entry.record = {one.instance, NetworkMode::bridge, one.address, 0, one.ports};
       }
       record = entry.record;
     }

@@ -346,7 +346,7 @@ TEST_F(InstanceNetworkTest, ANewProcessGoesOnWithWhatIsThere) {
   open();
   ASSERT_TRUE(network_);
   in_node([&] {
-    EXPECT_TRUE(network_->adopt({{kOne, one->address, {port(20001, 80)}}}).empty());
+    EXPECT_TRUE(network_->adopt({{kOne, one->address, {port(20001, 80)}}, {InstanceId{77}, "", {}}}).empty());
     EXPECT_TRUE(network_->sweep({kOne}));
   });
   EXPECT_TRUE(reaches(*node_, "127.0.0.1", 20001, server));
