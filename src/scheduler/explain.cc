@@ -43,7 +43,7 @@ void survey(const Snapshot& s, const Request& request, Explanation& out) {
     if (lack < nearest) nearest = lack, nearest_node = &node, nearest_reason = *why;
   });
   for (const auto& [reason, nodes] : counts) out.reasons.push_back({reason, nodes});
-  std::stable_sort(out.reasons.begin(), out.reasons.end(), [](const Reason& a, const Reason& b) { return a.nodes > b.nodes; });
+  std::sort(out.reasons.begin(), out.reasons.end(), [](const Reason& a, const Reason& b) { return a.nodes != b.nodes ? a.nodes > b.nodes : a.reason < b.reason; });
   if (out.nodes_feasible > 0) return;
   if (nearest_node == nullptr) {
     out.remedies.push_back("add a node: the pool has none ('tutti node token' makes a token to join with)");

@@ -1,0 +1,142 @@
+#include "reconcile/slots.h"
+
+#include <algorithm>
+
+#include "base/limits.h"
+#include "reconcile/system.h"
+
+namespace tutti::reconcile {
+
+bool is_given_up(const Instance& instance) { return instance.presence == Presence::given_up; }
+
+bool is_live(const Instance& instance) {
+  if (is_given_up(instance) || instance.desired == Desired::removed) return false;
+  if (!instance.finished) return true;
+  return instance.desired == Desired::stopped || instance.desired == Desired::suspended ||
+         instance.override_ == Override::stop || instance.override_ == Override::suspend;
+}
+
+bool is_leaving(const Instance& instance) {
+  return !is_given_up(instance) && instance.desired == Desired::removed && !instance.finished;
+}
+
+bool remains_gone(const Snapshot& snapshot, const Instance& instance) {
+  if (!instance.node || snapshot.nodes.find(instance.node.value) == nullptr) return true;
+  const IdSet* held = snapshot.instances_by_node.find(instance.node.value);
+  return held == nullptr || !held->contains(instance.id.value);
+}
+
+Slot& Group::at(uint32_t number) {
+  if (number < slots.size() && slots[number].number == number) return slots[number];
+  const auto [it, made] = sparse.try_emplace(number, slots.size());
+  if (made) slots.push_back(Slot{.number = number});
+  return slots[it->second];
+}
+
+Group& SlotTable::group_named(const std::string& name) {
+  for (Group& group : groups)
+    if (group.name == name) return group;
+  groups.push_back(Group{.name = name});
+  return groups.back();
+}
+
+namespace {
+
+void add_active_groups(const Snapshot& snapshot, const Job& job, const JobVersion& active, SlotTable& table) {
+  const auto* views = snapshot.groups.find(active.id.value);
+  if (views == nullptr || *views == nullptr) return;
+  for (size_t i = 0; i < (*views)->size(); ++i) {
+    const GroupView& view = (**views)[i];
+    Group group{.name = view.name, .view = &view, .index = static_cast<uint16_t>(i)};
+    if (job.type != JobType::system) {
+      const auto scaled = job.counts.find(view.name);
+      group.count = std::clamp<int64_t>(scaled != job.counts.end() ? scaled->second : view.count, 0, limits::kCountMax);
+      group.slots.resize(static_cast<size_t>(group.count));
+      for (uint32_t n = 0; n < group.slots.size(); ++n) group.slots[n].number = n;
+    }
+    table.groups.push_back(std::move(group));
+  }
+}
+
+// Which entry of table.groups an instance belongs to: by the group's name, since versions may order them differently.
+class GroupFinder {
+ public:
+  GroupFinder(const Snapshot& snapshot, const JobVersion* active, SlotTable& table)
+      : snapshot_(snapshot), active_number_(active == nullptr ? 0 : active->number), table_(table) {}
+
+  uint32_t of(const Instance& instance) {
+    if (instance.job_version == active_number_ && instance.group < table_.groups.size()) return instance.group;
+    if (instance.job_version == last_version_ && instance.group == last_group_) return last_;
+    const Group& group = table_.group_named(name_of(instance));
+    last_version_ = instance.job_version, last_group_ = instance.group;
+    return last_ = static_cast<uint32_t>(&group - table_.groups.data());
+  }
+
+ private:
+  std::string name_of(const Instance& instance) const {
+    const JobVersion* version = snapshot_.version_of(instance);
+    const auto* views = version == nullptr ? nullptr : snapshot_.groups.find(version->id.value);
+    if (views == nullptr || *views == nullptr || instance.group >= (*views)->size()) return "";
+    return (**views)[instance.group].name;
+  }
+
+  const Snapshot& snapshot_;
+  uint32_t active_number_;
+  SlotTable& table_;
+  uint32_t last_version_ = 0;
+  uint16_t last_group_ = 0;
+  uint32_t last_ = 0;
+};
+
+void take_past(const Job& job, const JobVersion* active, const Instance& instance, uint32_t group, Slot& slot,
+               SlotTable& table) {
+  if (slot.last == nullptr || slot.last->id < instance.id) slot.last = &instance;
+  ++slot.past;
+  table.past.push_back({group, &instance});
+  if (job.type == JobType::batch && active != nullptr && instance.job_version == active->number &&
+      instance.state == TaskState::completed && !is_given_up(instance)) {
+    slot.completed = &instance;
+  }
+}
+
+void take(const Job& job, const JobVersion* active, const Instance& instance, uint32_t group, SlotTable& table) {
+  Slot& slot = table.groups[group].at(instance.slot);
+  if (is_leaving(instance)) {
+    slot.leaving = &instance;
+  } else if (!is_live(instance)) {
+    take_past(job, active, instance, group, slot, table);
+  } else if (slot.live == nullptr) {
+    slot.live = &instance;
+  } else if (slot.live->finished) {  // a stopped one that was superseded is history
+    take_past(job, active, *slot.live, group, slot, table);
+    slot.live = &instance;
+  } else if (instance.finished) {
+    take_past(job, active, instance, group, slot, table);
+  } else {
+    table.duplicates.push_back(&instance);
+  }
+}
+
+}  // namespace
+
+SlotTable slots_of(const Snapshot& snapshot, const Job& job, const JobVersion* active) {
+  SlotTable table;
+  if (active != nullptr) add_active_groups(snapshot, job, *active, table);
+  if (const IdSet* ids = snapshot.instances_by_job.find(job.id.value)) {
+    GroupFinder finder(snapshot, active, table);
+    ids->for_each([&](uint64_t id, const Unit&) {
+      const Instance* instance = snapshot.instances.find(id);
+      if (instance != nullptr) take(job, active, *instance, finder.of(*instance), table);
+    });
+  }
+  if (job.type == JobType::system && active != nullptr) add_nodes(snapshot, *active, table);
+  for (Group& group : table.groups) {
+    std::sort(group.slots.begin(), group.slots.end(), [](const Slot& a, const Slot& b) { return a.number < b.number; });
+    group.sparse.clear();
+    if (job.type == JobType::system && group.view != nullptr) continue;  // decided by the nodes
+    for (Slot& slot : group.slots) slot.surplus = group.view == nullptr || slot.number >= group.count;
+  }
+  return table;
+}
+
+}  // namespace tutti::reconcile
