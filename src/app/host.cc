@@ -20,7 +20,7 @@ Status NodeHost::use(const WelcomeMessage& welcome, const worker::NodeIdentity& 
     std::lock_guard lock(mutex_);
     images_ = std::move(opened);
   }
-  auto network = worker::InstanceNetwork::open({welcome.pool_id, welcome.node_name, welcome.subnet, run_dir_});
+  auto network = worker::InstanceNetwork::open({welcome.pool_id.substr(0, 6), welcome.node_name, welcome.subnet, run_dir_});
   std::lock_guard lock(mutex_);
   if (!network) {
     network_error_ = network.error().to_string();
@@ -71,7 +71,8 @@ void NodeHost::sweep(const std::vector<InstanceId>& live) {
 
 void NodeHost::remove_everything(const std::string& pool_id, const std::string& node_name, const std::string& subnet) {
   auto network = worker::InstanceNetwork::open({pool_id, node_name, subnet, run_dir_});
-  if (network) (void)(*network)->remove_everything();
+  Status removed = network ? (*network)->remove_everything() : Status(tl::make_unexpected(network.error()));
+  if (!removed) log_warning("the node's network was not removed", {{"error", removed.error().to_string()}});
 }
 
 }  // namespace tutti::app

@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdio>
 
@@ -7,6 +9,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "model/values.h"
+#include "sys/cgroup.h"
 #include "sys/file.h"
 #include "worker/worker.h"
 
@@ -79,6 +82,10 @@ int purge(const std::string& data, const std::string& run, driver::Registry& dri
   {
     worker::Executor executor({data, run, "tutti-" + pool + "/" + name, name}, drivers, {}, 1);
     executor.sweep({});
+  }
+  if (auto groups = sys::Cgroups::detect(); groups && !pool.empty()) {
+    (void)(*groups)->remove("tutti-" + pool + "/" + name, seconds(2));
+    for (const std::string& folder : (*groups)->folders("tutti-" + pool)) ::rmdir(folder.c_str());  // when we were the last
   }
   if (!subnet.empty()) host.remove_everything(pool, name, subnet);
   if (Status removed = sys::remove_tree(run); !removed) return complain(removed.error());

@@ -178,7 +178,8 @@ class Decider {
     const ReschedulePolicy& policy = active_->spec->tasks[group.view->tasks.front()].reschedule;
     const bool system = job_.type == JobType::system;
     int32_t before = last.detail->reschedules;
-    if (is_given_up(last)) {
+    // Given up before, or by these very actions: it is not its own fault, so its successor does not wait.
+    if (is_given_up(last) || !last.finished) {
       if (!last.node) return false;  // it waited in vain
       next.reschedules = policy.attempts < 0 ? before : before + 1;
       return system || policy.attempts < 0 || before < policy.attempts;

@@ -222,7 +222,8 @@ void instance_signal(CallPtr call) {
   call->services.open_stream(i->id, std::move(request), [call](Result<std::shared_ptr<net::WebSocket>> worker) {
     if (!worker) return answer_error(*call, worker.error());
     auto answered = std::make_shared<bool>(false);
-    (*worker)->start({[call, answered](std::string message, bool) {
+    // The callbacks hold the socket: the last reference that is dropped closes it.
+    (*worker)->start({[call, answered, socket = *worker](std::string message, bool) {
                         if (std::exchange(*answered, true) || message.empty()) return;
                         auto control = from_json<StreamControl>(message.substr(1), {.allow_unknown = true});
                         if (control && !control->error.empty()) return answer_error(*call, Error{ErrorCode::unprocessable, control->error, {}, 0});
