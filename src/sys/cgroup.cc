@@ -36,7 +36,9 @@ std::vector<std::string> children_of(const std::string& folder) {
 
 }  // namespace
 
-Status write_to(const std::string& file, std::string_view value) { return write_existing(file, value); }
+Status write_to(const std::string& file, std::string_view value) {
+  return write_existing(file, value);
+}
 
 int64_t monotonic_ms() {
   timespec t{};
@@ -62,7 +64,9 @@ bool is_below_root(const std::string& path) {
   return true;
 }
 
-Status make_group(const std::string& root, const std::string& path) { return make_dirs(root + "/" + path); }
+Status make_group(const std::string& root, const std::string& path) {
+  return make_dirs(root + "/" + path);
+}
 
 void gather_processes(const std::string& folder, std::vector<int>& out) {
   auto text = read_file(folder + "/cgroup.procs");
@@ -102,18 +106,27 @@ int64_t read_field(const std::string& file, std::string_view field) {
   return 0;
 }
 
-int64_t shares_of(int64_t millicores) { return std::clamp<int64_t>(millicores * 1024 / 1000, 2, 262144); }
-int64_t weight_of(int64_t millicores) { return 1 + (shares_of(millicores) - 2) * 9999 / 262142; }
-int64_t quota_us_of(int64_t millicores) { return std::max<int64_t>(millicores * kQuotaPeriodUs / 1000, 1000); }
+int64_t shares_of(int64_t millicores) {
+  return std::clamp<int64_t>(millicores * 1024 / 1000, 2, 262144);
+}
+int64_t weight_of(int64_t millicores) {
+  return 1 + (shares_of(millicores) - 2) * 9999 / 262142;
+}
+int64_t quota_us_of(int64_t millicores) {
+  return std::max<int64_t>(millicores * kQuotaPeriodUs / 1000, 1000);
+}
 
-bool v2_populated(const std::string& folder) { return read_field(folder + "/cgroup.events", "populated") != 0; }
+bool v2_populated(const std::string& folder) {
+  return read_field(folder + "/cgroup.events", "populated") != 0;
+}
 
 Status v2_freeze(const std::string& folder, bool frozen) {
   TUTTI_CHECK(write_existing(folder + "/cgroup.freeze", frozen ? "1" : "0"));
   int64_t deadline = monotonic_ms() + 2000;
   while ((read_field(folder + "/cgroup.events", "frozen") != 0) != frozen) {
     if (!v2_populated(folder)) return {};
-    if (monotonic_ms() >= deadline) return fail(ErrorCode::timeout, folder + " does not " + (frozen ? "freeze" : "thaw"));
+    if (monotonic_ms() >= deadline)
+      return fail(ErrorCode::timeout, folder + " does not " + (frozen ? "freeze" : "thaw"));
     short_sleep();
   }
   return {};
@@ -131,7 +144,7 @@ std::string_view cgroup_layout_name(CgroupLayout layout) {
 }
 
 std::string io_device_of(const std::string& path) {
-  struct stat info {};
+  struct stat info{};
   if (stat(path.c_str(), &info) != 0) return {};
   std::string name = std::to_string(major(info.st_dev)) + ":" + std::to_string(minor(info.st_dev));
   std::string folder = "/sys/dev/block/" + name;
@@ -147,7 +160,7 @@ std::string io_device_of(const std::string& path) {
 }
 
 Result<std::unique_ptr<Cgroups>> Cgroups::detect() {
-  struct statfs info {};
+  struct statfs info{};
   if (statfs("/sys/fs/cgroup", &info) == 0 && static_cast<unsigned>(info.f_type) == cgroup::kCgroup2Magic) {
     return cgroup::make_v2("/sys/fs/cgroup");
   }
@@ -170,9 +183,10 @@ Result<std::unique_ptr<Cgroups>> Cgroups::detect() {
     for (std::string word; std::getline(words, word, ',');) controllers.emplace(word, point);
   }
   if (!controllers.contains("memory") || !controllers.contains("cpu") || !controllers.contains("pids")) {
-    return fail(ErrorCode::unsupported,
-                "no usable cgroups: neither version 2 on /sys/fs/cgroup nor the version 1 controllers memory, cpu and pids are "
-                "mounted; boot with systemd.unified_cgroup_hierarchy=1 or mount them");
+    return fail(
+        ErrorCode::unsupported,
+        "no usable cgroups: neither version 2 on /sys/fs/cgroup nor the version 1 controllers memory, cpu and pids are "
+        "mounted; boot with systemd.unified_cgroup_hierarchy=1 or mount them");
   }
   return cgroup::make_v1(std::move(controllers), std::move(unified));
 }

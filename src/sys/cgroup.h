@@ -3,14 +3,16 @@
 //
 //   v2       everything in the one tree; controllers handed down with cgroup.subtree_control
 //   v1       one folder for each controller
-//   hybrid   limits by v1; kill, freeze, "is anybody in it" and CPU time by the v2 tree beside it, which has no controllers
+//   hybrid   limits by v1; kill, freeze, "is anybody in it" and CPU time by the v2 tree beside it, which has no
+//   controllers
 //
-// A group is named by its path below the root ("tutti-pool/node/instance-task"). All calls may be repeated, and are fine
-// with a group that is not (any more) there. Thread-safe: no state but the mount points found by detect().
+// A group is named by its path below the root ("tutti-pool/node/instance-task"). All calls may be repeated, and are
+// fine with a group that is not (any more) there. Thread-safe: no state but the mount points found by detect().
 
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -25,10 +27,11 @@ std::string_view cgroup_layout_name(CgroupLayout layout);
 struct CgroupLimits {
   int64_t cpu_shares_millicores = 0;  // its part when the processor is contended
   int64_t cpu_quota_millicores = 0;   // never more than this
+  bool defer_cpu = false;             // create() leaves shares and quota to who writes cpu_settings() later
   std::string cpuset;                 // "0-3,8"
   int64_t memory_bytes = 0;           // hard, without swap
   int64_t pids = 0;
-  std::string io_device;              // "253:0", a whole disk
+  std::string io_device;  // "253:0", a whole disk
   int64_t io_read_bytes_per_second = 0;
   int64_t io_write_bytes_per_second = 0;
   bool only_harmless_devices = false;  // null, zero, full, random, urandom, tty, ptmx, pts; making nodes stays allowed
@@ -48,6 +51,9 @@ class Cgroups {
   // Makes the group and its parents and sets the limits; again: sets them anew. A limit that this machine cannot
   // enforce is `unsupported`, and names the controller that is missing; io limits alone are left out silently.
   virtual Status create(const std::string& path, const CgroupLimits& limits) = 0;
+  // File and value, in order, of shares and quota. Written once a task runs, they do not slow down its start.
+  virtual std::vector<std::pair<std::string, std::string>> cpu_settings(const std::string& path,
+                                                                        const CgroupLimits& limits) const = 0;
   // The files to write "0" into for a process that moves itself into the group, in order.
   virtual std::vector<std::string> join_files(const std::string& path) const = 0;
   // The group's folders, for whoever removes it without us.

@@ -24,38 +24,48 @@ constexpr bpf_insn insn(unsigned code, unsigned dst, unsigned src, int off, int 
   out.imm = imm;
   return out;
 }
-constexpr bpf_insn load(unsigned dst, int off) { return insn(BPF_LDX | BPF_MEM | BPF_W, dst, 1, off, 0); }
-constexpr bpf_insn if_equal(unsigned reg, int value, int skip) { return insn(BPF_JMP | BPF_JEQ | BPF_K, reg, 0, skip, value); }
-constexpr bpf_insn if_not(unsigned reg, int value, int skip) { return insn(BPF_JMP | BPF_JNE | BPF_K, reg, 0, skip, value); }
-constexpr bpf_insn answer(int value) { return insn(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, value); }
-constexpr bpf_insn leave() { return insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0); }
+constexpr bpf_insn load(unsigned dst, int off) {
+  return insn(BPF_LDX | BPF_MEM | BPF_W, dst, 1, off, 0);
+}
+constexpr bpf_insn if_equal(unsigned reg, int value, int skip) {
+  return insn(BPF_JMP | BPF_JEQ | BPF_K, reg, 0, skip, value);
+}
+constexpr bpf_insn if_not(unsigned reg, int value, int skip) {
+  return insn(BPF_JMP | BPF_JNE | BPF_K, reg, 0, skip, value);
+}
+constexpr bpf_insn answer(int value) {
+  return insn(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, value);
+}
+constexpr bpf_insn leave() {
+  return insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
+}
 
 // r2 type, r3 access, r4 major, r5 minor. A skip counts the instructions between the jump and its target.
 constexpr bpf_insn kProgram[] = {
-    load(2, 0),                                             // 0  access_type
-    insn(BPF_ALU64 | BPF_MOV | BPF_X, 3, 2, 0, 0),          // 1
-    insn(BPF_ALU64 | BPF_RSH | BPF_K, 3, 0, 0, 16),         // 2  the upper half is the access
-    insn(BPF_ALU64 | BPF_AND | BPF_K, 2, 0, 0, 0xffff),     // 3  the lower half the type
-    load(4, 4),                                             // 4
-    load(5, 8),                                             // 5
-    if_equal(3, BPF_DEVCG_ACC_MKNOD, 15),                   // 6  making a node alone: allow (22)
-    if_not(2, BPF_DEVCG_DEV_CHAR, 12),                      // 7  → deny (20)
-    if_equal(4, 136, 13),                                   // 8  pts → allow
-    if_equal(4, 5, 6),                                      // 9  tty, console, ptmx → 16
-    if_not(4, 1, 9),                                        // 10 → deny
-    if_equal(5, 3, 10),                                     // 11 null
-    if_equal(5, 5, 9),                                      // 12 zero
-    if_equal(5, 7, 8),                                      // 13 full
-    if_equal(5, 8, 7),                                      // 14 random
-    if_equal(5, 9, 6),                                      // 15 urandom; else falls on: minors 0..2 of mem are refused below
-    if_equal(4, 1, 3),                                      // 16 came here by falling: deny (20)
-    if_equal(5, 0, 4),                                      // 17 tty
-    if_equal(5, 1, 3),                                      // 18 console
-    if_equal(5, 2, 2),                                      // 19 ptmx
-    answer(0),                                              // 20
-    leave(),                                                // 21
-    answer(1),                                              // 22
-    leave(),                                                // 23
+    load(2, 0),                                          // 0  access_type
+    insn(BPF_ALU64 | BPF_MOV | BPF_X, 3, 2, 0, 0),       // 1
+    insn(BPF_ALU64 | BPF_RSH | BPF_K, 3, 0, 0, 16),      // 2  the upper half is the access
+    insn(BPF_ALU64 | BPF_AND | BPF_K, 2, 0, 0, 0xffff),  // 3  the lower half the type
+    load(4, 4),                                          // 4
+    load(5, 8),                                          // 5
+    if_equal(3, BPF_DEVCG_ACC_MKNOD, 15),                // 6  making a node alone: allow (22)
+    if_not(2, BPF_DEVCG_DEV_CHAR, 12),                   // 7  → deny (20)
+    if_equal(4, 136, 13),                                // 8  pts → allow
+    if_equal(4, 5, 6),                                   // 9  tty, console, ptmx → 16
+    if_not(4, 1, 9),                                     // 10 → deny
+    if_equal(5, 3, 10),                                  // 11 null
+    if_equal(5, 5, 9),                                   // 12 zero
+    if_equal(5, 7, 8),                                   // 13 full
+    if_equal(5, 8, 7),                                   // 14 random
+    if_equal(5, 9, 6),  // 15 urandom; else falls on: minors 0..2 of mem are refused below
+    if_equal(4, 1, 3),  // 16 came here by falling: deny (20)
+    if_equal(5, 0, 4),  // 17 tty
+    if_equal(5, 1, 3),  // 18 console
+    if_equal(5, 2, 2),  // 19 ptmx
+    answer(0),          // 20
+    leave(),            // 21
+    answer(1),          // 22
+    leave(),            // 23
 };
 
 }  // namespace
@@ -76,7 +86,8 @@ Status v2_restrict_devices(const std::string& folder) {
   attach.target_fd = static_cast<__u32>(group.get());
   attach.attach_bpf_fd = static_cast<__u32>(program.get());
   attach.attach_type = BPF_CGROUP_DEVICE;
-  if (syscall(SYS_bpf, BPF_PROG_ATTACH, &attach, sizeof attach) != 0) return fail_errno("attach the device filter to " + folder, errno);
+  if (syscall(SYS_bpf, BPF_PROG_ATTACH, &attach, sizeof attach) != 0)
+    return fail_errno("attach the device filter to " + folder, errno);
   return {};
 }
 

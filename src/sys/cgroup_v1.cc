@@ -8,9 +8,9 @@
 namespace tutti::sys::cgroup {
 namespace {
 
-constexpr std::string_view kHarmlessDevices[] = {"c *:* m",    "b *:* m",    "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm",
-                                                 "c 1:8 rwm",  "c 1:9 rwm",  "c 5:0 rwm", "c 5:1 rwm", "c 5:2 rwm",
-                                                 "c 136:* rwm"};
+constexpr std::string_view kHarmlessDevices[] = {"c *:* m",   "b *:* m",   "c 1:3 rwm",  "c 1:5 rwm",
+                                                 "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm",  "c 5:0 rwm",
+                                                 "c 5:1 rwm", "c 5:2 rwm", "c 136:* rwm"};
 
 class CgroupsV1 final : public Cgroups {
  public:
@@ -22,12 +22,8 @@ class CgroupsV1 final : public Cgroups {
   Status create(const std::string& path, const CgroupLimits& limits) override {
     if (!is_below_root(path)) return fail(ErrorCode::invalid, "not a cgroup path: '" + path + "'");
     for (const std::string& root : roots_for(limits)) TUTTI_CHECK(make_group(root, path));
-    if (limits.cpu_shares_millicores > 0) {
-      TUTTI_CHECK(set("cpu", path, "cpu.shares", std::to_string(shares_of(limits.cpu_shares_millicores))));
-    }
-    if (limits.cpu_quota_millicores > 0) {
-      TUTTI_CHECK(set("cpu", path, "cpu.cfs_period_us", std::to_string(kQuotaPeriodUs)));
-      TUTTI_CHECK(set("cpu", path, "cpu.cfs_quota_us", std::to_string(quota_us_of(limits.cpu_quota_millicores))));
+    if (!limits.defer_cpu) {
+      for (const auto& [file, value] : cpu_settings(path, limits)) TUTTI_CHECK(write_existing(file, value));
     }
     if (limits.pids > 0) TUTTI_CHECK(set("pids", path, "pids.max", std::to_string(limits.pids)));
     if (limits.memory_bytes > 0) TUTTI_CHECK(set_memory(path, limits.memory_bytes));
@@ -38,6 +34,19 @@ class CgroupsV1 final : public Cgroups {
     }
     if (!limits.io_device.empty()) set_io(path, limits);
     return {};
+  }
+
+  std::vector<std::pair<std::string, std::string>> cpu_settings(const std::string& path,
+                                                                const CgroupLimits& limits) const override {
+    std::vector<std::pair<std::string, std::string>> out;
+    const std::string base = folder("cpu", path) + "/cpu.";
+    if (limits.cpu_shares_millicores > 0)
+      out.emplace_back(base + "shares", std::to_string(shares_of(limits.cpu_shares_millicores)));
+    if (limits.cpu_quota_millicores > 0) {
+      out.emplace_back(base + "cfs_period_us", std::to_string(kQuotaPeriodUs));
+      out.emplace_back(base + "cfs_quota_us", std::to_string(quota_us_of(limits.cpu_quota_millicores)));
+    }
+    return out;
   }
 
   std::vector<std::string> join_files(const std::string& path) const override {
@@ -103,7 +112,8 @@ class CgroupsV1 final : public Cgroups {
     if (unified_.empty()) {
       // A frozen process takes its SIGKILL when it is thawed, not before.
       kill_listed(pids);
-      if (exists(folder("freezer", path) + "/freezer.state")) (void)write_existing(folder("freezer", path) + "/freezer.state", "THAWED");
+      if (exists(folder("freezer", path) + "/freezer.state"))
+        (void)write_existing(folder("freezer", path) + "/freezer.state", "THAWED");
     } else if (exists(unified_ + "/" + path + "/cgroup.kill")) {
       // Once, for what is there; stragglers that are not in every tree yet are killed one by one.
       (void)write_existing(unified_ + "/" + path + "/cgroup.kill", "1");
@@ -175,7 +185,8 @@ class CgroupsV1 final : public Cgroups {
 
   // Version 1 starts a cpuset empty, and a child cannot have what its parent has not.
   Status set_cpuset(const std::string& path, const std::string& cpus) {
-    if (!controllers_.contains("cpuset")) return fail(ErrorCode::unsupported, "the cgroup controller cpuset is not mounted on this machine");
+    if (!controllers_.contains("cpuset"))
+      return fail(ErrorCode::unsupported, "the cgroup controller cpuset is not mounted on this machine");
     const std::string& root = controllers_.at("cpuset");
     for (const char* file : {"cpuset.mems", "cpuset.cpus"}) {
       TUTTI_TRY(std::string value, read_file(root + "/" + file));
@@ -192,10 +203,12 @@ class CgroupsV1 final : public Cgroups {
   void set_io(const std::string& path, const CgroupLimits& limits) {
     std::string base = folder("blkio", path) + "/blkio.throttle.";
     if (limits.io_read_bytes_per_second > 0) {
-      (void)write_existing(base + "read_bps_device", limits.io_device + " " + std::to_string(limits.io_read_bytes_per_second));
+      (void)write_existing(base + "read_bps_device",
+                           limits.io_device + " " + std::to_string(limits.io_read_bytes_per_second));
     }
     if (limits.io_write_bytes_per_second > 0) {
-      (void)write_existing(base + "write_bps_device", limits.io_device + " " + std::to_string(limits.io_write_bytes_per_second));
+      (void)write_existing(base + "write_bps_device",
+                           limits.io_device + " " + std::to_string(limits.io_write_bytes_per_second));
     }
   }
 

@@ -28,12 +28,8 @@ class CgroupsV2 final : public Cgroups {
     TUTTI_CHECK(hand_down(path.find('/') == std::string::npos ? root_ : root_ + "/" + parent(path), needed));
     TUTTI_CHECK(make_group(root_, path));
     std::string folder = root_ + "/" + path + "/";
-    if (limits.cpu_shares_millicores > 0) {
-      TUTTI_CHECK(write_existing(folder + "cpu.weight", std::to_string(weight_of(limits.cpu_shares_millicores))));
-    }
-    if (limits.cpu_quota_millicores > 0) {
-      TUTTI_CHECK(write_existing(folder + "cpu.max", std::to_string(quota_us_of(limits.cpu_quota_millicores)) + " " +
-                                                         std::to_string(kQuotaPeriodUs)));
+    if (!limits.defer_cpu) {
+      for (const auto& [file, value] : cpu_settings(path, limits)) TUTTI_CHECK(write_existing(file, value));
     }
     if (limits.memory_bytes > 0) {
       TUTTI_CHECK(write_existing(folder + "memory.max", std::to_string(limits.memory_bytes)));
@@ -46,7 +42,22 @@ class CgroupsV2 final : public Cgroups {
     return {};
   }
 
-  std::vector<std::string> join_files(const std::string& path) const override { return {root_ + "/" + path + "/cgroup.procs"}; }
+  std::vector<std::pair<std::string, std::string>> cpu_settings(const std::string& path,
+                                                                const CgroupLimits& limits) const override {
+    std::vector<std::pair<std::string, std::string>> out;
+    const std::string base = root_ + "/" + path + "/cpu.";
+    if (limits.cpu_shares_millicores > 0)
+      out.emplace_back(base + "weight", std::to_string(weight_of(limits.cpu_shares_millicores)));
+    if (limits.cpu_quota_millicores > 0) {
+      out.emplace_back(base + "max",
+                       std::to_string(quota_us_of(limits.cpu_quota_millicores)) + " " + std::to_string(kQuotaPeriodUs));
+    }
+    return out;
+  }
+
+  std::vector<std::string> join_files(const std::string& path) const override {
+    return {root_ + "/" + path + "/cgroup.procs"};
+  }
   std::vector<std::string> folders(const std::string& path) const override { return {root_ + "/" + path}; }
 
   Result<CgroupStats> stats(const std::string& path) const override {
@@ -100,9 +111,10 @@ class CgroupsV2 final : public Cgroups {
       }
       if (Status done = write_existing(file, "+" + controller); !done) {
         if (controller == "io") continue;  // io limits are kept where the machine can
-        return fail(ErrorCode::unsupported, "the cgroup controller " + controller + " cannot be passed on in " + folder + " (" +
-                                                done.error().message +
-                                                "): let the worker's unit have Delegate=yes, and no process in that group");
+        return fail(ErrorCode::unsupported,
+                    "the cgroup controller " + controller + " cannot be passed on in " + folder + " (" +
+                        done.error().message +
+                        "): let the worker's unit have Delegate=yes, and no process in that group");
       }
     }
     return {};
@@ -120,6 +132,8 @@ class CgroupsV2 final : public Cgroups {
 
 }  // namespace
 
-std::unique_ptr<Cgroups> make_v2(std::string root) { return std::make_unique<CgroupsV2>(std::move(root)); }
+std::unique_ptr<Cgroups> make_v2(std::string root) {
+  return std::make_unique<CgroupsV2>(std::move(root));
+}
 
 }  // namespace tutti::sys::cgroup

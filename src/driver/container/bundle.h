@@ -12,6 +12,7 @@ namespace tutti::driver {
 struct ContainerUser {
   uint32_t uid = 0;
   uint32_t gid = 0;
+  std::vector<uint32_t> groups;  // supplementary, of a named user
 };
 // "uid[:gid]" or names looked up in the image's own passwd and group (`lower_dirs`, never through a link).
 Result<ContainerUser> resolve_user(const std::string& text, const std::vector<std::string>& lower_dirs);

@@ -25,7 +25,8 @@ class ContainerDriver final : public MonitoredDriver {
   std::string name() const override { return "container"; }
   Capabilities capabilities() const override { return {.images = true, .network = true, .keeps_running = true}; }
   DriverInfo fingerprint() override {
-    if (runtime_.path.empty()) return {"container", "", false, "neither crun nor runc is installed: apt-get install crun"};
+    if (runtime_.path.empty())
+      return {"container", "", false, "neither crun nor runc is installed: apt-get install crun"};
     return {"container", runtime_.version, true, ""};
   }
 
@@ -55,7 +56,8 @@ class ContainerDriver final : public MonitoredDriver {
  protected:
   DriverStatus configure(const RunContext& run, MonitorConfig& config) override {
     if (runtime_.path.empty()) return rejected({ErrorCode::unsupported, fingerprint().reason, {}, 0});
-    if (!run.image || run.image->lower_dirs.empty()) return rejected({ErrorCode::invalid, "a container needs an image with at least one layer", {}, 0});
+    if (!run.image || run.image->lower_dirs.empty())
+      return rejected({ErrorCode::invalid, "a container needs an image with at least one layer", {}, 0});
     if (Status written = write_bundle(run); !written) {
       Error error = std::move(written).error();
       if (error.code == ErrorCode::invalid) return rejected(std::move(error));
@@ -70,7 +72,8 @@ class ContainerDriver final : public MonitoredDriver {
     config.add("target", run.run_dir + "/bundle/rootfs");
     add_unmounts(config);
     std::vector<std::string> argv = runtime_argv(run);
-    argv.insert(argv.end(), {"--log", run.run_dir + "/runtime.log", "run", "--detach", "--bundle", run.run_dir + "/bundle", "--pid-file", run.run_dir + "/task.pid"});
+    argv.insert(argv.end(), {"--log", run.run_dir + "/runtime.log", "run", "--detach", "--bundle",
+                             run.run_dir + "/bundle", "--pid-file", run.run_dir + "/task.pid"});
     if (run.task.tty) argv.insert(argv.end(), {"--console-socket", run.run_dir + "/console.sock"});
     argv.push_back(container_id(run));
     for (const std::string& word : argv) config.add("argv", word);
@@ -103,7 +106,8 @@ class ContainerDriver final : public MonitoredDriver {
     return argv;
   }
   static std::string container_id(const RunContext& run) {
-    return to_text(run.instance) + "." + std::to_string(run.generation) + "." + std::to_string(run.attempt) + "." + run.task_name;
+    return to_text(run.instance) + "." + std::to_string(run.generation) + "." + std::to_string(run.attempt) + "." +
+           run.task_name;
   }
   // crun refuses the hybrid layout while it sees the v2 tree.
   void add_unmounts(MonitorConfig& config) const {
@@ -115,7 +119,8 @@ class ContainerDriver final : public MonitoredDriver {
 
 }  // namespace
 
-std::unique_ptr<Driver> make_container_driver(std::string monitor, std::shared_ptr<sys::Cgroups> cgroups, std::shared_ptr<sys::Reaper> reaper) {
+std::unique_ptr<Driver> make_container_driver(std::string monitor, std::shared_ptr<sys::Cgroups> cgroups,
+                                              std::shared_ptr<sys::Reaper> reaper) {
   return std::make_unique<ContainerDriver>(std::move(monitor), std::move(cgroups), std::move(reaper));
 }
 

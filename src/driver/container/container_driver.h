@@ -1,8 +1,9 @@
 #pragma once
 // Driver `container`: OCI bundles run by crun, or runc where crun refuses (DESIGN section 9).
 //
-// The monitor mounts the overlay in a mount namespace of its own and joins the network namespace, then runs the runtime;
-// nothing is mounted where anybody else sees it. Limits are set by us on the task's control group before the start.
+// The monitor mounts the overlay in a mount namespace of its own and joins the network namespace, then runs the
+// runtime; nothing is mounted where anybody else sees it. Limits are set by us on the task's control group before the
+// start.
 
 #include <memory>
 #include <string>
@@ -13,6 +14,7 @@
 
 namespace tutti::driver {
 
-std::unique_ptr<Driver> make_container_driver(std::string monitor, std::shared_ptr<sys::Cgroups> cgroups, std::shared_ptr<sys::Reaper> reaper);
+std::unique_ptr<Driver> make_container_driver(std::string monitor, std::shared_ptr<sys::Cgroups> cgroups,
+                                              std::shared_ptr<sys::Reaper> reaper);
 
 }  // namespace tutti::driver

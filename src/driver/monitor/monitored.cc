@@ -29,15 +29,12 @@ constexpr Duration kRemoveTimeout = seconds(5);
 constexpr Duration kStartTimeout = seconds(90);  // longer than the monitor waits for a runtime
 constexpr Duration kSlice = milliseconds(20);    // how soon a stop token is seen
 
-int64_t cpu_quota(const TaskSpec& task) {
-  return task.limits.cpu.value;
-}
-
 sys::CgroupLimits limits_of(const RunContext& run) {
   sys::CgroupLimits out;
   const TaskSpec& task = run.task;
   out.cpu_shares_millicores = task.resources.cpu.value;
-  out.cpu_quota_millicores = cpu_quota(task);
+  out.cpu_quota_millicores = task.limits.cpu.value;
+  out.defer_cpu = true;  // the runtime works inside the group: a small share would make a start on a busy node slow
   out.cpuset = task.limits.cpuset;
   out.memory_bytes = task.limits.memory.value > 0 ? task.limits.memory.value : task.resources.memory.value;
   out.pids = task.limits.pids;
@@ -137,6 +134,8 @@ DriverResult<Handle> MonitoredDriver::start(const RunContext& run, std::stop_tok
   const TaskSpec& task = run.task;
   if (!run.netns.empty()) config.add("netns", run.netns);
   add_groups(run, config);
+  for (const auto& [file, value] : cgroups_->cpu_settings(run.cgroup, limits_of(run)))
+    config.add("after", file + "\x1f" + value);
   config.add("log", run.log_dir + "/task.log");
   config.add("log_bytes", static_cast<int64_t>(limits::kLogFileBytesMax));
   config.add("log_files", limits::kLogFilesKept);

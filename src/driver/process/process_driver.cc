@@ -53,7 +53,8 @@ class ProcessDriver final : public MonitoredDriver {
     for (const std::string& word : request.command) config.add("argv", word);
     add_environment(run, request.env, config);
     if (!request.workdir.empty()) config.add("cwd", request.workdir);
-    if (auto user = add_user(request.user.empty() ? run.task.user : request.user, config); !user) return tl::make_unexpected(std::move(user).error());
+    if (auto user = add_user(request.user.empty() ? run.task.user : request.user, config); !user)
+      return tl::make_unexpected(std::move(user).error());
     return enter(config, request);
   }
 
@@ -70,14 +71,17 @@ class ProcessDriver final : public MonitoredDriver {
     config.add("cwd", run.task.workdir.empty() ? run.disk_dir : run.task.workdir);
     if (run.task.limits.open_files > 0) config.add("open_files", run.task.limits.open_files);
     for (const ResolvedMount& mount : run.mounts) {
-      if (!mount.source.empty()) config.add("bind", mount.source + "\x1f" + mount.target + "\x1f" + (mount.read_only ? "ro" : "rw"));
+      if (!mount.source.empty())
+        config.add("bind", mount.source + "\x1f" + mount.target + "\x1f" + (mount.read_only ? "ro" : "rw"));
     }
     return add_user(run.task.user, config);
   }
 
  private:
-  static void add_environment(const RunContext& run, const std::map<std::string, std::string>& more, MonitorConfig& config) {
-    std::map<std::string, std::string> env{{"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, {"HOME", run.disk_dir}};
+  static void add_environment(const RunContext& run, const std::map<std::string, std::string>& more,
+                              MonitorConfig& config) {
+    std::map<std::string, std::string> env{{"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+                                           {"HOME", run.disk_dir}};
     for (const auto* source : {&run.extra_env, &run.task.env, &more}) {
       for (const auto& [key, value] : *source) env[key] = value;
     }
@@ -94,7 +98,8 @@ class ProcessDriver final : public MonitoredDriver {
 
 }  // namespace
 
-std::unique_ptr<Driver> make_process_driver(std::string monitor, std::shared_ptr<sys::Cgroups> cgroups, std::shared_ptr<sys::Reaper> reaper) {
+std::unique_ptr<Driver> make_process_driver(std::string monitor, std::shared_ptr<sys::Cgroups> cgroups,
+                                            std::shared_ptr<sys::Reaper> reaper) {
   return std::make_unique<ProcessDriver>(std::move(monitor), std::move(cgroups), std::move(reaper));
 }
 

@@ -79,7 +79,7 @@ constexpr FlagKey kFlags[] = {{"process", &Config::process},
                               {"stdin_open", &Config::stdin_open}};
 constexpr ListKey kLists[] = {{"lower", &Config::lower},   {"unmount", &Config::unmount}, {"bind", &Config::bind},
                               {"cgroup", &Config::cgroup}, {"argv", &Config::argv},       {"env", &Config::env},
-                              {"groups", &Config::groups}};
+                              {"groups", &Config::groups}, {"after", &Config::after}};
 
 bool set(Config& config, const char* key, const char* value) {
   for (const TextKey& k : kTexts) {

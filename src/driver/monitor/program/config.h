@@ -33,6 +33,7 @@ struct Config {
   const char* freeze_file = nullptr;
   const char* thaw_word = nullptr;
   const char* oom_file = nullptr;  // with a line "oom_kill N"
+  List after;                      // file \x1f value: written once the task runs (its share of the processor)
   bool join = true;                // false: the runtime joins the groups itself
   List argv;
   List env;

@@ -26,6 +26,16 @@ bool open_groups(const Config& config, Groups& groups, Problem& out) {
     if (groups.join[at] < 0) return problem(out, 'r', "open cgroup", folder);
     ++groups.count;
   }
+  for (int i = 0; i < config.after.count && groups.after_count < Groups::kMax; ++i) {
+    Buffer<4096> path;
+    const char* separator = strchr(config.after.items[i], '\x1f');
+    if (separator == nullptr) return problem(out, 'x', "no value for", config.after.items[i], false);
+    path.add(config.after.items[i], static_cast<size_t>(separator - config.after.items[i])).add('\0');
+    int fd = open(path.data, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return problem(out, 'r', "open", path.data);
+    groups.after[groups.after_count] = fd;
+    groups.after_value[groups.after_count++] = separator + 1;
+  }
   if (config.kill_file != nullptr) groups.kill = open(config.kill_file, O_WRONLY | O_CLOEXEC);
   if (config.freeze_file != nullptr) groups.freeze = open(config.freeze_file, O_WRONLY | O_CLOEXEC);
   if (config.oom_file != nullptr) groups.oom = open(config.oom_file, O_RDONLY | O_CLOEXEC);
@@ -37,6 +47,11 @@ bool join_groups(const Groups& groups) {
     if (!write_all(groups.join[i], "0", 1)) return false;
   }
   return true;
+}
+
+void write_after(const Groups& groups) {
+  for (int i = 0; i < groups.after_count; ++i)
+    write_all(groups.after[i], groups.after_value[i], strlen(groups.after_value[i]));
 }
 
 void kill_groups(const Config& config, const Groups& groups) {

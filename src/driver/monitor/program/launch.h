@@ -27,12 +27,16 @@ struct Groups {
   int kill = -1;
   int freeze = -1;
   int oom = -1;
+  int after_count = 0;
+  int after[kMax];
+  const char* after_value[kMax];
 };
 
 bool open_groups(const Config& config, Groups& groups, Problem& out);
 void kill_groups(const Config& config, const Groups& groups);
 void remove_groups(const Groups& groups);
 bool join_groups(const Groups& groups);
+void write_after(const Groups& groups);
 
 bool enter_network(const Config& config, Problem& out);
 bool make_mounts(const Config& config, Problem& out);

@@ -165,10 +165,22 @@ void write_exit(Monitor& m, int code) {
   write_file("exit.json", text.data, text.size);
 }
 
+// A runtime forks twice: its inner process may still be the task's parent when the outer one has ended, and the task
+// itself too. Then the task comes to us, its subreaper, a moment later.
+int exit_code_of(const Monitor& m) {
+  for (int tries = 0; tries < 5000; ++tries) {
+    siginfo_t info = {};
+    if (waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(m.task.pidfd), &info, WEXITED | WNOWAIT) == 0) {
+      return info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
+    }
+    timespec pause = {0, 1'000'000};
+    nanosleep(&pause, nullptr);
+  }
+  return 255;
+}
+
 int finish(Monitor& m) {
-  siginfo_t info = {};
-  waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(m.task.pidfd), &info, WEXITED | WNOWAIT);
-  int code = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
+  int code = exit_code_of(m);
   if (m.task.init_pid > 0) kill(m.task.init_pid, SIGKILL);
   kill_groups(m.config, m.groups);
   int* const ends[] = {&m.task.out, &m.task.err};
@@ -245,6 +257,7 @@ int run(const char* run_dir) {
     report(why.kind, why.message.data, why.message.size);
     return 1;
   }
+  write_after(m.groups);
   write_handle(m);
   report('R', "", 0);
   if (m.lease != nullptr) arm(m, 1);
