@@ -60,11 +60,12 @@ void Reaper::loop() {
     epoll_event events[64];
     int n = epoll_wait(epoll_.get(), events, 64, -1);
     for (int i = 0; i < n; ++i) {
-      if (events[i].data.u64 == 0) return;
+      const uint64_t key = events[i].data.u64;  // copied: the kernel's struct is packed, nothing may refer into it
+      if (key == 0) return;
       Watched ended;
       {
         std::lock_guard lock(mutex_);
-        auto found = watched_.find(events[i].data.u64);
+        auto found = watched_.find(key);
         if (found == watched_.end()) continue;
         ended = std::move(found->second);
         watched_.erase(found);

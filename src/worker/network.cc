@@ -281,7 +281,8 @@ driver::DriverResult<NetworkRecord> InstanceNetwork::claim(InstanceId instance, 
     for (const PortBinding& theirs : entry.record.ports) {
       for (const PortBinding& ours : ports) {
         if (!same_binding(theirs, ours)) continue;
-        return driver::rejected(
+        // The manager gave it away when that one had finished; here it is being taken down just now.
+        return driver::retryable(
             {ErrorCode::conflict,
              "port " + std::to_string(ours.host) + " is published for instance " + to_text(id) + " on this node",
              {},
