@@ -57,30 +57,6 @@ std::vector<std::string> list(const char* const (&words)[N]) {
   return {words, words + N};
 }
 
-std::vector<std::string> capabilities_of(const Security& security) {
-  std::set<std::string> names;
-  if (security.privileged) {
-    for (const char* word : kAllCapabilities) names.insert(word);
-  } else {
-    for (const char* word : kDefaultCapabilities) names.insert(word);
-  }
-  auto plain = [](std::string word) {
-    std::transform(word.begin(), word.end(), word.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
-    return word.starts_with("CAP_") ? word.substr(4) : word;
-  };
-  for (const std::string& word : security.cap_drop) {
-    if (plain(word) == "ALL")
-      names.clear();
-    else
-      names.erase(plain(word));
-  }
-  for (const std::string& word : security.cap_add) names.insert(plain(word));
-  std::vector<std::string> out;
-  for (const std::string& word : names) out.push_back("CAP_" + word);
-  return out;
-}
-
 void mount(std::string& out, std::string_view target, std::string_view type, std::string_view source,
            const std::vector<std::string>& options) {
   out += ",{\"destination\":";
@@ -157,6 +133,30 @@ uint32_t number(const std::string& word) {
 
 }  // namespace
 
+std::vector<std::string> capabilities_of(const Security& security) {
+  std::set<std::string> names;
+  if (security.privileged) {
+    for (const char* word : kAllCapabilities) names.insert(word);
+  } else {
+    for (const char* word : kDefaultCapabilities) names.insert(word);
+  }
+  auto plain = [](std::string word) {
+    std::transform(word.begin(), word.end(), word.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+    return word.starts_with("CAP_") ? word.substr(4) : word;
+  };
+  for (const std::string& word : security.cap_drop) {
+    if (plain(word) == "ALL")
+      names.clear();
+    else
+      names.erase(plain(word));
+  }
+  for (const std::string& word : security.cap_add) names.insert(plain(word));
+  std::vector<std::string> out;
+  for (const std::string& word : names) out.push_back("CAP_" + word);
+  return out;
+}
+
 Result<ContainerUser> resolve_user(const std::string& text, const std::vector<std::string>& lower_dirs) {
   ContainerUser out;
   if (text.empty()) return out;
@@ -222,7 +222,8 @@ std::vector<std::string> environment_of(const RunContext& run) {
   return out;
 }
 
-std::string oci_config(const RunContext& run, const std::vector<std::string>& argv, ContainerUser user) {
+std::string oci_config(const RunContext& run, const std::vector<std::string>& argv, const ContainerUser& user,
+                       const std::string& filter) {
   const TaskSpec& task = run.task;
   std::string workdir = task.workdir.empty() ? run.image->workdir : task.workdir;
   if (workdir.empty()) workdir = "/";
@@ -264,11 +265,13 @@ std::string oci_config(const RunContext& run, const std::vector<std::string>& ar
     out += ",\"readonlyPaths\":";
     strings(out, list(kReadonlyPaths));
   }
-  if (!task.security.privileged) out += ",\"seccomp\":" + seccomp_json({caps.begin(), caps.end()});
-  return out + "}}";
+  if (!task.security.privileged && filter.empty()) out += ",\"seccomp\":" + seccomp_json({caps.begin(), caps.end()});
+  out += '}';
+  if (!filter.empty()) out += R"(,"annotations":{"run.oci.seccomp_bpf_data":")" + filter + "\"}";
+  return out + "}";
 }
 
-Status write_bundle(const RunContext& run) {
+Status write_bundle(const RunContext& run, const std::string& filter) {
   TUTTI_TRY(const std::vector<std::string> argv, command_of(run));
   TUTTI_TRY(const ContainerUser user,
             resolve_user(run.task.user.empty() ? run.image->user : run.task.user, run.image->lower_dirs));
@@ -281,7 +284,8 @@ Status write_bundle(const RunContext& run) {
   for (const std::string& server : run.dns) resolv += "nameserver " + server + "\n";
   if (run.dns.empty()) resolv = sys::read_file("/etc/resolv.conf").value_or("");
   TUTTI_CHECK(sys::write_file_atomic(run.run_dir + "/etc/resolv.conf", resolv));
-  return sys::write_file_atomic(run.run_dir + "/bundle/config.json", oci_config(run, argv, user), {0600, false});
+  return sys::write_file_atomic(run.run_dir + "/bundle/config.json", oci_config(run, argv, user, filter),
+                                {0600, false});
 }
 
 }  // namespace tutti::driver

@@ -21,8 +21,12 @@ Result<ContainerUser> resolve_user(const std::string& text, const std::vector<st
 Result<std::vector<std::string>> command_of(const RunContext& run);
 // image < extra < task.
 std::vector<std::string> environment_of(const RunContext& run);
-std::string oci_config(const RunContext& run, const std::vector<std::string>& argv, ContainerUser user);
+// `filter`: the system call filter as crun takes it ready-made; empty: as a list of names for the runtime to build.
+std::string oci_config(const RunContext& run, const std::vector<std::string>& argv, const ContainerUser& user,
+                       const std::string& filter);
+// The task's capabilities as "CAP_X".
+std::vector<std::string> capabilities_of(const Security& security);
 // run_dir/bundle/{config.json,rootfs/}, run_dir/etc/{hosts,hostname,resolv.conf}.
-Status write_bundle(const RunContext& run);
+Status write_bundle(const RunContext& run, const std::string& filter);
 
 }  // namespace tutti::driver

@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "driver/container/bundle.h"
+#include "driver/container/seccomp.h"
 #include "driver/monitor/monitored.h"
 #include "sys/file.h"
 #include "sys/process.h"
@@ -58,7 +59,14 @@ class ContainerDriver final : public MonitoredDriver {
     if (runtime_.path.empty()) return rejected({ErrorCode::unsupported, fingerprint().reason, {}, 0});
     if (!run.image || run.image->lower_dirs.empty())
       return rejected({ErrorCode::invalid, "a container needs an image with at least one layer", {}, 0});
-    if (Status written = write_bundle(run); !written) {
+    std::string filter;  // crun takes it ready-made
+    if (runtime_.crun && !run.task.security.privileged) {
+      const std::vector<std::string> caps = capabilities_of(run.task.security);
+      auto program = filters_.base64_program({caps.begin(), caps.end()});
+      if (!program) return retryable(std::move(program).error());
+      filter = std::move(*program);
+    }
+    if (Status written = write_bundle(run, filter); !written) {
       Error error = std::move(written).error();
       if (error.code == ErrorCode::invalid) return rejected(std::move(error));
       return retryable(std::move(error));
@@ -115,6 +123,7 @@ class ContainerDriver final : public MonitoredDriver {
   }
 
   const Runtime runtime_;
+  SeccompCache filters_;
 };
 
 }  // namespace

@@ -1,6 +1,13 @@
 #include "driver/container/seccomp.h"
 
+#include <seccomp.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
 #include <string_view>
+#include <vector>
 
 #include "base/text.h"
 
@@ -111,38 +118,109 @@ std::string names_json(const std::set<std::string>& names) {
 
 }  // namespace
 
-std::string seccomp_json(const std::set<std::string>& capabilities) {
-  std::set<std::string> allowed;
-  std::set<std::string> refused;
-  for (std::string_view words : kAllowed) add_words(allowed, words);
-  add_words(refused, kNever);
-  for (const ForCapability& group : kWithCapability)
-    add_words(capabilities.contains(std::string(group.capability)) ? allowed : refused, group.calls);
-  for (const std::string& name : allowed) refused.erase(name);
-  refused.erase("clone");  // looked at below
-  refused.erase("clone3");
-#if defined(__aarch64__)
-  std::string out =
-      R"({"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":38,"architectures":["SCMP_ARCH_AARCH64","SCMP_ARCH_ARM"],"syscalls":[)";
-#else
-  std::string out =
-      R"({"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":38,"architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X86"],"syscalls":[)";
-#endif
-  out += R"({"names":)" + names_json(allowed) + R"(,"action":"SCMP_ACT_ALLOW"})";
-  out += R"(,{"names":)" + names_json(refused) + R"(,"action":"SCMP_ACT_ERRNO","errnoRet":1})";
-  if (!allowed.contains("clone")) {
-    // No new namespaces: a user namespace would give every capability back, inside it. clone3 hides its flags behind a
-    // pointer; without it everybody uses clone.
-    out +=
-        R"(,{"names":["clone"],"action":"SCMP_ACT_ALLOW","args":[{"index":0,"value":2114060288,"valueTwo":0,"op":"SCMP_CMP_MASKED_EQ"}]})";
-    out += R"(,{"names":["clone3"],"action":"SCMP_ACT_ERRNO","errnoRet":38})";
+namespace {
+
+std::string base64(std::string_view bytes) {
+  static constexpr char kLetters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    uint32_t group = 0;
+    for (size_t j = 0; j < 3; ++j)
+      group = group << 8 | (i + j < bytes.size() ? static_cast<unsigned char>(bytes[i + j]) : 0u);
+    for (size_t j = 0; j < 4; ++j) out += i + j > bytes.size() ? '=' : kLetters[group >> (18 - 6 * j) & 63];
   }
-  // personality: only those that are questions or harmless.
-  for (const char* value : {"0", "8", "131072", "131080", "4294967295"}) {
-    out += std::string(R"(,{"names":["personality"],"action":"SCMP_ACT_ALLOW","args":[{"index":0,"value":)") + value +
-           R"(,"op":"SCMP_CMP_EQ"}]})";
+  return out;
+}
+
+struct Profile {
+  std::set<std::string> allowed;
+  std::set<std::string> refused;  // with EPERM
+  bool new_namespaces = false;
+};
+
+// No new namespaces: a user namespace would give every capability back, inside it. clone3 hides its flags behind a
+// pointer; without it everybody uses clone.
+constexpr uint64_t kNamespaceFlags = 0x7e020000;
+// personality: only those that are questions or harmless.
+constexpr uint64_t kPersonalities[] = {0, 8, 0x20000, 0x20008, 0xffffffff};
+
+Profile profile_of(const std::set<std::string>& capabilities) {
+  Profile out;
+  for (std::string_view words : kAllowed) add_words(out.allowed, words);
+  add_words(out.refused, kNever);
+  for (const ForCapability& group : kWithCapability) {
+    add_words(capabilities.contains(std::string(group.capability)) ? out.allowed : out.refused, group.calls);
+  }
+  for (const std::string& name : out.allowed) out.refused.erase(name);
+  out.refused.erase("clone");
+  out.refused.erase("clone3");
+  out.new_namespaces = out.allowed.contains("clone");
+  return out;
+}
+
+}  // namespace
+
+std::string seccomp_json(const std::set<std::string>& capabilities) {
+  const Profile profile = profile_of(capabilities);
+  std::string out = R"({"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":38,"architectures":)";
+#if defined(__aarch64__)
+  out += R"(["SCMP_ARCH_AARCH64","SCMP_ARCH_ARM"])";
+#else
+  out += R"(["SCMP_ARCH_X86_64","SCMP_ARCH_X86"])";
+#endif
+  out += R"(,"syscalls":[{"names":)" + names_json(profile.allowed) + R"(,"action":"SCMP_ACT_ALLOW"})";
+  out += R"(,{"names":)" + names_json(profile.refused) + R"(,"action":"SCMP_ACT_ERRNO","errnoRet":1})";
+  if (!profile.new_namespaces) {
+    out += R"(,{"names":["clone"],"action":"SCMP_ACT_ALLOW","args":[{"index":0,"value":)" +
+           std::to_string(kNamespaceFlags) + R"(,"valueTwo":0,"op":"SCMP_CMP_MASKED_EQ"}]})";
+  }
+  for (uint64_t value : kPersonalities) {
+    out += R"(,{"names":["personality"],"action":"SCMP_ACT_ALLOW","args":[{"index":0,"value":)" +
+           std::to_string(value) + R"(,"op":"SCMP_CMP_EQ"}]})";
   }
   return out + "]}";
+}
+
+Result<std::string> seccomp_program(const std::set<std::string>& capabilities) {
+  const Profile profile = profile_of(capabilities);
+  std::unique_ptr<void, void (*)(void*)> filter(seccomp_init(SCMP_ACT_ERRNO(ENOSYS)), seccomp_release);
+  if (!filter) return fail(ErrorCode::internal, "seccomp_init failed");
+#if defined(__aarch64__)
+  seccomp_arch_add(filter.get(), SCMP_ARCH_ARM);
+#else
+  seccomp_arch_add(filter.get(), SCMP_ARCH_X86);
+#endif
+  seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2);  // a tree: every call of the task goes through it
+  int error = 0;
+  auto rule = [&](const std::string& name, uint32_t action, std::vector<scmp_arg_cmp> args) {
+    const int number = seccomp_syscall_resolve_name(name.c_str());
+    if (number == __NR_SCMP_ERROR) return;  // newer than this library
+    const int result =
+        seccomp_rule_add_array(filter.get(), action, number, static_cast<unsigned>(args.size()), args.data());
+    if (result != 0 && result != -EDOM && error == 0) error = result;  // EDOM: no such call on one of the architectures
+  };
+  for (const std::string& name : profile.allowed) rule(name, SCMP_ACT_ALLOW, {});
+  for (const std::string& name : profile.refused) rule(name, SCMP_ACT_ERRNO(EPERM), {});
+  if (!profile.new_namespaces) rule("clone", SCMP_ACT_ALLOW, {{0, SCMP_CMP_MASKED_EQ, kNamespaceFlags, 0}});
+  for (uint64_t value : kPersonalities) rule("personality", SCMP_ACT_ALLOW, {{0, SCMP_CMP_EQ, value, 0}});
+  if (error != 0) return fail_errno("build the filter of system calls", -error);
+  const int fd = static_cast<int>(::syscall(SYS_memfd_create, "seccomp", 1u /* MFD_CLOEXEC */));
+  if (fd < 0) return fail_errno("memfd_create", errno);
+  error = seccomp_export_bpf(filter.get(), fd);
+  std::string out(error == 0 ? static_cast<size_t>(::lseek(fd, 0, SEEK_END)) : 0, '\0');
+  const ssize_t n = ::pread(fd, out.data(), out.size(), 0);
+  ::close(fd);
+  if (error != 0) return fail_errno("export the filter of system calls", -error);
+  if (n != static_cast<ssize_t>(out.size()))
+    return fail(ErrorCode::io, "the filter of system calls could not be read back");
+  return out;
+}
+
+Result<std::string> SeccompCache::base64_program(const std::set<std::string>& capabilities) {
+  std::lock_guard lock(mutex_);
+  if (auto found = programs_.find(capabilities); found != programs_.end()) return found->second;
+  TUTTI_TRY(const std::string program, seccomp_program(capabilities));
+  return programs_[capabilities] = base64(program);
 }
 
 }  // namespace tutti::driver
