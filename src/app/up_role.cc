@@ -7,6 +7,7 @@
 
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 
 #include "app/roles.h"
 #include "base/hash.h"
@@ -95,7 +96,7 @@ class Up {
       pid_t pid = 0;
       while ((pid = ::waitpid(-1, &status, WNOHANG)) > 0) {
         for (Child& child : children_) {
-          if (child.pid == pid) child.pid = 0, std::fprintf(stderr, "tutti: %s ended (%s)\n", child.title.c_str(), WIFSIGNALED(status) ? "killed" : "exited");
+          if (child.pid == pid) child.pid = 0, std::fprintf(stderr, "tutti: %s ended (%s)\n", child.title.c_str(), WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "exited");
         }
       }
       for (Child& child : children_) {

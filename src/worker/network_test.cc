@@ -264,7 +264,7 @@ TEST_F(InstanceNetworkTest, ATakenPortIsRejectedByName) {
   EXPECT_TRUE(setup(kOne, {port(20001, 80)}).has_value());
   auto two = setup(kTwo, {port(20001, 81)});
   ASSERT_FALSE(two.has_value());
-  EXPECT_EQ(two.error().kind, driver::FailureKind::rejected);
+  EXPECT_EQ(two.error().kind, driver::FailureKind::retryable);
   EXPECT_NE(two.error().error.message.find("20001"), std::string::npos);
   // Held: no other process gets it while the instance has it.
   UniqueFd late = socket_in(*node_, SOCK_STREAM);

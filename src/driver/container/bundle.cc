@@ -12,6 +12,7 @@
 #include <set>
 
 #include "base/text.h"
+#include "driver/container/exec.h"
 #include "driver/container/seccomp.h"
 #include "model/codec.h"
 #include "sys/fd.h"
@@ -222,22 +223,24 @@ std::vector<std::string> environment_of(const RunContext& run) {
   return out;
 }
 
-std::string oci_config(const RunContext& run, const std::vector<std::string>& argv, const ContainerUser& user,
-                       const std::string& filter) {
-  const TaskSpec& task = run.task;
-  std::string workdir = task.workdir.empty() ? run.image->workdir : task.workdir;
-  if (workdir.empty()) workdir = "/";
-  std::string out = "{\"ociVersion\":\"1.0.2\",\"process\":{\"terminal\":";
-  out += task.tty ? "true" : "false";
-  out += ",\"user\":{\"uid\":" + std::to_string(user.uid) + ",\"gid\":" + std::to_string(user.gid) +
-         ",\"additionalGids\":[";
-  for (size_t i = 0; i < user.groups.size(); ++i) out += (i > 0 ? "," : "") + std::to_string(user.groups[i]);
+std::string workdir_of(const RunContext& run) { return run.task.workdir.empty() ? run.image->workdir : run.task.workdir; }
+
+std::string process_json(const TaskSpec& task, const std::vector<std::string>& argv, const std::vector<std::string>& env,
+                         const std::string& workdir, const ContainerUser& user, bool terminal) {
+  std::string out = "{\"terminal\":";
+  out += terminal ? "true" : "false";
+  // As Docker does, the first group is among the others too: what is denied to it stays denied.
+  out += ",\"user\":{\"uid\":" + std::to_string(user.uid) + ",\"gid\":" + std::to_string(user.gid) + ",\"additionalGids\":[" +
+         std::to_string(user.gid);
+  for (uint32_t group : user.groups) {
+    if (group != user.gid) out += "," + std::to_string(group);
+  }
   out += "]},\"args\":";
   strings(out, argv);
   out += ",\"env\":";
-  strings(out, environment_of(run));
+  strings(out, env);
   out += ",\"cwd\":";
-  append_json_string(out, workdir);
+  append_json_string(out, workdir.empty() ? "/" : workdir);
   const std::vector<std::string> caps = capabilities_of(task.security);
   out += ",\"capabilities\":{";
   for (const char* set : {"bounding", "effective", "permitted"}) {
@@ -252,8 +255,15 @@ std::string oci_config(const RunContext& run, const std::vector<std::string>& ar
     const std::string n = std::to_string(std::min(static_cast<rlim_t>(task.limits.open_files), own.rlim_max));
     out += ",\"rlimits\":[{\"type\":\"RLIMIT_NOFILE\",\"hard\":" + n + ",\"soft\":" + n + "}]";
   }
-  out += std::string(",\"noNewPrivileges\":") +
-         (task.security.no_new_privileges && !task.security.privileged ? "true" : "false") + "}";
+  return out + ",\"noNewPrivileges\":" + (task.security.no_new_privileges && !task.security.privileged ? "true" : "false") + "}";
+}
+
+std::string oci_config(const RunContext& run, const std::vector<std::string>& argv, const ContainerUser& user,
+                       const std::string& filter) {
+  const TaskSpec& task = run.task;
+  const std::vector<std::string> caps = capabilities_of(task.security);
+  std::string out = "{\"ociVersion\":\"1.0.2\",\"process\":" +
+                    process_json(task, argv, environment_of(run), workdir_of(run), user, task.tty);
   out += ",\"root\":{\"path\":\"rootfs\",\"readonly\":" + std::string(task.security.read_only_root ? "true" : "false") +
          "},\"hostname\":";
   append_json_string(out, run.instance_name.substr(0, 63));
@@ -275,6 +285,7 @@ Status write_bundle(const RunContext& run, const std::string& filter) {
   TUTTI_TRY(const std::vector<std::string> argv, command_of(run));
   TUTTI_TRY(const ContainerUser user,
             resolve_user(run.task.user.empty() ? run.image->user : run.task.user, run.image->lower_dirs));
+  TUTTI_CHECK(save_exec_base(run.run_dir, {environment_of(run), run.image->lower_dirs, workdir_of(run), user}));
   TUTTI_CHECK(sys::make_dirs(run.run_dir + "/bundle/rootfs"));
   TUTTI_CHECK(sys::make_dirs(run.run_dir + "/etc"));
   TUTTI_CHECK(sys::write_file_atomic(run.run_dir + "/etc/hostname", run.instance_name + "\n"));

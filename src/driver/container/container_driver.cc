@@ -1,9 +1,15 @@
 #include "driver/container/container_driver.h"
 
-#include <mutex>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
 
 #include "base/text.h"
 #include "driver/container/bundle.h"
+#include "driver/container/exec.h"
 #include "driver/container/seccomp.h"
 #include "driver/monitor/monitored.h"
 #include "sys/file.h"
@@ -33,25 +39,26 @@ class ContainerDriver final : public MonitoredDriver {
 
   DriverResult<ExecSession> exec(const RunContext& run, const Handle& handle, const ExecRequest& request) override {
     if (auto task = task_of(run, handle); !task) return tl::make_unexpected(std::move(task).error());
+    auto base = load_exec_base(run.run_dir);
+    if (!base) return failed(std::move(base).error());
+    auto process = exec_process_json(*base, run.task, request);
+    if (!process) return rejected(std::move(process).error());
+    const std::string stem = run.run_dir + "/exec-" + std::to_string(execs_.fetch_add(1)) + "-" + std::to_string(::getpid());
+    if (Status written = sys::write_file_atomic(stem + ".json", *process, {0600, false}); !written) return failed(std::move(written).error());
+    // The runtime has read it once it has started the command; what is left when we crash goes with run_dir.
     MonitorConfig config;
     add_unmounts(config);
     config.flag("process", false);
     add_groups(run, config);
     std::vector<std::string> argv = runtime_argv(run);
-    argv.push_back("exec");
-    if (request.tty) argv.push_back("--tty");
-    if (!request.workdir.empty()) argv.insert(argv.end(), {"--cwd", request.workdir});
-    if (!request.user.empty()) {
-      auto user = resolve_user(request.user, run.image ? run.image->lower_dirs : std::vector<std::string>{});
-      if (!user) return rejected(std::move(user).error());
-      argv.insert(argv.end(), {"--user", std::to_string(user->uid) + ":" + std::to_string(user->gid)});
-    }
-    for (const auto& [key, value] : request.env) argv.insert(argv.end(), {"--env", key + "=" + value});
+    argv.insert(argv.end(), {"exec", "--process", stem + ".json"});
+    const bool own_terminal = request.tty && runtime_.crun;  // runc copies between two terminals instead
+    if (own_terminal) argv.insert(argv.end(), {"--tty", "--console-socket", stem + ".sock"});
     argv.push_back(container_id(run));
-    argv.insert(argv.end(), request.command.begin(), request.command.end());
     for (const std::string& word : argv) config.add("argv", word);
     config.add("env", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    return enter(config, request);
+    config.add("remove", stem + ".json");
+    return own_terminal ? exec_on_terminal(std::move(config), request, stem + ".sock") : enter(std::move(config), request);
   }
 
  protected:
@@ -90,6 +97,33 @@ class ContainerDriver final : public MonitoredDriver {
   }
 
  private:
+  // One terminal, made by the runtime and sent to us: a resize takes effect with the call.
+  DriverResult<ExecSession> exec_on_terminal(MonitorConfig config, const ExecRequest& request, const std::string& path) {
+    auto listener = listen_for_terminal(path);
+    if (!listener) return failed(std::move(listener).error());
+    ExecRequest plain = request;
+    plain.tty = false;
+    auto session = enter(std::move(config), plain);
+    if (!session) return session;
+    sys::UniqueFd in(session->in), out(session->out), err(session->err);
+    auto master = receive_terminal(listener->get(), session->pid);
+    ::unlink(path.c_str());
+    if (!master) {
+      std::string said(1024, '\0');
+      if (auto pidfd = sys::pidfd_open(session->pid)) (void)sys::pidfd_signal(pidfd->get(), SIGKILL);
+      (void)sys::reap(session->pid);
+      const ssize_t n = ::read(err.get(), said.data(), said.size());
+      said.resize(n > 0 ? static_cast<size_t>(n) : 0);
+      return failed(Error{master.error().code, std::string(trim(master.error().message + ": " + said)), {}, 0});
+    }
+    winsize size{};
+    size.ws_col = static_cast<unsigned short>(request.columns);
+    size.ws_row = static_cast<unsigned short>(request.rows);
+    ::ioctl(master->get(), TIOCSWINSZ, &size);
+    const int second = ::fcntl(master->get(), F_DUPFD_CLOEXEC, 3);
+    return ExecSession{master->release(), second, -1, session->pid};
+  }
+
   static Runtime find_runtime() {
     for (const char* name : {"crun", "runc"}) {
       Runtime out;
@@ -124,6 +158,7 @@ class ContainerDriver final : public MonitoredDriver {
 
   const Runtime runtime_;
   SeccompCache filters_;
+  std::atomic<uint64_t> execs_{0};
 };
 
 }  // namespace

@@ -12,7 +12,7 @@
 #include <filesystem>
 #include <string>
 
-#include "driver/conformance.h"
+#include "driver/conformance_harness.h"
 #include "driver/log_file.h"
 #include "driver/monitor/monitored.h"
 #include "sys/file.h"

@@ -1,5 +1,6 @@
 #include "driver/process/process_driver.h"
 
+#include "driver/conformance.h"
 #include "driver/monitor/real_harness.h"
 
 namespace tutti::driver::conformance {
