@@ -223,15 +223,18 @@ std::vector<std::string> environment_of(const RunContext& run) {
   return out;
 }
 
-std::string workdir_of(const RunContext& run) { return run.task.workdir.empty() ? run.image->workdir : run.task.workdir; }
+std::string workdir_of(const RunContext& run) {
+  return run.task.workdir.empty() ? run.image->workdir : run.task.workdir;
+}
 
-std::string process_json(const TaskSpec& task, const std::vector<std::string>& argv, const std::vector<std::string>& env,
-                         const std::string& workdir, const ContainerUser& user, bool terminal) {
+std::string process_json(const TaskSpec& task, const std::vector<std::string>& argv,
+                         const std::vector<std::string>& env, const std::string& workdir, const ContainerUser& user,
+                         bool terminal) {
   std::string out = "{\"terminal\":";
   out += terminal ? "true" : "false";
   // As Docker does, the first group is among the others too: what is denied to it stays denied.
-  out += ",\"user\":{\"uid\":" + std::to_string(user.uid) + ",\"gid\":" + std::to_string(user.gid) + ",\"additionalGids\":[" +
-         std::to_string(user.gid);
+  out += ",\"user\":{\"uid\":" + std::to_string(user.uid) + ",\"gid\":" + std::to_string(user.gid) +
+         ",\"additionalGids\":[" + std::to_string(user.gid);
   for (uint32_t group : user.groups) {
     if (group != user.gid) out += "," + std::to_string(group);
   }
@@ -255,7 +258,9 @@ std::string process_json(const TaskSpec& task, const std::vector<std::string>& a
     const std::string n = std::to_string(std::min(static_cast<rlim_t>(task.limits.open_files), own.rlim_max));
     out += ",\"rlimits\":[{\"type\":\"RLIMIT_NOFILE\",\"hard\":" + n + ",\"soft\":" + n + "}]";
   }
-  return out + ",\"noNewPrivileges\":" + (task.security.no_new_privileges && !task.security.privileged ? "true" : "false") + "}";
+  return out +
+         ",\"noNewPrivileges\":" + (task.security.no_new_privileges && !task.security.privileged ? "true" : "false") +
+         "}";
 }
 
 std::string oci_config(const RunContext& run, const std::vector<std::string>& argv, const ContainerUser& user,

@@ -23,8 +23,9 @@ Result<std::vector<std::string>> command_of(const RunContext& run);
 std::vector<std::string> environment_of(const RunContext& run);
 std::string workdir_of(const RunContext& run);
 // The runtime specification's process: the task's own, or one beside it.
-std::string process_json(const TaskSpec& task, const std::vector<std::string>& argv, const std::vector<std::string>& env,
-                         const std::string& workdir, const ContainerUser& user, bool terminal);
+std::string process_json(const TaskSpec& task, const std::vector<std::string>& argv,
+                         const std::vector<std::string>& env, const std::string& workdir, const ContainerUser& user,
+                         bool terminal);
 // `filter`: the system call filter as crun takes it ready-made; empty: as a list of names for the runtime to build.
 std::string oci_config(const RunContext& run, const std::vector<std::string>& argv, const ContainerUser& user,
                        const std::string& filter);

@@ -43,22 +43,21 @@ class ContainerDriver final : public MonitoredDriver {
     if (!base) return failed(std::move(base).error());
     auto process = exec_process_json(*base, run.task, request);
     if (!process) return rejected(std::move(process).error());
-    const std::string stem = run.run_dir + "/exec-" + std::to_string(execs_.fetch_add(1)) + "-" + std::to_string(::getpid());
-    if (Status written = sys::write_file_atomic(stem + ".json", *process, {0600, false}); !written) return failed(std::move(written).error());
-    // The runtime has read it once it has started the command; what is left when we crash goes with run_dir.
     MonitorConfig config;
     add_unmounts(config);
     config.flag("process", false);
     add_groups(run, config);
     std::vector<std::string> argv = runtime_argv(run);
-    argv.insert(argv.end(), {"exec", "--process", stem + ".json"});
+    argv.insert(argv.end(), {"exec", "--process", "/proc/self/fd/" + std::to_string(kInputFd)});
     const bool own_terminal = request.tty && runtime_.crun;  // runc copies between two terminals instead
-    if (own_terminal) argv.insert(argv.end(), {"--tty", "--console-socket", stem + ".sock"});
+    const std::string socket =
+        run.run_dir + "/exec-" + std::to_string(execs_.fetch_add(1)) + "-" + std::to_string(::getpid());
+    if (own_terminal) argv.insert(argv.end(), {"--tty", "--console-socket", socket});
     argv.push_back(container_id(run));
     for (const std::string& word : argv) config.add("argv", word);
     config.add("env", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    config.add("remove", stem + ".json");
-    return own_terminal ? exec_on_terminal(std::move(config), request, stem + ".sock") : enter(std::move(config), request);
+    return own_terminal ? exec_on_terminal(std::move(config), request, *process, socket)
+                        : enter(std::move(config), request, *process);
   }
 
  protected:
@@ -98,12 +97,13 @@ class ContainerDriver final : public MonitoredDriver {
 
  private:
   // One terminal, made by the runtime and sent to us: a resize takes effect with the call.
-  DriverResult<ExecSession> exec_on_terminal(MonitorConfig config, const ExecRequest& request, const std::string& path) {
+  DriverResult<ExecSession> exec_on_terminal(MonitorConfig config, const ExecRequest& request,
+                                             const std::string& process, const std::string& path) {
     auto listener = listen_for_terminal(path);
     if (!listener) return failed(std::move(listener).error());
     ExecRequest plain = request;
     plain.tty = false;
-    auto session = enter(std::move(config), plain);
+    auto session = enter(std::move(config), plain, process);
     if (!session) return session;
     sys::UniqueFd in(session->in), out(session->out), err(session->err);
     auto master = receive_terminal(listener->get(), session->pid);

@@ -28,7 +28,9 @@ std::string user_text(const ContainerUser& user) {
 ContainerUser parse_user_text(const std::string& text) {
   ContainerUser out;
   std::vector<std::string> parts = split(text, ':');
-  auto number = [&](size_t i) { return static_cast<uint32_t>(i < parts.size() ? strtoul(parts[i].c_str(), nullptr, 10) : 0); };
+  auto number = [&](size_t i) {
+    return static_cast<uint32_t>(i < parts.size() ? strtoul(parts[i].c_str(), nullptr, 10) : 0);
+  };
   out.uid = number(0);
   out.gid = number(1);
   for (size_t i = 2; i < parts.size(); ++i) out.groups.push_back(number(i));
@@ -39,7 +41,9 @@ ContainerUser parse_user_text(const std::string& text) {
 
 Status save_exec_base(const std::string& run_dir, const ExecBase& base) {
   std::string out;
-  auto add = [&](std::string_view key, const std::string& value) { out.append(key).append("=").append(value).push_back('\0'); };
+  auto add = [&](std::string_view key, const std::string& value) {
+    out.append(key).append("=").append(value).push_back('\0');
+  };
   for (const std::string& pair : base.env) add("env", pair);
   for (const std::string& dir : base.lower_dirs) add("lower", dir);
   add("workdir", base.workdir);
@@ -55,10 +59,14 @@ Result<ExecBase> load_exec_base(const std::string& run_dir) {
     if (at == std::string::npos) continue;
     const std::string key = record.substr(0, at);
     std::string value = record.substr(at + 1);
-    if (key == "env") out.env.push_back(std::move(value));
-    else if (key == "lower") out.lower_dirs.push_back(std::move(value));
-    else if (key == "workdir") out.workdir = std::move(value);
-    else if (key == "user") out.user = parse_user_text(value);
+    if (key == "env")
+      out.env.push_back(std::move(value));
+    else if (key == "lower")
+      out.lower_dirs.push_back(std::move(value));
+    else if (key == "workdir")
+      out.workdir = std::move(value);
+    else if (key == "user")
+      out.user = parse_user_text(value);
   }
   return out;
 }
@@ -77,13 +85,21 @@ Result<std::string> exec_process_json(const ExecBase& base, const TaskSpec& task
   for (const auto& [key, value] : request.env) env[key] = value;
   std::vector<std::string> pairs;
   for (const auto& [key, value] : env) pairs.push_back(key + "=" + value);
-  return process_json(task, request.command, pairs, request.workdir.empty() ? base.workdir : request.workdir, user, request.tty);
+  std::string out = process_json(task, request.command, pairs, request.workdir.empty() ? base.workdir : request.workdir,
+                                 user, request.tty);
+  if (request.tty) {
+    out.pop_back();
+    out += ",\"consoleSize\":{\"height\":" + std::to_string(request.rows) +
+           ",\"width\":" + std::to_string(request.columns) + "}}";
+  }
+  return out;
 }
 
 Result<sys::UniqueFd> listen_for_terminal(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) return fail(ErrorCode::too_large, "the path of a socket has at most 107 bytes: " + path);
+  if (path.size() >= sizeof address.sun_path)
+    return fail(ErrorCode::too_large, "the path of a socket has at most 107 bytes: " + path);
   memcpy(address.sun_path, path.data(), path.size());
   sys::UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   unlink(path.c_str());
@@ -99,7 +115,8 @@ Result<sys::UniqueFd> receive_terminal(int listener, int pid) {
   int ready = 0;
   do ready = poll(watched, 2, kTerminalTimeoutMs);
   while (ready < 0 && errno == EINTR);
-  if (watched[0].revents == 0) return fail(ready == 0 ? ErrorCode::timeout : ErrorCode::unprocessable, "the runtime made no terminal");
+  if (watched[0].revents == 0)
+    return fail(ready == 0 ? ErrorCode::timeout : ErrorCode::unprocessable, "the runtime made no terminal");
   sys::UniqueFd connection(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
   char data[4096];
   iovec part{data, sizeof data};
@@ -111,7 +128,8 @@ Result<sys::UniqueFd> receive_terminal(int listener, int pid) {
   message.msg_controllen = sizeof control;
   if (recvmsg(connection.get(), &message, MSG_CMSG_CLOEXEC) < 0) return fail_errno("receive the terminal", errno);
   const cmsghdr* header = CMSG_FIRSTHDR(&message);
-  if (header == nullptr || header->cmsg_type != SCM_RIGHTS) return fail(ErrorCode::internal, "the runtime sent no terminal");
+  if (header == nullptr || header->cmsg_type != SCM_RIGHTS)
+    return fail(ErrorCode::internal, "the runtime sent no terminal");
   int master = -1;
   memcpy(&master, CMSG_DATA(header), sizeof master);
   return sys::UniqueFd(master);

@@ -1,6 +1,7 @@
 #pragma once
-// exec in a container: the process object that the runtime is given, made of what the task itself runs with. That is kept
-// in run_dir/exec.base from the start on, as whoever execs later knows neither the image nor the environment any more.
+// exec in a container: the process object that the runtime is given, made of what the task itself runs with. That is
+// kept in run_dir/exec.base from the start on, as whoever execs later knows neither the image nor the environment any
+// more.
 
 #include <string>
 #include <vector>

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -340,7 +341,8 @@ Status open_pipes(ExecEnds& ends) {
 
 }  // namespace
 
-DriverResult<ExecSession> MonitoredDriver::enter(MonitorConfig config, const ExecRequest& request) {
+DriverResult<ExecSession> MonitoredDriver::enter(MonitorConfig config, const ExecRequest& request,
+                                                 std::string_view input) {
   if (request.command.empty()) return rejected({ErrorCode::invalid, "exec needs a command", {}, 0});
   config.flag("tty", request.tty);
   auto conf = sys::make_pipe();
@@ -356,6 +358,14 @@ DriverResult<ExecSession> MonitoredDriver::enter(MonitorConfig config, const Exe
                {request.tty ? in : ends.child_out.get(), 1},
                {request.tty ? in : ends.child_err.get(), 2},
                {conf->read.get(), 3}};
+  sys::UniqueFd memory;
+  if (!input.empty()) {
+    memory.reset(static_cast<int>(::syscall(SYS_memfd_create, "tutti-exec", 1u /* MFD_CLOEXEC */)));
+    if (!memory) return failed(fail_errno("memfd_create", errno).value());
+    if (Status written = sys::write_all(memory.get(), input); !written) return failed(std::move(written).error());
+    ::lseek(memory.get(), 0, SEEK_SET);
+    spawn.fds.emplace_back(memory.get(), kInputFd);
+  }
   auto pid = sys::spawn(spawn);
   if (!pid) return failed(std::move(pid).error());
   conf->read.reset();

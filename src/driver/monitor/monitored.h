@@ -60,7 +60,9 @@ class MonitoredDriver : public Driver, public ExecDriver, public SignalDriver, p
   // What is particular to a kind of task: files of its own, and its part of the configuration.
   virtual DriverStatus configure(const RunContext& run, MonitorConfig& config) = 0;
   // Runs the monitor's `enter` with a configuration, its stdio as the session's.
-  DriverResult<ExecSession> enter(MonitorConfig config, const ExecRequest& request);
+  // `input`, if any, is what it can read on kInputFd.
+  DriverResult<ExecSession> enter(MonitorConfig config, const ExecRequest& request, std::string_view input = {});
+  static constexpr int kInputFd = 4;
   void add_groups(const RunContext& run, MonitorConfig& config) const;
   static Result<int> pid_of(const Handle& handle);
   // The running task; `not_found` once it has ended.
