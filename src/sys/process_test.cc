@@ -45,13 +45,6 @@ TEST(ProcessTest, EnvironmentIsExactlyWhatIsGiven) {
   EXPECT_EQ(run_program(options, seconds(20))->output, "this\n");
 }
 
-TEST(ProcessTest, OnlyNamedDescriptorsArePassedOn) {
-  Pipe leak = make_pipe().value();
-  SpawnOptions options = shell("ls /proc/self/fd | wc -l");
-  options.inherit_env = true;
-  EXPECT_EQ(run_program(options, seconds(20))->output, "4\n") << "0, 1, 2 and the folder itself";
-}
-
 TEST(ProcessTest, WhatDoesNotExistIsNotFound) {
   SpawnOptions options;
   options.argv = {"/no/such/program"};

@@ -1,0 +1,342 @@
+#include "sim_host.h"
+
+#include <algorithm>
+
+#include "base/random.h"
+#include "model/codec.h"
+#include "sim_world.h"
+
+namespace tutti::sim {
+namespace {
+
+std::string describe(const RunKey& key) {
+  return to_text(key.instance) + "." + std::to_string(key.generation) + "." + std::to_string(key.attempt) + "." + key.task;
+}
+
+driver::Failure failure(driver::FailureKind kind, const std::string& why) { return {kind, Error{ErrorCode::unavailable, why, {}, 0}}; }
+
+}  // namespace
+
+SimHost::SimHost(SimWorld& world, std::string its_name) : name(std::move(its_name)), fingerprint("key-" + name), world_(world), sim_(world.sim) {}
+
+worker::Now SimHost::now() const { return {sim_.wall(), sim_.boot()}; }
+
+void SimHost::boot() { boot_id_ = name + "-boot-" + std::to_string(++boots_); }
+
+void SimHost::start_worker() {
+  if (core_) return;
+  process_ = sim_.random.next();
+  sim_.trace(name + " worker starts");
+  core_ = std::make_unique<worker::Core>(process_, boot_id_);
+  core_->set_inventory(world_.inventory(*this, boot_id_));
+  swept_ = false;
+  failures_ = 0;
+  std::vector<worker::InstanceRecord> records;
+  for (const auto& [id, text] : records_) {
+    auto record = from_json<worker::InstanceRecord>(text, {.allow_unknown = true, .what = "record"});
+    if (!record) return sim_.broken(name + ": a record does not read back: " + record.error().to_string());
+    records.push_back(std::move(*record));
+  }
+  core_->load(std::move(records), now());
+  carry_out();
+  connect();
+  tick();
+}
+
+void SimHost::crash_worker() {
+  if (!core_) return;
+  sim_.trace(name + " worker crashes");
+  // What it was at may have been done or not.
+  for (InstanceId id : std::set<InstanceId>(busy_)) {
+    if (sim_.chance(2) && !queues_[id].empty()) (void)effect(queues_[id].front());
+  }
+  core_.reset();
+  process_ = 0;
+  queues_.clear();
+  busy_.clear();
+  told_.clear();
+  if (connection) connection->vanish(kWorkerSide, sim_.between(0, 50));
+  connection.reset();
+}
+
+void SimHost::reboot() {
+  if (core_) crash_worker();
+  sim_.trace(name + " reboots");
+  records_.clear();
+  runs_.clear();
+  lease_ = {};
+  boot();
+}
+
+// ---- the worker process around its core (worker/worker.cc)
+void SimHost::tick() {
+  if (!core_) return;
+  core_->tick(now());
+  carry_out();
+  sim_.after(std::max(milliseconds(5), core_->wake_in(now())), [this, process = process_] {
+    if (process == process_) tick();
+  });
+}
+
+void SimHost::connect() {
+  if (!core_ || connection) return;
+  sim_.after(sim_.between(1, 5), [this, process = process_] {
+    if (process != process_ || connection) return;
+    connection = world_.dial(*this);
+    if (connection) {
+      connection->listen(kWorkerSide, {[this, process, c = connection.get()](const std::string& text) {
+                                         if (process != process_ || connection.get() != c) return;
+                                         auto message = from_json<ManagerMessage>(text, {.allow_unknown = true, .what = "manager message"});
+                                         if (!message) return sim_.broken("not a manager message: " + message.error().to_string());
+                                         if (sim_.tracing()) sim_.trace(name + " <- " + text.substr(0, 400));
+                                         failures_ = 0;
+                                         core_->received(*message, now());
+                                         carry_out();
+                                       },
+                                       [this, process, c = connection.get()] {
+                                         if (process != process_ || connection.get() != c) return;
+                                         connection.reset();
+                                         sim_.trace(name + " session closed");
+                                         core_->session_closed(now());
+                                         carry_out();
+                                         connect();
+                                       }});
+      core_->session_opened(now());
+      carry_out();
+      return;
+    }
+    const int64_t most = std::min<int64_t>(5'000, int64_t{100} << std::min(failures_++, 6));
+    sim_.after(sim_.between(most / 2, most), [this, process] {
+      if (process == process_) connect();
+    });
+  });
+}
+
+void SimHost::carry_out() {
+  check_positions();
+  for (worker::Output& output : core_->take_outputs()) perform(output);
+}
+
+void SimHost::perform(worker::Output& output) {
+  if (auto* send = std::get_if<worker::SendMessage>(&output)) {
+    if (!connection) return;
+    const std::string text = to_json(send->message, {.omit_defaults = true});
+    if (sim_.tracing() && !send->message.beat) sim_.trace(name + " -> " + text.substr(0, 400));
+    connection->send(kWorkerSide, text);
+  } else if (auto* store = std::get_if<worker::StoreRecord>(&output)) {
+    records_[store->record.assignment.instance] = to_json(store->record, {.omit_defaults = true});
+  } else if (auto* drop = std::get_if<worker::DropRecord>(&output)) {
+    records_.erase(drop->instance);
+  } else if (auto* op = std::get_if<worker::RunOp>(&output)) {
+    begin(op->op);
+  } else if (auto* lease = std::get_if<worker::SetLease>(&output)) {
+    lease_ = lease->until;
+  } else if (auto* close = std::get_if<worker::CloseSession>(&output)) {
+    if (close->for_good) sim_.broken(name + " was sent away: " + close->reason);
+    if (connection) connection->close(kWorkerSide);
+  } else if (auto* leftovers = std::get_if<worker::SweepLeftovers>(&output)) {
+    if (std::exchange(swept_, true)) return;
+    sweep({leftovers->live.begin(), leftovers->live.end()});
+  }
+}
+
+void SimHost::begin(worker::Op op) {
+  const worker::Runner* runner = core_->find(op.instance);
+  if (runner == nullptr || runner->task_count() == 0) return;
+  queues_[op.instance].push_back({op, runner->assignment(), runner->spec(), runner->task_spec(op.task)});
+  next(op.instance);
+}
+
+// Like the executor: one operation of an instance at a time, in order.
+void SimHost::next(InstanceId instance) {
+  if (busy_.contains(instance) || queues_[instance].empty()) return;
+  busy_.insert(instance);
+  Duration takes = sim_.faults && sim_.chance(20) ? sim_.between(0, 8'000) : sim_.between(0, 200);
+  const Job& job = queues_[instance].front();
+  if (job.op.kind == worker::OpKind::stop && sim_.chance(4)) takes = std::min(job.op.grace, sim_.between(0, 10'000));
+  sim_.after(takes, [this, instance, process = process_] {
+    if (process != process_) return;
+    const Job done = std::move(queues_[instance].front());
+    queues_[instance].pop_front();
+    busy_.erase(instance);
+    worker::OpResult result{done.op, {}, {}};
+    if (sim_.faults && sim_.chance(25)) {
+      // It failed before or after it had its effect.
+      if (sim_.chance(2)) (void)effect(done);
+      result.failure = failure(driver::FailureKind::retryable, "simulated trouble");
+    } else if (sim_.faults && sim_.chance(100) && done.op.kind == worker::OpKind::prepare) {
+      result.failure = failure(sim_.chance(2) ? driver::FailureKind::rejected : driver::FailureKind::failed, "simulated refusal");
+    } else {
+      result.failure = effect(done);
+    }
+    if (result.failure && done.op.kind == worker::OpKind::recover && result.failure->error.message == "simulated trouble") result.failure = effect(done);
+    if (done.op.kind == worker::OpKind::network_up) result.address = "10.86.1." + std::to_string(done.op.instance.value % 250);
+    next(instance);
+    sim_.after(sim_.between(0, 2), [this, process, result] {
+      if (process != process_) return;
+      if (sim_.tracing()) {
+        sim_.trace(name + " op " + std::to_string(static_cast<int>(result.op.kind)) + " of " + to_text(result.op.instance) + "." +
+                   std::to_string(result.op.generation) + "." + std::to_string(result.op.attempt) +
+                   (result.failure ? " failed: " + result.failure->error.message : " done"));
+      }
+      core_->op_done(result, now());
+      carry_out();
+    });
+  });
+}
+
+// ---- the machine
+std::optional<driver::Failure> SimHost::effect(const Job& job) {
+  if (job.op.kind == worker::OpKind::clear) {
+    for (auto at = runs_.begin(); at != runs_.end(); ++at) {
+      if (at->first.instance == job.op.instance) sim_.broken(name + " clears " + to_text(job.op.instance) + " while run " + describe(at->first) + " is there");
+    }
+    std::erase_if(disks_, [&](const auto& disk) { return disk.first == job.op.instance; });
+    return {};
+  }
+  if (job.op.kind == worker::OpKind::network_up || job.op.kind == worker::OpKind::network_down) return {};
+  return effect_on_task(job);
+}
+
+std::optional<driver::Failure> SimHost::effect_on_task(const Job& job) {
+  const RunKey key{job.op.instance, job.op.generation, job.op.attempt, job.task.name};
+  auto at = runs_.find(key);
+  const bool there = at != runs_.end() && at->second.state != Run::State::prepared;
+  switch (job.op.kind) {
+    case worker::OpKind::image: return {};
+    case worker::OpKind::prepare:
+      disks_.insert({key.instance, key.task});
+      runs_[key];
+      return {};
+    case worker::OpKind::start:
+      if (at == runs_.end()) sim_.broken(name + " starts " + describe(key) + ", which was not prepared");
+      if (!there) start_run(job, runs_[key]);
+      watch(key, runs_[key]);
+      return {};
+    case worker::OpKind::recover:
+      if (!there) return failure(driver::FailureKind::retryable, "no such run");
+      watch(key, at->second);
+      return {};
+    case worker::OpKind::stop: {
+      if (!there) return {};
+      driver::ExitStatus status;
+      status.exit_code = 143;
+      end_run(key, status);
+      return {};
+    }
+    case worker::OpKind::destroy_run:
+      if (at != runs_.end()) sim_.trace(name + " destroys run " + describe(key));
+      runs_.erase(key);
+      return {};
+    case worker::OpKind::pause:
+    case worker::OpKind::unpause:
+      if (!there || at->second.state != Run::State::running) return failure(driver::FailureKind::retryable, "it does not run");
+      at->second.paused = job.op.kind == worker::OpKind::pause;
+      return {};
+    case worker::OpKind::suspend:
+    case worker::OpKind::network_up:
+    case worker::OpKind::network_down:
+    case worker::OpKind::clear: break;
+  }
+  return {};
+}
+
+void SimHost::start_run(const Job& job, Run& run) {
+  const RunKey key{job.op.instance, job.op.generation, job.op.attempt, job.task.name};
+  sim_.trace(name + " starts run " + describe(key) + " of " + job.assignment.name);
+  for (const auto& [other, its] : runs_) {
+    if (its.state == Run::State::running && other.instance == key.instance && other.task == key.task) {
+      sim_.broken(name + " starts " + describe(key) + " while " + describe(other) + " runs");
+    }
+    // (generation, attempt) never goes back on a host that remembers.
+    if (other.instance == key.instance && other.task == key.task && other > key) sim_.broken(name + " starts " + describe(key) + " after " + describe(other));
+  }
+  run.state = Run::State::running;
+  run.job = job.assignment.job;
+  run.group_slot = std::to_string(job.assignment.group) + "/" + std::to_string(job.assignment.slot) + "/" + job.task.name;
+  run.stop_with_lease = job.task.on_disconnect == DisconnectPolicy::stop_after;
+  run.task_index = job.op.task;
+  run.number = ++next_run_;
+  auto life = job.task.options.find("life_ms");
+  Duration until{};
+  driver::ExitStatus status;
+  if (life != job.task.options.end()) {
+    until = milliseconds(std::atoll(life->second.c_str()) + static_cast<int64_t>(sim_.random.below(1'000)));
+    status.exit_code = sim_.faults && sim_.chance(4) ? 1 : 0;
+  } else if (sim_.faults && sim_.chance(5)) {
+    until = sim_.between(0, 60'000);
+    status.exit_code = sim_.chance(4) ? 0 : 1;
+  }
+  if (until.ns > 0) {
+    sim_.after(until, [this, key, status, number = run.number] {
+      auto at = runs_.find(key);
+      if (at != runs_.end() && at->second.number == number && at->second.state == Run::State::running) end_run(key, status);
+    });
+  }
+  if (run.stop_with_lease) check_lease();
+}
+
+void SimHost::end_run(const RunKey& key, driver::ExitStatus status) {
+  Run& run = runs_.at(key);
+  if (run.state != Run::State::running) return;
+  sim_.trace(name + " run " + describe(key) + " ends with " + std::to_string(status.exit_code) + (status.lease_expired ? " (lease)" : ""));
+  status.finished = sim_.wall();
+  run.state = Run::State::ended;
+  run.exit = status;
+  if (run.watcher != 0) watch(key, run);
+}
+
+void SimHost::watch(const RunKey& key, Run& run) {
+  run.watcher = process_;
+  if (run.state != Run::State::ended || process_ == 0) return;
+  sim_.after(sim_.between(0, 3), [this, key, process = process_, status = run.exit, index = run.task_index] {
+    if (process != process_) return;
+    core_->exited(key.instance, index, key.generation, key.attempt, status, now());
+    carry_out();
+  });
+}
+
+void SimHost::sweep(const std::set<InstanceId>& live) {
+  std::erase_if(runs_, [&](const auto& entry) { return !live.contains(entry.first.instance); });
+  std::erase_if(disks_, [&](const auto& disk) { return !live.contains(disk.first); });
+}
+
+// The monitors beside the tasks: they read the lease page, whatever became of the worker.
+void SimHost::check_lease() {
+  sim_.after(milliseconds(1), [this] {
+    bool any = false;
+    std::vector<RunKey> over;
+    for (const auto& [key, run] : runs_) {
+      if (run.state != Run::State::running || !run.stop_with_lease) continue;
+      any = true;
+      if (sim_.boot() >= lease_) over.push_back(key);
+    }
+    driver::ExitStatus status;
+    status.exit_code = 137;
+    status.lease_expired = true;
+    for (const RunKey& key : over) end_run(key, status);
+    const uint64_t mine = ++ticks_;
+    if (any && !(over.size() && runs_.empty())) {
+      sim_.after(milliseconds(250), [this, mine] {
+        if (mine == ticks_) check_lease();
+      });
+    }
+  });
+}
+
+void SimHost::check_positions() {
+  for (const worker::Runner* runner : core_->runners()) {
+    const InstanceReport report = runner->report();
+    for (const TaskStatus& task : report.tasks) {
+      Position& told = told_[{report.instance, task.task}];
+      if (task.position < told) {
+        sim_.broken(name + ": " + runner->assignment().name + " went back from " + std::to_string(told.generation) + "." + std::to_string(told.attempt) + "." +
+                    std::to_string(static_cast<int>(told.state)) + " to " + std::to_string(task.position.generation) + "." +
+                    std::to_string(task.position.attempt) + "." + std::to_string(static_cast<int>(task.position.state)));
+      }
+      told = task.position;
+    }
+  }
+}
+
+}  // namespace tutti::sim
