@@ -6,11 +6,15 @@
 // little and everything untouched is shared. Fan-out 32; every branch counts its rows. Nodes are counted by intrusive
 // atomic counts, so tables may be read, copied and dropped on any thread; one table object is edited by one thread.
 //
-// A TableEdit must not be used again once a copy of what it edited was handed out: take a new one.
+// A TableEdit is for one batch. It must not be used again once a copy of what it edited was handed out: take a new one.
+// (Nodes that a copy shares are counted twice and so are never changed in place, whatever the edit; the rule keeps it
+// so that a row made before the last publication is never changed under a pointer into it.)
 
 #include <atomic>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -21,12 +25,15 @@ namespace tutti {
 class TableEdit {
  public:
   TableEdit() : number_(next()) {}
+  // For who has a number of its own that never comes again (of a batch, say); below 2^63.
+  explicit TableEdit(uint64_t number) : number_(number) {}
   uint64_t number() const { return number_; }
 
  private:
-  // Unique in the process; says nothing about order, so determinism is not touched by it.
+  // Unique in the process and apart from the numbers callers choose. Says nothing about order, so determinism is not
+  // touched by it.
   static uint64_t next() {
-    static std::atomic<uint64_t> counter{1};
+    static std::atomic<uint64_t> counter{uint64_t{1} << 63};
     return counter.fetch_add(1, std::memory_order_relaxed);
   }
   uint64_t number_;
@@ -87,16 +94,49 @@ class Table {
   // In ascending order of keys; f(key, value) returns nothing, or false to stop. False if it was stopped.
   template <class F>
   bool for_each(F&& f) const {
-    return for_each_in(0, UINT64_MAX, f);
+    return for_each_from(0, f);
   }
   template <class F>
   bool for_each_from(uint64_t first_key, F&& f) const {
-    return for_each_in(first_key, UINT64_MAX, f);
+    return root_ == nullptr || visit(root_, levels_, 0, first_key, UINT64_MAX, f);
   }
   // Keys in [first_key, end_key).
   template <class F>
   bool for_each_in(uint64_t first_key, uint64_t end_key, F&& f) const {
-    return root_ == nullptr || visit(root_, levels_, 0, first_key, end_key, f);
+    return root_ == nullptr || end_key == 0 || visit(root_, levels_, 0, first_key, end_key - 1, f);
+  }
+
+  // How many rows have a smaller key.
+  size_t rank_of(uint64_t key) const {
+    if (root_ == nullptr || !reaches(key, levels_)) return size();
+    size_t rows = 0;
+    const Node* node = root_;
+    for (int level = levels_; level > 0; --level) {
+      const auto* branch = static_cast<const Branch*>(node);
+      const size_t before = branch->rank(digit(key, level));
+      for (size_t i = 0; i < before; ++i) rows += count_of(branch->children[i], level - 1);
+      node = branch->child(digit(key, level));
+      if (node == nullptr) return rows;
+    }
+    return rows + node->rank(digit(key, 0));
+  }
+  // The key of the row that has `rank` smaller ones; rank < size(). A page of a list: for_each_from(key_at(offset), f).
+  uint64_t key_at(size_t rank) const {
+    TUTTI_INVARIANT(rank < size(), "rank above the size of the table");
+    uint64_t key = 0;
+    const Node* node = root_;
+    for (int level = levels_; level > 0; --level) {
+      const auto* branch = static_cast<const Branch*>(node);
+      uint32_t left = branch->present;
+      size_t index = 0;
+      for (size_t rows = 0; (rows = count_of(branch->children[index], level - 1)) <= rank; ++index, left &= left - 1)
+        rank -= rows;
+      key |= static_cast<uint64_t>(std::countr_zero(left)) << (level * kBits);
+      node = branch->children[index];
+    }
+    uint32_t left = node->present;
+    for (; rank > 0; --rank) left &= left - 1;
+    return key | static_cast<uint64_t>(std::countr_zero(left));
   }
 
   // The smallest and the largest key; 0 when empty.
@@ -117,9 +157,18 @@ class Table {
       return static_cast<size_t>(std::popcount(present & ((uint32_t{1} << place) - 1)));
     }
   };
+  // The values of a leaf of a set: there is nothing to keep but which are present.
+  struct NoValues {
+    [[no_unique_address]] V value;
+    V* begin() { return &value; }
+    V& operator[](size_t) { return value; }
+    const V& operator[](size_t) const { return value; }
+    void insert(V*, V&&) {}
+    void erase(V*) {}
+  };
   struct Leaf : Node {
     using Node::Node;
-    std::vector<V> values;
+    std::conditional_t<std::is_empty_v<V>, NoValues, std::vector<V>> values;
     const V* find(unsigned place) const { return this->has(place) ? &values[this->rank(place)] : nullptr; }
     V* find(unsigned place) { return this->has(place) ? &values[this->rank(place)] : nullptr; }
   };
@@ -131,13 +180,15 @@ class Table {
     Node** slot(unsigned place) { return &children[this->rank(place)]; }
   };
 
-  static unsigned digit(uint64_t key, int level) { return static_cast<unsigned>(key >> (level * kBits)) & (kFanOut - 1); }
+  static unsigned digit(uint64_t key, int level) {
+    return static_cast<unsigned>(key >> (level * kBits)) & (kFanOut - 1);
+  }
   static bool reaches(uint64_t key, int levels) {
     const int bits = (levels + 1) * kBits;
     return bits >= 64 || (key >> bits) == 0;
   }
   static uint64_t count_of(const Node* node, int level) {
-    return level == 0 ? static_cast<const Leaf*>(node)->values.size() : static_cast<const Branch*>(node)->rows;
+    return level == 0 ? static_cast<uint64_t>(std::popcount(node->present)) : static_cast<const Branch*>(node)->rows;
   }
 
   static void retain(Node* node) {
@@ -199,13 +250,14 @@ class Table {
     own(edit, node, level);
     const unsigned place = digit(key, level);
     const auto rank = static_cast<ptrdiff_t>(node->rank(place));
+    const ptrdiff_t offset = std::is_empty_v<V> ? 0 : rank;
     if (level == 0) {
       auto* leaf = static_cast<Leaf*>(node);
       if (leaf->has(place)) {
         leaf->values[static_cast<size_t>(rank)] = std::move(value);
         return false;
       }
-      leaf->values.insert(leaf->values.begin() + rank, std::move(value));
+      leaf->values.insert(leaf->values.begin() + offset, std::move(value));
       leaf->present |= uint32_t{1} << place;
       return true;
     }
@@ -224,9 +276,10 @@ class Table {
     own(edit, node, level);
     const unsigned place = digit(key, level);
     const auto rank = static_cast<ptrdiff_t>(node->rank(place));
+    const ptrdiff_t offset = std::is_empty_v<V> ? 0 : rank;
     if (level == 0) {
       auto* leaf = static_cast<Leaf*>(node);
-      leaf->values.erase(leaf->values.begin() + rank);
+      leaf->values.erase(leaf->values.begin() + offset);
       leaf->present &= ~(uint32_t{1} << place);
     } else {
       auto* branch = static_cast<Branch*>(node);
@@ -244,12 +297,12 @@ class Table {
   }
 
   template <class F>
-  static bool visit(const Node* node, int level, uint64_t base, uint64_t first, uint64_t end, F& f) {
+  static bool visit(const Node* node, int level, uint64_t base, uint64_t first, uint64_t last, F& f) {
     size_t index = 0;
     for (uint32_t left = node->present; left != 0; left &= left - 1, ++index) {
       const auto place = static_cast<uint64_t>(std::countr_zero(left));
       const uint64_t low = base | place << (level * kBits);
-      if (low >= end) return true;
+      if (low > last) return true;
       if (level == 0) {
         if (low < first) continue;
         const V& value = static_cast<const Leaf*>(node)->values[index];
@@ -262,7 +315,7 @@ class Table {
       }
       const uint64_t high = low + ((uint64_t{1} << (level * kBits)) - 1);
       if (high < first) continue;
-      if (!visit(static_cast<const Branch*>(node)->children[index], level - 1, low, first, end, f)) return false;
+      if (!visit(static_cast<const Branch*>(node)->children[index], level - 1, low, first, last, f)) return false;
     }
     return true;
   }
@@ -274,7 +327,9 @@ class Table {
     for (int level = levels_; level >= 0; --level) {
       const int place = last ? 31 - std::countl_zero(node->present) : std::countr_zero(node->present);
       key |= static_cast<uint64_t>(place) << (level * kBits);
-      if (level > 0) node = last ? static_cast<const Branch*>(node)->children.back() : static_cast<const Branch*>(node)->children.front();
+      if (level > 0)
+        node = last ? static_cast<const Branch*>(node)->children.back()
+                    : static_cast<const Branch*>(node)->children.front();
     }
     return key;
   }
