@@ -28,6 +28,7 @@ std::string_view level_word(LogLevel level) {
     case LogLevel::info: return "info";
     case LogLevel::warning: return "warning";
     case LogLevel::error: return "error";
+    case LogLevel::off: return "off";
   }
   return "error";
 }

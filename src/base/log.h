@@ -11,7 +11,7 @@
 
 namespace tutti {
 
-enum class LogLevel { debug, info, warning, error };
+enum class LogLevel { debug, info, warning, error, off };
 enum class LogFormat { text, json };
 
 struct LogField {

@@ -267,6 +267,10 @@ class ManagerImpl final : public Manager, public Services {
         if (!result || result->unchanged) control_->post([this, node] { liveness_.retry(node); });
       });
     }
+    if (boot - operations_measured_ > seconds(5)) {
+      operations_measured_ = boot;
+      for (state::UpdateOperation& update : operations_.sweep(*snapshot(), now)) submit(std::move(update), {}, [](auto) {});
+    }
     carry_out();
     streams_.expire(boot);
     Duration wait = milliseconds(500);
@@ -413,6 +417,7 @@ class ManagerImpl final : public Manager, public Services {
   Dispatcher dispatcher_;
   Liveness liveness_;
   OperationTracker operations_;
+  BootTime operations_measured_;
   std::map<ConnectionId, std::shared_ptr<net::WebSocket>> sessions_;
   ConnectionId last_connection_ = 0;
 

@@ -13,10 +13,7 @@ bool matters(const Snapshot& after, const Instance* was, const Instance* is) {
       was->presence != is->presence) {
     return true;
   }
-  if (!is->node && (was->pending_since != is->pending_since || was->node)) return true;
-  const bool gone_from_node = is->finished && is->node && (after.instances_by_node.find(is->node.value) == nullptr ||
-                                                           !after.instances_by_node.find(is->node.value)->contains(is->id.value));
-  if (gone_from_node) return true;
+  if (was->cleared != is->cleared || was->pending_since < is->pending_since) return true;
   if (was->state == is->state) return false;
   const Job* job = after.jobs.find(is->job.value);
   return job == nullptr || job->active_version > 1 || job->version > 1 || is->detail->avoid;
@@ -54,7 +51,8 @@ std::vector<JobId> concerned_jobs(const ChangeSet& changes) {
       case TableId::instance: {
         const Instance* was = before.instances.find(row.id);
         const Instance* is = after.instances.find(row.id);
-        if ((was != nullptr || is != nullptr) && matters(after, was, is)) jobs.push_back(is != nullptr ? is->job : was->job);
+        if ((was != nullptr || is != nullptr) && matters(after, was, is))
+          jobs.push_back(is != nullptr ? is->job : was->job);
         break;
       }
       case TableId::node:

@@ -10,8 +10,7 @@ namespace {
 
 // A batch job that does not say how often it may be rescheduled gets one more try after a failure.
 constexpr int32_t kBatchAttemptsDefault = 1;
-// Every action may cost a row and an event in its command.
-constexpr size_t kActionsMax = limits::kCommandRowsMax / 2;
+constexpr size_t kActionsMax = limits::kCommandRowsMax;
 
 Desired desired_of(Override wish) {
   switch (wish) {
@@ -24,7 +23,9 @@ Desired desired_of(Override wish) {
   return Desired::running;
 }
 
-bool waits_for_user(const Instance& i) { return i.desired == Desired::stopped || i.desired == Desired::suspended; }
+bool waits_for_user(const Instance& i) {
+  return i.desired == Desired::stopped || i.desired == Desired::suspended;
+}
 
 Duration backoff(const ReschedulePolicy& policy, int32_t before) {
   auto delay = static_cast<double>(policy.delay.ns);
@@ -72,7 +73,7 @@ class Decider {
         if (slot.live != nullptr) let_go(*slot.live, why);
         // What went before is no longer counted: a start begins anew. A completed batch run stays done.
         if (!job_.deleted && slot.last != nullptr && slot.last != slot.completed && !wants_to_go(*slot.last))
-          remove_remains(*slot.last, why);
+          forgive(*slot.last, why);
       }
     }
     if (!job_.deleted) return trim_history();
@@ -116,7 +117,8 @@ class Decider {
     }
     if (lost(live)) {
       // A stopped one lies on its disk and waits for the node, as long as there is hope.
-      if (waits_for_user(live) && snapshot_.nodes.find(live.node.value) != nullptr) return;
+      const bool wanted = live.override_ == Override::none;
+      if (!wanted && waits_for_user(live) && snapshot_.nodes.find(live.node.value) != nullptr) return;
       if (!room(2)) return;
       give_up(live);
       slot.last = &live;
@@ -124,9 +126,10 @@ class Decider {
       return;
     }
     if (timed_out(live)) {
-      change({.instance = live.id, .give_up = true,
-              .reason = "pending for longer than its pending_timeout of " +
-                        format_duration(active_->spec->pending_timeout)});
+      change({.instance = live.id,
+              .give_up = true,
+              .reason =
+                  "pending for longer than its pending_timeout of " + format_duration(active_->spec->pending_timeout)});
       return leave(slot);
     }
     follow_override(live);
@@ -137,21 +140,28 @@ class Decider {
     if (wanted == live.desired) return;
     switch (wanted) {
       case Desired::running:
-        change({.instance = live.id, .desired = wanted, .start_over = waits_for_user(live), .reason = "started by its user"});
+        // Started over only once it has come to rest: until then it holds its room for the generation that stops.
+        if (waits_for_user(live) && !live.finished) return;
+        change({.instance = live.id,
+                .desired = wanted,
+                .start_over = waits_for_user(live),
+                .reason = "started by its user"});
         return;
       case Desired::paused:
         if (waits_for_user(live)) return;  // nothing runs that could be paused
         change({.instance = live.id, .desired = wanted, .reason = "paused by its user"});
         return;
       case Desired::stopped: change({.instance = live.id, .desired = wanted, .reason = "stopped by its user"}); return;
-      case Desired::suspended: change({.instance = live.id, .desired = wanted, .reason = "suspended by its user"}); return;
+      case Desired::suspended:
+        change({.instance = live.id, .desired = wanted, .reason = "suspended by its user"});
+        return;
       case Desired::removed: return;
     }
   }
 
   bool timed_out(const Instance& live) {
     const Duration most = active_->spec->pending_timeout;
-    if (most.ns <= 0 || live.node || live.finished || live.desired != Desired::running) return false;
+    if (most.ns <= 0 || live.node || live.admitted || live.finished || live.desired != Desired::running) return false;
     const Time deadline = std::max(live.pending_since, live.not_before) + most;
     if (now_ >= deadline) return true;
     wake(deadline);
@@ -161,7 +171,10 @@ class Decider {
   // The next one of an empty slot, if and when the policy lets it have one.
   void succeed(const Group& group, Slot& slot) {
     if (!slot.may_start || slot.completed != nullptr) return;
-    CreateInstance next{.job = job_.id, .job_version = active_->number, .group = group.index, .slot = slot.number,
+    CreateInstance next{.job = job_.id,
+                        .job_version = active_->number,
+                        .group = group.index,
+                        .slot = slot.number,
                         .pinned = slot.pinned};
     const Instance* last = slot.last;
     if (last != nullptr && !slot.pinned && (is_given_up(*last) || failed(*last) || draining(last->node)))
@@ -170,6 +183,7 @@ class Decider {
         !account(group, *last, next)) {
       return;
     }
+    if (last != nullptr && draining(last->node)) moving_ = true;
     if (room(1)) actions_.create.push_back(next);
   }
 
@@ -222,14 +236,14 @@ class Decider {
   // ---- a new version, one slot after the other
   void update(Group& group) {
     if (group.view == nullptr) return;
-    bool busy = moving_;
     Slot* next = nullptr;
+    size_t served = 0;   // slots that had a place when the update came to them, or have one still
+    size_t running = 0;  // slots that serve now, in either version
     for (Slot& slot : group.slots) {
-      if (slot.surplus) continue;
-      if (slot.live == nullptr || slot.live->job_version == active_->number) {
-        busy = busy || in_transit(slot);
-        continue;
-      }
+      if (slot.surplus || set_aside(slot)) continue;
+      served += had_a_place(slot) ? 1 : 0;
+      running += serves(slot) ? 1 : 0;
+      if (slot.live == nullptr || slot.live->job_version == active_->number) continue;
       const Instance& old = *slot.live;
       if (!follows_job(old) || !reachable(old)) continue;
       if (job_.type == JobType::batch || old.state != TaskState::running) {
@@ -239,21 +253,25 @@ class Decider {
         next = &slot;
       }
     }
-    if (next == nullptr || busy) return;
+    // Counted, not tied to a slot: where room is short, a slot that never had a place may have taken another's.
+    if (next == nullptr || moving_ || running < served) return;
     let_go(*next->live, new_version_reason());
     leave(*next);
   }
 
-  // Whether an update waits for this slot: it stopped serving on account of the update, or the new version does not
-  // run there. One that never found a node does not count: there was nothing to interrupt.
-  bool in_transit(const Slot& slot) const {
-    if (slot.live == nullptr && !slot.may_start) return false;
-    if (slot.leaving != nullptr) return static_cast<bool>(slot.leaving->node);
-    if (slot.live != nullptr) {
-      if (slot.live->desired != Desired::running) return false;
-      if (slot.live->node) return slot.live->state != TaskState::running || !reachable(*slot.live);
-    }
-    return slot.last != nullptr && slot.last->node && (slot.live == nullptr || slot.last->desired == Desired::removed);
+  // Stopped by its user, or done: it neither serves nor is missed.
+  bool set_aside(const Slot& slot) const {
+    if (slot.leaving != nullptr) return false;
+    return slot.live != nullptr ? slot.live->desired != Desired::running : !slot.may_start;
+  }
+  bool serves(const Slot& slot) const {
+    return slot.live != nullptr && slot.live->admitted && slot.live->state == TaskState::running &&
+           reachable(*slot.live);
+  }
+  bool had_a_place(const Slot& slot) const {
+    if (slot.leaving != nullptr) return slot.leaving->admitted;
+    if (slot.live != nullptr && slot.live->admitted && slot.live->job_version != active_->number) return true;
+    return slot.last != nullptr && static_cast<bool>(slot.last->node);
   }
 
   // ---- history
@@ -275,8 +293,10 @@ class Decider {
       const bool same = i > 0 && order[i - 1].group == order[i].group && order[i - 1].instance->slot == instance.slot;
       rank = same ? rank + 1 : 0;
       if (is_proof(instance)) continue;
-      if (rank >= limits::kFinishedInstancesKeptPerSlot) drop(instance, "history is full");
-      else if (wants_to_go(instance)) drop(instance, "deleted by its user");
+      if (rank >= limits::kFinishedInstancesKeptPerSlot)
+        drop(instance, "history is full");
+      else if (wants_to_go(instance))
+        drop(instance, "deleted by its user");
     }
   }
 
@@ -317,13 +337,21 @@ class Decider {
     return change({.instance = instance.id, .desired = Desired::removed, .reason = why});
   }
 
+  // A given-up one is final: its node clears it away untold, should it come back.
   void remove_remains(const Instance& past, const std::string& why) {
-    if (past.desired != Desired::removed) change({.instance = past.id, .desired = Desired::removed, .reason = why});
+    if (!is_given_up(past) && past.desired != Desired::removed)
+      change({.instance = past.id, .desired = Desired::removed, .reason = why});
   }
 
   void drop(const Instance& past, const std::string& why) {
-    if (!remains_gone(snapshot_, past)) return remove_remains(past, why);
+    if (!remains_gone(past)) return remove_remains(past, why);
     if (room(1)) actions_.forget.push_back(past.id);
+  }
+
+  // Its end shall not count against its successor.
+  void forgive(const Instance& past, const std::string& why) {
+    if (!is_given_up(past)) return remove_remains(past, why);
+    if (remains_gone(past) && room(1)) actions_.forget.push_back(past.id);
   }
 
   // The slot's live one was told to go: for the rest of this call it is leaving.

@@ -20,7 +20,8 @@
 
 namespace tutti::reconcile {
 
-// Cost grows with the instances of the job. `actions.wake` is the earliest time at which the answer may change by itself.
+// Cost grows with the instances of the job. `actions.wake` is the earliest time at which the answer may change by
+// itself.
 Actions reconcile(const Snapshot& snapshot, JobId job, Time now);
 
 // Which jobs a commit may concern: those whose rows, versions or instances changed, and, for a node whose health,

@@ -7,7 +7,9 @@
 
 namespace tutti::reconcile {
 
-bool is_given_up(const Instance& instance) { return instance.presence == Presence::given_up; }
+bool is_given_up(const Instance& instance) {
+  return instance.presence == Presence::given_up;
+}
 
 bool is_live(const Instance& instance) {
   if (is_given_up(instance) || instance.desired == Desired::removed) return false;
@@ -20,10 +22,8 @@ bool is_leaving(const Instance& instance) {
   return !is_given_up(instance) && instance.desired == Desired::removed && !instance.finished;
 }
 
-bool remains_gone(const Snapshot& snapshot, const Instance& instance) {
-  if (!instance.node || snapshot.nodes.find(instance.node.value) == nullptr) return true;
-  const IdSet* held = snapshot.instances_by_node.find(instance.node.value);
-  return held == nullptr || !held->contains(instance.id.value);
+bool remains_gone(const Instance& instance) {
+  return !instance.node || instance.cleared;
 }
 
 Slot& Group::at(uint32_t number) {

@@ -31,10 +31,10 @@ struct Slot {
 
 struct Group {
   std::string name;
-  const GroupView* view = nullptr;      // in the active version; null: the active version has no such group
-  uint16_t index = 0;                   // in the active version
-  int64_t count = 0;                    // service and batch: slots 0..count-1
-  std::vector<Slot> slots;              // by number; service and batch: dense below count
+  const GroupView* view = nullptr;  // in the active version; null: the active version has no such group
+  uint16_t index = 0;               // in the active version
+  int64_t count = 0;                // service and batch: slots 0..count-1
+  std::vector<Slot> slots;          // by number; service and batch: dense below count
   // The slot of that number; made when missing. Only while the table is built; valid until the next call.
   Slot& at(uint32_t number);
   std::unordered_map<uint32_t, size_t> sparse;  // numbers beyond the dense part → index; looked up, never iterated
@@ -46,9 +46,9 @@ struct Past {
 };
 
 struct SlotTable {
-  std::vector<Group> groups;                  // those of the active version, in its order; then the others by name
-  std::vector<const Instance*> duplicates;    // live ones whose slot has an older live one: a broken pool heals
-  std::vector<Past> past;                     // every past one, oldest first
+  std::vector<Group> groups;                // those of the active version, in its order; then the others by name
+  std::vector<const Instance*> duplicates;  // live ones whose slot has an older live one: a broken pool heals
+  std::vector<Past> past;                   // every past one, oldest first
   Group& group_named(const std::string& name);
 };
 
@@ -56,8 +56,8 @@ bool is_given_up(const Instance& instance);
 // Holds its slot and is meant to go on (or to wait for its user).
 bool is_live(const Instance& instance);
 bool is_leaving(const Instance& instance);
-// Nothing of it is left on any node, as far as the pool can ever know.
-bool remains_gone(const Snapshot& snapshot, const Instance& instance);
+// Nothing of it is left on any node.
+bool remains_gone(const Instance& instance);
 
 // `job` must be of the snapshot; `active` may be null (no version yet).
 SlotTable slots_of(const Snapshot& snapshot, const Job& job, const JobVersion* active);

@@ -8,7 +8,8 @@ namespace tutti::reconcile {
 namespace {
 
 NodeFit fit_of(const Node& node, const JobSpec& spec, const GroupView& group) {
-  if (!node.inventory || node.spec.eligibility == Eligibility::draining || node.health == NodeHealth::lost) return NodeFit::none;
+  if (!node.inventory || node.spec.eligibility == Eligibility::draining || node.health == NodeHealth::lost)
+    return NodeFit::none;
   bool start = node.health == NodeHealth::ready && node.spec.eligibility == Eligibility::eligible;
   for (size_t index : group.tasks) {
     const TaskSpec& task = spec.tasks[index];
@@ -18,7 +19,8 @@ NodeFit fit_of(const Node& node, const JobSpec& spec, const GroupView& group) {
     start = start && driver->healthy;
     for (const std::string& text : task.constraints) {
       auto constraint = Constraint::parse(text);
-      if (constraint && !constraint->matches([&](std::string_view key) { return node_attribute(node, key); })) return NodeFit::none;
+      if (constraint && !constraint->matches([&](std::string_view key) { return node_attribute(node, key); }))
+        return NodeFit::none;
     }
   }
   return start ? NodeFit::start : NodeFit::keep;

@@ -68,12 +68,19 @@ void Core::received(const ManagerMessage& message, Now now) {
   }
   if (!welcomed_ || message.epoch != epoch_ || message.session != session_) return;
   if (message.beat_ack) {
+    const bool was_valid = lease_valid(now);
     while (!beats_.empty() && beats_.front().first <= message.beat_ack->sequence) {
       const BootTime until = beats_.front().second + milliseconds(welcome_.lease_ms);
       if (lease_until_ < until) lease_until_ = until;
       beats_.pop_front();
     }
     outputs_.push_back(SetLease{lease_until_});
+    // What its ended lease stopped waits for no time, only for this: it is not among those that are due.
+    if (!was_valid && lease_valid(now)) {
+      std::vector<InstanceId> all;
+      for (const auto& [id, runner] : runners_) all.push_back(id);
+      for (InstanceId id : all) advance(id, now);
+    }
     advance_all(now);
   }
   if (message.assign) assign(*message.assign, now);
@@ -112,7 +119,10 @@ void Core::assign(const AssignMessage& message, Now now) {
     advance(id, now);
   }
   SweepLeftovers sweep;
-  for (const auto& [id, runner] : runners_) sweep.live.push_back(id);
+  // Also what has no runner: one that waits to start over is named, and its disk is what it starts over with.
+  std::set<InstanceId> live = named_;
+  for (const auto& [id, runner] : runners_) live.insert(id);
+  sweep.live.assign(live.begin(), live.end());
   outputs_.push_back(std::move(sweep));
 }
 

@@ -38,8 +38,9 @@ Runner::Runner(const InstanceRecord& record, Now now) : Runner(record.assignment
     for (const TaskStatus& status : record.tasks) {
       if (status.task == task.status.task) task.status = status;
     }
-    // Whatever the record says, what is there decides. A finished task has at most remains to clear.
-    task.phase = task.status.final ? Phase::ended : Phase::recovering;
+    // Whatever the record says, what is there decides. An attempt that has ended has at most remains to clear: to recover
+    // them would call it running again, and its position would go back.
+    task.phase = is_terminal(task.status.position.state) ? Phase::ended : Phase::recovering;
   }
 }
 

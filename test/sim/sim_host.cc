@@ -10,18 +10,26 @@ namespace tutti::sim {
 namespace {
 
 std::string describe(const RunKey& key) {
-  return to_text(key.instance) + "." + std::to_string(key.generation) + "." + std::to_string(key.attempt) + "." + key.task;
+  return to_text(key.instance) + "." + std::to_string(key.generation) + "." + std::to_string(key.attempt) + "." +
+         key.task;
 }
 
-driver::Failure failure(driver::FailureKind kind, const std::string& why) { return {kind, Error{ErrorCode::unavailable, why, {}, 0}}; }
+driver::Failure failure(driver::FailureKind kind, const std::string& why) {
+  return {kind, Error{ErrorCode::unavailable, why, {}, 0}};
+}
 
 }  // namespace
 
-SimHost::SimHost(SimWorld& world, std::string its_name) : name(std::move(its_name)), fingerprint("key-" + name), world_(world), sim_(world.sim) {}
+SimHost::SimHost(SimWorld& world, std::string its_name)
+    : name(std::move(its_name)), fingerprint("key-" + name), world_(world), sim_(world.sim) {}
 
-worker::Now SimHost::now() const { return {sim_.wall(), sim_.boot()}; }
+worker::Now SimHost::now() const {
+  return {sim_.wall(), sim_.boot()};
+}
 
-void SimHost::boot() { boot_id_ = name + "-boot-" + std::to_string(++boots_); }
+void SimHost::boot() {
+  boot_id_ = name + "-boot-" + std::to_string(++boots_);
+}
 
 void SimHost::start_worker() {
   if (core_) return;
@@ -86,8 +94,10 @@ void SimHost::connect() {
     if (connection) {
       connection->listen(kWorkerSide, {[this, process, c = connection.get()](const std::string& text) {
                                          if (process != process_ || connection.get() != c) return;
-                                         auto message = from_json<ManagerMessage>(text, {.allow_unknown = true, .what = "manager message"});
-                                         if (!message) return sim_.broken("not a manager message: " + message.error().to_string());
+                                         auto message = from_json<ManagerMessage>(
+                                             text, {.allow_unknown = true, .what = "manager message"});
+                                         if (!message)
+                                           return sim_.broken("not a manager message: " + message.error().to_string());
                                          if (sim_.tracing()) sim_.trace(name + " <- " + text.substr(0, 400));
                                          failures_ = 0;
                                          core_->received(*message, now());
@@ -165,18 +175,23 @@ void SimHost::next(InstanceId instance) {
       if (sim_.chance(2)) (void)effect(done);
       result.failure = failure(driver::FailureKind::retryable, "simulated trouble");
     } else if (sim_.faults && sim_.chance(100) && done.op.kind == worker::OpKind::prepare) {
-      result.failure = failure(sim_.chance(2) ? driver::FailureKind::rejected : driver::FailureKind::failed, "simulated refusal");
+      result.failure =
+          failure(sim_.chance(2) ? driver::FailureKind::rejected : driver::FailureKind::failed, "simulated refusal");
     } else {
       result.failure = effect(done);
     }
-    if (result.failure && done.op.kind == worker::OpKind::recover && result.failure->error.message == "simulated trouble") result.failure = effect(done);
-    if (done.op.kind == worker::OpKind::network_up) result.address = "10.86.1." + std::to_string(done.op.instance.value % 250);
+    if (result.failure && done.op.kind == worker::OpKind::recover &&
+        result.failure->error.message == "simulated trouble")
+      result.failure = effect(done);
+    if (done.op.kind == worker::OpKind::network_up)
+      result.address = "10.86.1." + std::to_string(done.op.instance.value % 250);
     next(instance);
     sim_.after(sim_.between(0, 2), [this, process, result] {
       if (process != process_) return;
       if (sim_.tracing()) {
-        sim_.trace(name + " op " + std::to_string(static_cast<int>(result.op.kind)) + " of " + to_text(result.op.instance) + "." +
-                   std::to_string(result.op.generation) + "." + std::to_string(result.op.attempt) +
+        sim_.trace(name + " op " + std::to_string(static_cast<int>(result.op.kind)) + " of " +
+                   to_text(result.op.instance) + "." + std::to_string(result.op.generation) + "." +
+                   std::to_string(result.op.attempt) +
                    (result.failure ? " failed: " + result.failure->error.message : " done"));
       }
       core_->op_done(result, now());
@@ -189,7 +204,8 @@ void SimHost::next(InstanceId instance) {
 std::optional<driver::Failure> SimHost::effect(const Job& job) {
   if (job.op.kind == worker::OpKind::clear) {
     for (auto at = runs_.begin(); at != runs_.end(); ++at) {
-      if (at->first.instance == job.op.instance) sim_.broken(name + " clears " + to_text(job.op.instance) + " while run " + describe(at->first) + " is there");
+      if (at->first.instance == job.op.instance)
+        sim_.broken(name + " clears " + to_text(job.op.instance) + " while run " + describe(at->first) + " is there");
     }
     std::erase_if(disks_, [&](const auto& disk) { return disk.first == job.op.instance; });
     return {};
@@ -230,7 +246,8 @@ std::optional<driver::Failure> SimHost::effect_on_task(const Job& job) {
       return {};
     case worker::OpKind::pause:
     case worker::OpKind::unpause:
-      if (!there || at->second.state != Run::State::running) return failure(driver::FailureKind::retryable, "it does not run");
+      if (!there || at->second.state != Run::State::running)
+        return failure(driver::FailureKind::retryable, "it does not run");
       at->second.paused = job.op.kind == worker::OpKind::pause;
       return {};
     case worker::OpKind::suspend:
@@ -249,11 +266,13 @@ void SimHost::start_run(const Job& job, Run& run) {
       sim_.broken(name + " starts " + describe(key) + " while " + describe(other) + " runs");
     }
     // (generation, attempt) never goes back on a host that remembers.
-    if (other.instance == key.instance && other.task == key.task && other > key) sim_.broken(name + " starts " + describe(key) + " after " + describe(other));
+    if (other.instance == key.instance && other.task == key.task && other > key)
+      sim_.broken(name + " starts " + describe(key) + " after " + describe(other));
   }
   run.state = Run::State::running;
   run.job = job.assignment.job;
-  run.group_slot = std::to_string(job.assignment.group) + "/" + std::to_string(job.assignment.slot) + "/" + job.task.name;
+  run.group_slot = job.assignment.name + "/" +
+                   job.task.name;  // the group by its name: an index means another one in another version
   run.stop_with_lease = job.task.on_disconnect == DisconnectPolicy::stop_after;
   run.task_index = job.op.task;
   run.number = ++next_run_;
@@ -270,7 +289,8 @@ void SimHost::start_run(const Job& job, Run& run) {
   if (until.ns > 0) {
     sim_.after(until, [this, key, status, number = run.number] {
       auto at = runs_.find(key);
-      if (at != runs_.end() && at->second.number == number && at->second.state == Run::State::running) end_run(key, status);
+      if (at != runs_.end() && at->second.number == number && at->second.state == Run::State::running)
+        end_run(key, status);
     });
   }
   if (run.stop_with_lease) check_lease();
@@ -279,7 +299,8 @@ void SimHost::start_run(const Job& job, Run& run) {
 void SimHost::end_run(const RunKey& key, driver::ExitStatus status) {
   Run& run = runs_.at(key);
   if (run.state != Run::State::running) return;
-  sim_.trace(name + " run " + describe(key) + " ends with " + std::to_string(status.exit_code) + (status.lease_expired ? " (lease)" : ""));
+  sim_.trace(name + " run " + describe(key) + " ends with " + std::to_string(status.exit_code) +
+             (status.lease_expired ? " (lease)" : ""));
   status.finished = sim_.wall();
   run.state = Run::State::ended;
   run.exit = status;
@@ -298,6 +319,13 @@ void SimHost::watch(const RunKey& key, Run& run) {
 
 void SimHost::sweep(const std::set<InstanceId>& live) {
   std::erase_if(runs_, [&](const auto& entry) { return !live.contains(entry.first.instance); });
+  for (const auto& [id, task] : disks_) {
+    const Instance* i = world_.manager->state().instances.find(id.value);
+    if (live.contains(id) || i == nullptr || i->node != node || i->cleared || i->presence == Presence::given_up ||
+        i->desired == Desired::removed)
+      continue;
+    sim_.broken(name + " sweeps away the disk of " + to_text(id) + ", which is to be started again");
+  }
   std::erase_if(disks_, [&](const auto& disk) { return !live.contains(disk.first); });
 }
 
@@ -330,9 +358,10 @@ void SimHost::check_positions() {
     for (const TaskStatus& task : report.tasks) {
       Position& told = told_[{report.instance, task.task}];
       if (task.position < told) {
-        sim_.broken(name + ": " + runner->assignment().name + " went back from " + std::to_string(told.generation) + "." + std::to_string(told.attempt) + "." +
-                    std::to_string(static_cast<int>(told.state)) + " to " + std::to_string(task.position.generation) + "." +
-                    std::to_string(task.position.attempt) + "." + std::to_string(static_cast<int>(task.position.state)));
+        sim_.broken(name + ": " + runner->assignment().name + " went back from " + std::to_string(told.generation) +
+                    "." + std::to_string(told.attempt) + "." + std::to_string(static_cast<int>(told.state)) + " to " +
+                    std::to_string(task.position.generation) + "." + std::to_string(task.position.attempt) + "." +
+                    std::to_string(static_cast<int>(task.position.state)));
       }
       told = task.position;
     }

@@ -1,13 +1,13 @@
 #pragma once
 // SimHost: one machine of the pool: what its kernel and disk hold, and the worker process on it (worker::Core).
 //
-// Plays the driver and the executor: an operation takes its time and may fail; one at a time per instance. What runs and what is on
-// record survives a crash of the worker process, not a reboot; disks survive both.
+// Plays the driver and the executor: an operation takes its time and may fail; one at a time per instance. What runs
+// and what is on record survives a crash of the worker process, not a reboot; disks survive both.
 
 #include <deque>
 #include <map>
-#include <optional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <tuple>
@@ -33,10 +33,10 @@ struct Run {
   bool paused = false;
   bool stop_with_lease = false;
   JobId job;
-  std::string group_slot;            // what may exist once
-  uint64_t watcher = 0;              // the worker process that waits for its end
+  std::string group_slot;  // what may exist once
+  uint64_t watcher = 0;    // the worker process that waits for its end
   uint16_t task_index = 0;
-  uint64_t number = 0;               // of its start, so that a scripted end meets only its own
+  uint64_t number = 0;  // of its start, so that a scripted end meets only its own
   driver::ExitStatus exit;
 };
 
@@ -44,10 +44,10 @@ class SimHost {
  public:
   SimHost(SimWorld& world, std::string name);
 
-  void boot();                       // power on: a new boot id, nothing runs
+  void boot();  // power on: a new boot id, nothing runs
   void start_worker();
   void crash_worker();
-  void reboot();                     // crash, and everything that ran or was in memory is gone
+  void reboot();  // crash, and everything that ran or was in memory is gone
   bool worker_up() const { return core_ != nullptr; }
 
   NodeId node;
@@ -92,7 +92,7 @@ class SimHost {
   std::string boot_id_;
   uint64_t boots_ = 0;
   std::unique_ptr<worker::Core> core_;
-  uint64_t process_ = 0;             // of the worker that runs now
+  uint64_t process_ = 0;  // of the worker that runs now
   bool swept_ = false;
   int failures_ = 0;
   uint64_t ticks_ = 0;

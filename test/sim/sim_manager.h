@@ -50,6 +50,7 @@ class SimManager {
     manager::Dispatcher dispatcher;
     manager::Liveness liveness;
     manager::OperationTracker operations;
+    BootTime operations_measured;
     std::map<manager::ConnectionId, std::shared_ptr<Connection>> sessions;
     std::deque<std::function<void()>> control;
     bool control_due = false;

@@ -44,7 +44,8 @@ void Connection::pump(Side from) {
   sim_.after(at - sim_.boot(), [self = shared_from_this(), from] {
     self->pumping_[from] = false;
     if (self->broken_ || self->under_way_[from].empty()) return;
-    if (self->link_.blocked_until[from] > self->sim_.boot() || self->under_way_[from].front().ready > self->sim_.boot()) return self->pump(from);
+    if (self->link_.blocked_until[from] > self->sim_.boot() || self->under_way_[from].front().ready > self->sim_.boot())
+      return self->pump(from);
     Piece piece = std::move(self->under_way_[from].front());
     self->under_way_[from].pop_front();
     self->pump(from);

@@ -54,8 +54,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const uint64_t number_;
   Ear ear_[2];
   bool open_[2] = {true, true};
-  bool broken_ = false;              // nothing passes any more
-  std::deque<Piece> under_way_[2];   // by the side they come from
+  bool broken_ = false;             // nothing passes any more
+  std::deque<Piece> under_way_[2];  // by the side they come from
   bool pumping_[2] = {false, false};
 };
 

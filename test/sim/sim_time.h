@@ -4,8 +4,8 @@
 // One thread. Events run in the order of (time, sequence), so a seed gives the same run every time. Nothing here
 // reads the machine's clock.
 
-#include <cstdlib>
 #include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <map>
 #include <string>
@@ -24,7 +24,9 @@ class Simulation {
   BootTime boot() const { return BootTime{3'600'000'000'000 + now_.ns}; }
   Duration elapsed() const { return now_; }
 
-  void after(Duration delay, std::function<void()> work) { events_.emplace(std::pair{now_.ns + delay.ns, ++sequence_}, std::move(work)); }
+  void after(Duration delay, std::function<void()> work) {
+    events_.emplace(std::pair{now_.ns + delay.ns, ++sequence_}, std::move(work));
+  }
   // The next event; false when there is none.
   bool step() {
     if (events_.empty()) return false;
@@ -36,7 +38,8 @@ class Simulation {
 
   bool chance(uint64_t one_in) { return random.below(one_in) == 0; }
   Duration between(int64_t least_ms, int64_t most_ms) {
-    return Duration{least_ms * 1'000'000 + static_cast<int64_t>(random.below(static_cast<uint64_t>((most_ms - least_ms) * 1'000'000 + 1)))};
+    return Duration{least_ms * 1'000'000 +
+                    static_cast<int64_t>(random.below(static_cast<uint64_t>((most_ms - least_ms) * 1'000'000 + 1)))};
   }
 
   // The first broken invariant ends the run.
@@ -50,7 +53,7 @@ class Simulation {
 
   SeededRandom random;
   std::string failure;
-  bool faults = true;   // false: the network is whole, nothing crashes, every operation succeeds
+  bool faults = true;  // false: the network is whole, nothing crashes, every operation succeeds
 
  private:
   std::multimap<std::pair<int64_t, uint64_t>, std::function<void()>> events_;

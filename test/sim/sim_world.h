@@ -2,7 +2,8 @@
 // SimWorld: a manager, its workers, what breaks between them, what users ask for, and what must hold all the while.
 //
 // Everything in one thread and from one seed (sim_time.h). sim_network: cables. sim_host: machines with their worker.
-// sim_manager: the manager's machines wired as manager/manager.cc does. sim_workload: users and trouble. sim_check: invariants.
+// sim_manager: the manager's machines wired as manager/manager.cc does. sim_workload: users and trouble. sim_check:
+// invariants.
 
 #include <map>
 #include <memory>
@@ -37,7 +38,7 @@ class SimWorld {
   // A connection attempt of a worker; null: refused, or nobody answers.
   std::shared_ptr<Connection> dial(SimHost& host);
   Inventory inventory(const SimHost& host, const std::string& boot_id) const;
-  void committed(const ChangeSet& changes);   // checks of one commit
+  void committed(const ChangeSet& changes);  // checks of one commit
 
   Simulation sim;
   Statistics statistics;
@@ -66,7 +67,7 @@ class SimWorld {
 
   void check();
   void check_hosts();
-  std::string unfinished() const;             // what is not as asked; empty: all is
+  std::string unfinished() const;  // what is not as asked; empty: all is
   std::string unfinished_job(const Snapshot& state, const Job& job) const;
   std::string leftovers() const;
 

@@ -204,6 +204,16 @@ void OperationTracker::rebuild(const Snapshot& snapshot) {
   });
 }
 
+std::vector<state::UpdateOperation> OperationTracker::sweep(const Snapshot& snapshot, Time now) const {
+  std::vector<state::UpdateOperation> out;
+  for (OperationId id : running_) {
+    const Operation* operation = snapshot.operations.find(id.value);
+    if (operation == nullptr) continue;
+    if (auto update = measure(snapshot, *operation, now)) out.push_back(std::move(*update));
+  }
+  return out;
+}
+
 std::vector<state::UpdateOperation> OperationTracker::follow(const ChangeSet& changes, Time now) {
   std::set<uint64_t> targets;
   bool relevant = false;

@@ -23,6 +23,9 @@ class OperationTracker {
   void rebuild(const Snapshot& snapshot);
   // Which running operations a commit may concern, measured against its snapshot.
   std::vector<state::UpdateOperation> follow(const ChangeSet& changes, Time now);
+  // Every running one, measured: for what follow() cannot see, which is updates that were refused, and what ended in the
+  // commits before a crash. Every few seconds.
+  std::vector<state::UpdateOperation> sweep(const Snapshot& snapshot, Time now) const;
 
  private:
   std::set<OperationId> running_;

@@ -8,6 +8,13 @@ namespace {
 
 constexpr size_t kAssignmentsPerMessage = 200;
 
+// It is over and its worker has forgotten it (a reboot): told of it anew, the worker would run it once more, beside its
+// successor. Its disk stays until it is removed, or it starts over with a new generation.
+bool over_and_forgotten(const Instance& instance, bool held) {
+  const bool would_run = instance.desired == Desired::running || instance.desired == Desired::paused;
+  return instance.finished && would_run && !held && instance.presence != Presence::given_up;
+}
+
 }  // namespace
 
 std::optional<Assignment> assignment_of(const Snapshot& snapshot, const Instance& instance) {
@@ -206,7 +213,8 @@ void Dispatcher::send_complete(Session& session) {
     ids->for_each([&](uint64_t id, const Unit&) {
       const Instance* instance = snapshot_->instances.find(id);
       if (instance == nullptr || instance->node != session.node) return;
-      if (!instance->admitted && instance->presence != Presence::given_up) {  // waits to start again; its disk stays
+      const bool waits = !instance->admitted && instance->presence != Presence::given_up;
+      if (waits || over_and_forgotten(*instance, session.held.contains(instance->id))) {  // waits to start again; its disk stays
         part.keep.push_back(instance->id);
         wanted.insert(instance->id);
         return;
@@ -279,6 +287,7 @@ void Dispatcher::flush(Session& session) {
       if (mine && !instance->admitted && instance->presence != Presence::given_up) continue;
       if (mine) assignment = assignment_of(*snapshot_, *instance);
       auto held = session.held.find(id);
+      if (mine && over_and_forgotten(*instance, held != session.held.end())) continue;
       if (!assignment) {
         if (held != session.held.end()) {
           part.removed.push_back(id);

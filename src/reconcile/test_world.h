@@ -1,0 +1,215 @@
+#pragma once
+// TestWorld: a naive state, scheduler and workers around reconcile(), for its closed-loop tests. One thread.
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/limits.h"
+#include "model/test_pool.h"
+#include "reconcile/reconcile.h"
+#include "reconcile/slots.h"
+
+namespace tutti::reconcile {
+
+struct TestWorld {
+  TestPool pool;
+  Time now{1'000'000'000'000};
+  size_t node_room = 4;  // instances a node takes
+
+  std::vector<NodeId> add_nodes(int count) {
+    std::vector<NodeId> nodes;
+    for (int i = 0; i < count; ++i) nodes.push_back(pool.add_node({{100'000}, {1ll << 40}, {1ll << 40}}));
+    return nodes;
+  }
+  std::vector<JobId> jobs() const {
+    std::vector<JobId> out;
+    pool.s.jobs.for_each([&](uint64_t id, const Job&) { out.push_back(JobId{id}); });
+    return out;
+  }
+  std::vector<Instance> instances(JobId job) const {
+    std::vector<Instance> out;
+    pool.s.instances.for_each([&](uint64_t, const Instance& i) {
+      if (i.job == job) out.push_back(i);
+    });
+    return out;
+  }
+  std::vector<Instance> live(JobId job) const {
+    std::vector<Instance> out;
+    for (const Instance& i : instances(job))
+      if (is_live(i)) out.push_back(i);
+    return out;
+  }
+  size_t running(JobId job) const {
+    size_t count = 0;
+    for (const Instance& i : live(job)) count += i.state == TaskState::running && !i.finished ? 1 : 0;
+    return count;
+  }
+
+  Actions ask(JobId job) {
+    pool.s.now = now;
+    return reconcile(pool.s, job, now);
+  }
+  // As apply does it; the same refusals.
+  void apply(const Actions& actions) {
+    for (const ChangeInstance& step : actions.change) apply(step);
+    for (const CreateInstance& step : actions.create) {
+      if (slot_taken(step)) {
+        ++refused_creates;
+        continue;
+      }
+      Instance row;
+      row.id = InstanceId{pool.new_id()};
+      row.job = step.job, row.job_version = step.job_version, row.slot = step.slot, row.group = step.group;
+      row.pinned = step.pinned, row.not_before = step.not_before;
+      row.created = row.pending_since = now;
+      InstanceDetail detail;
+      detail.reschedules = step.reschedules;
+      detail.avoid = step.avoid;
+      row.detail = std::make_shared<const InstanceDetail>(std::move(detail));
+      pool.put(std::move(row));
+    }
+    for (InstanceId id : actions.forget)
+      if (pool.at(id).finished && remains_gone(pool.at(id))) pool.erase(id);
+    for (JobId id : actions.forget_jobs) pool.erase_job(id);
+  }
+  void apply(const ChangeInstance& step) {
+    Instance row = pool.at(step.instance);
+    if (is_given_up(row)) return;
+    const bool on_node = row.node && !row.cleared;
+    if (step.give_up) {
+      row.presence = Presence::given_up, row.finished = true;
+      row.cleared = row.cleared || !row.node;
+    }
+    if (step.desired) {
+      row.desired = *step.desired;
+      if (row.desired == Desired::removed && on_node && !row.admitted) row.admitted = row.finished = true;
+      if (row.desired == Desired::removed && !on_node) row.finished = row.cleared = true;
+      if (row.desired != Desired::running && row.desired != Desired::paused && !row.admitted) row.finished = true;
+    }
+    if (step.start_over) {
+      row.generation += 1;
+      row.finished = row.admitted = false;
+      row.state = TaskState::placed;
+      row.pending_since = now;
+      if (on_node)
+        row.pinned = row.node;
+      else
+        row.node = {};
+    }
+    pool.put(std::move(row));
+  }
+  bool slot_taken(const CreateInstance& step) const {
+    for (const Instance& i : instances(step.job)) {
+      const bool same = i.slot == step.slot && pool.s.group_of(i).name == group_name(step);
+      if (same && (is_live(i) || is_leaving(i))) return true;
+    }
+    return false;
+  }
+  std::string group_name(const CreateInstance& step) const {
+    return (**pool.s.groups.find(pool.s.version_of(step.job, step.job_version)->id.value))[step.group].name;
+  }
+
+  // Reconciles every job until nothing is left to say; false if it does not come to rest.
+  bool settle() {
+    for (int round = 0; round < 100; ++round) {
+      bool quiet = true;
+      for (JobId job : jobs()) {
+        const Actions actions = ask(job);
+        if (actions.empty()) continue;
+        quiet = false;
+        apply(actions);
+      }
+      if (quiet) return true;
+    }
+    return false;
+  }
+
+  bool takes_work(const Node& node) const {
+    return node.health == NodeHealth::ready && node.spec.eligibility == Eligibility::eligible;
+  }
+  void schedule() {
+    std::vector<InstanceId> pending;
+    pool.s.pending.for_each([&](uint64_t id, const Unit&) { pending.push_back(InstanceId{id}); });
+    for (InstanceId id : pending) {
+      const Instance i = pool.at(id);
+      if (i.not_before > now) continue;
+      NodeId found;
+      for (const bool avoiding : {true, false}) {
+        pool.s.nodes.for_each([&](uint64_t, const Node& node) {
+          if (found || !takes_work(node) || (i.pinned && i.pinned != node.id)) return;
+          if (avoiding && node.id == i.detail->avoid) return;
+          if (i.node && i.node != node.id) return;
+          if (load(node.id) < node_room) found = node.id;
+        });
+      }
+      if (found) pool.place(id, found, TaskState::placed);
+    }
+  }
+  size_t load(NodeId node) const {
+    size_t count = 0;
+    pool.s.instances.for_each([&](uint64_t, const Instance& i) {
+      if (i.node == node && i.admitted && !i.finished) ++count;
+    });
+    return count;
+  }
+  // Every worker that is heard does what it was told.
+  void work() {
+    for (JobId job : all_jobs_of_instances()) {
+      for (const Instance& i : instances(job)) work(i);
+    }
+  }
+  std::vector<JobId> all_jobs_of_instances() const { return jobs(); }
+  void work(const Instance& i) {
+    const Node* node = i.node ? pool.s.nodes.find(i.node.value) : nullptr;
+    if (node == nullptr || node->health != NodeHealth::ready || !i.admitted || i.cleared) return;
+    if (is_given_up(i) || i.desired == Desired::removed) {
+      pool.edit_instance(i.id, [](Instance& row) { row.finished = row.cleared = true; });
+    } else if (i.finished) {
+      return;
+    } else if (i.desired == Desired::stopped || i.desired == Desired::suspended) {
+      finish(i.id, i.desired == Desired::stopped ? TaskState::stopped : TaskState::suspended);
+    } else if (i.state < TaskState::running) {
+      pool.edit_instance(i.id, [](Instance& row) { row.state = TaskState::running; });
+    }
+  }
+  void finish(InstanceId id, TaskState state) {
+    pool.edit_instance(id, [&](Instance& row) { row.finished = true, row.state = state; });
+  }
+  // Time goes on and everything works until nothing changes any more; false if it never does.
+  bool run(int rounds = 400) {
+    for (int round = 0; round < rounds; ++round) {
+      const uint64_t before = pool.s.next_id;
+      if (!settle()) return false;
+      schedule();
+      work();
+      bool quiet = pool.s.next_id == before;
+      for (JobId job : jobs()) quiet = quiet && ask(job).empty();
+      const bool waits = !pool.s.pending.empty();
+      if (quiet && ++quiet_ > 3 && !waits) return quiet_ = 0, true;
+      if (!quiet) quiet_ = 0;
+      now = now + seconds(1);
+    }
+    quiet_ = 0;
+    return settle();
+  }
+
+  int refused_creates = 0;
+  int quiet_ = 0;
+};
+
+// Two that hold one slot, in words; empty: none.
+inline std::string two_in_one_slot(const TestWorld& world) {
+  for (JobId job : world.jobs()) {
+    std::map<std::pair<std::string, uint32_t>, int> held;
+    for (const Instance& i : world.instances(job)) {
+      if (!is_live(i) && !is_leaving(i)) continue;
+      if (++held[{world.pool.s.group_of(i).name, i.slot}] > 1)
+        return "slot " + std::to_string(i.slot) + " is held twice";
+    }
+  }
+  return "";
+}
+
+}  // namespace tutti::reconcile

@@ -1,0 +1,202 @@
+// What must hold: after every event, and once calm has lasted.
+#include <algorithm>
+#include <tuple>
+
+#include "sim_world.h"
+#include "state/apply.h"
+
+namespace tutti::sim {
+namespace {
+
+bool holds_slot(const Instance& i) {
+  return !i.finished && i.presence != Presence::given_up;
+}
+
+}  // namespace
+
+void SimWorld::committed(const ChangeSet& changes) {
+  ++statistics.commits;
+  const Snapshot& state = *changes.after;
+  if (Status audited = state::audit(state); !audited) sim.broken("audit: " + audited.error().to_string());
+  for (const RowChange& row : changes.rows) {
+    if (row.table == TableId::node) {
+      const Node* was = changes.before->nodes.find(row.id);
+      const Node* is = state.nodes.find(row.id);
+      if (was == nullptr || is == nullptr || is->health != NodeHealth::lost || was->health == NodeHealth::lost)
+        continue;
+      ++statistics.lost;
+      sim.trace("node " + is->name + " is lost");
+      for (const auto& host : hosts) {
+        if (host->node == is->id && host->lease() > sim.boot()) {
+          sim.broken(host->name + " is lost, " + std::to_string((host->lease() - sim.boot()).ms()) +
+                     " ms before its lease ends");
+        }
+      }
+    }
+    if (row.table != TableId::instance) continue;
+    const Instance* was = changes.before->instances.find(row.id);
+    const Instance* is = state.instances.find(row.id);
+    if (was == nullptr || is == nullptr) continue;
+    if (is->generation < was->generation) sim.broken("generation of " + to_text(is->id) + " went back");
+    if (is->generation != was->generation) continue;
+    for (const TaskStatus& before : was->detail->tasks) {
+      for (const TaskStatus& after : is->detail->tasks) {
+        // A start on another node of the same generation begins at nothing; nothing else may.
+        if (was->admitted == is->admitted && after.task == before.task && after.position < before.position)
+          sim.broken("position of " + to_text(is->id) + " went back");
+      }
+    }
+  }
+  std::map<std::tuple<JobId, std::string, uint32_t>, InstanceId> slots;
+  state.instances.for_each([&](uint64_t, const Instance& i) {
+    if (!holds_slot(i)) return;
+    auto [at, fresh] = slots.try_emplace({i.job, state.group_of(i).name, i.slot}, i.id);
+    if (!fresh) sim.broken("slot held twice: " + to_text(i.id) + " and " + to_text(at->second));
+  });
+}
+
+void SimWorld::check() {
+  check_hosts();
+  const Snapshot& state = manager->state();
+  if (state.revision.value == audited_) return;
+  audited_ = state.revision.value;
+  for (const auto& [name, known] : known_) {
+    if (!known.job || known.may_be_deleted) continue;
+    const Job* job = state.jobs.find(known.job.value);
+    if (job == nullptr)
+      sim.broken("acknowledged job " + name + " is gone");
+    else if (job->version < known.version)
+      sim.broken("acknowledged version of job " + name + " is gone");
+  }
+}
+
+// Work that ends with its lease runs once, whatever the network does.
+void SimWorld::check_hosts() {
+  std::map<std::pair<JobId, std::string>, const SimHost*> running;
+  for (const auto& host : hosts) {
+    for (const auto& [key, run] : host->runs()) {
+      if (run.state != Run::State::running || !run.stop_with_lease) continue;
+      if (host->lease() <= sim.boot()) continue;  // its monitor is about to end it
+      auto [at, fresh] = running.try_emplace({run.job, run.group_slot}, host.get());
+      if (!fresh && at->second != host.get()) {
+        sim.broken("slot " + run.group_slot + " of job " + to_text(run.job) + " runs on " + host->name + " and on " +
+                   at->second->name);
+      }
+    }
+  }
+}
+
+std::string SimWorld::unfinished() const {
+  if (!manager->up()) return "no manager";
+  const Snapshot& state = manager->state();
+  std::string out;
+  state.nodes.for_each([&](uint64_t, const Node& node) {
+    if (node.health != NodeHealth::ready) out += "node " + node.name + " is not ready; ";
+  });
+  state.jobs.for_each([&](uint64_t, const Job& job) { out += unfinished_job(state, job); });
+  if (!out.empty()) return out;
+  state.operations.for_each([&](uint64_t, const Operation& operation) {
+    if (operation.state != OperationState::running) return;
+    const auto due = manager::measure(state, operation, sim.wall());
+    if (!due || due->state == OperationState::running) return;  // waits for its user: one that they hold does not run
+    out += "operation " + operation.kind + " of " + id_text(operation.target) + " runs on: " + operation.message + "; ";
+  });
+  return leftovers() + out;
+}
+
+std::string SimWorld::unfinished_job(const Snapshot& state, const Job& job) const {
+  const std::string what = "job " + job.name + " (" + to_text(job.id) + ")";
+  if (job.deleted) return what + " is deleted and still there; ";
+  std::map<std::string, std::map<uint32_t, std::vector<const Instance*>>> slots;
+  std::string out;
+  if (const IdSet* ids = state.instances_by_job.find(job.id.value)) {
+    ids->for_each([&](uint64_t id, const Unit&) {
+      const Instance& i = *state.instances.find(id);
+      slots[state.group_of(i).name][i.slot].push_back(&i);
+    });
+  }
+  auto satisfied = [&](const std::vector<const Instance*>& row) {
+    return std::any_of(row.begin(), row.end(), [&](const Instance* i) {
+      if (i->presence == Presence::given_up || i->desired == Desired::removed) return false;
+      if (i->desired == Desired::stopped) return i->finished;
+      if (i->desired == Desired::paused) return true;  // its user holds it, whatever the version
+      if (i->job_version != job.active_version) return false;
+      return job.type == JobType::batch ? i->finished : i->state == TaskState::running;
+    });
+  };
+  for (const auto& [group, by_slot] : slots) {
+    for (const auto& [slot, row] : by_slot) {
+      for (const Instance* i : row) {
+        const std::string instance = to_text(i->id) + " (" + state.name_of(*i) + ", state " +
+                                     std::to_string(static_cast<int>(i->state)) + ", generation " +
+                                     std::to_string(i->generation) + ")";
+        if (job.stopped && !i->finished) out += what + " is stopped but has " + instance + "; ";
+        if (i->desired == Desired::removed && !i->finished) out += instance + " is still to go; ";
+        if (i->presence == Presence::given_up && !i->cleared) out += instance + " was given up and is not cleared; ";
+      }
+    }
+  }
+  const JobVersion* version = state.version_of(job.id, job.active_version);
+  if (job.stopped || version == nullptr) return out;
+  for (const GroupView& group : groups_of(*version->spec)) {
+    if (job.type == JobType::system) {
+      state.nodes.for_each([&](uint64_t id, const Node& node) {
+        if (!satisfied(slots[group.name][static_cast<uint32_t>(id)]))
+          out += what + " does not run on " + node.name + "; ";
+      });
+      continue;
+    }
+    auto scaled = job.counts.find(group.name);
+    const int64_t count = scaled != job.counts.end() ? scaled->second : group.count;
+    for (int64_t slot = 0; slot < count; ++slot) {
+      const auto& row = slots[group.name][static_cast<uint32_t>(slot)];
+      const bool spent = job.type == JobType::batch && !row.empty() &&
+                         std::all_of(row.begin(), row.end(), [](const Instance* i) { return i->finished; });
+      if (!satisfied(row) && !spent)
+        out += what + " slot " + group.name + "/" + std::to_string(slot) + " is not as asked; ";
+    }
+  }
+  return out;
+}
+
+// Hosts hold nothing that the state does not know of, and run what it says.
+std::string SimWorld::leftovers() const {
+  const Snapshot& state = manager->state();
+  std::string out;
+  for (const auto& host : hosts) {
+    auto known = [&](InstanceId id) -> const Instance* {
+      const Instance* i = state.instances.find(id.value);
+      const IdSet* held = state.instances_by_node.find(host->node.value);
+      return i != nullptr && i->node == host->node && held != nullptr && held->contains(id.value) ? i : nullptr;
+    };
+    for (const auto& [key, run] : host->runs()) {
+      const Instance* i = known(key.instance);
+      if (i == nullptr)
+        out += host->name + " has a run of " + to_text(key.instance) + ", which is not its; ";
+      else if (run.state == Run::State::running && i->generation != key.generation)
+        out += host->name + " runs an old generation of " + to_text(key.instance) + "; ";
+      else if (run.state == Run::State::running && i->finished)
+        out += host->name + " runs " + to_text(key.instance) + ", which is over; ";
+    }
+    for (const auto& [id, task] : host->disks()) {
+      if (known(id) == nullptr) out += host->name + " has a disk of " + to_text(id) + ", which is not its; ";
+    }
+    for (const auto& [id, text] : host->records()) {
+      if (known(id) == nullptr) out += host->name + " has a record of " + to_text(id) + ", which is not its; ";
+    }
+    const IdSet* held = state.instances_by_node.find(host->node.value);
+    if (held == nullptr) continue;
+    held->for_each([&](uint64_t id, const Unit&) {
+      const Instance& i = *state.instances.find(id);
+      if (i.state != TaskState::running || i.finished) return;
+      const bool runs = std::any_of(host->runs().begin(), host->runs().end(), [&](const auto& entry) {
+        return entry.first.instance == i.id && entry.first.generation == i.generation &&
+               entry.second.state == Run::State::running;
+      });
+      if (!runs) out += host->name + " does not run " + to_text(i.id) + " though the state says so; ";
+    });
+  }
+  return out;
+}
+
+}  // namespace tutti::sim

@@ -1,0 +1,321 @@
+#include "sim_manager.h"
+
+#include <algorithm>
+
+#include "base/hash.h"
+#include "model/codec.h"
+#include "sim_world.h"
+
+namespace tutti::sim {
+namespace {
+
+constexpr size_t kActionsPerTurn = 256;
+constexpr size_t kPlacementsPerPlan = 512;
+
+// As in manager/manager.cc: whether a commit can let something be placed that could not be before.
+bool may_place(const ChangeSet& changes) {
+  for (const RowChange& row : changes.rows) {
+    if (row.table == TableId::node) return true;
+    if (row.table != TableId::instance) continue;
+    if (changes.after->pending.contains(row.id)) return true;
+    const Instance* before = changes.before->instances.find(row.id);
+    const Instance* after = changes.after->instances.find(row.id);
+    if (before != nullptr && before->node &&
+        (after == nullptr || after->finished != before->finished || after->cleared != before->cleared))
+      return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+SimManager::SimManager(SimWorld& world) : world_(world), sim_(world.sim), state_(std::make_shared<Snapshot>()) {}
+
+void SimManager::start() {
+  if (running_) return;
+  sim_.trace("manager starts");
+  ++incarnation_;
+  running_ = std::make_unique<Process>();
+  Process& p = *running_;
+  p.store = store::make_memory_store(disk);
+  p.engine = state::make_engine(*p.store);
+  if (Status opened = p.engine->open(sim_.wall()); !opened)
+    return sim_.broken("the state does not open: " + opened.error().to_string());
+  if (p.engine->snapshot()->revision < state_->revision) {
+    sim_.broken("committed revision " + std::to_string(state_->revision.value) +
+                " was lost: " + std::to_string(p.engine->snapshot()->revision.value));
+  }
+  state_ = p.engine->snapshot();
+  p.engine->follow([this](const std::shared_ptr<const ChangeSet>& changes) { committed(changes); });
+  p.scheduler = scheduler::make_scheduler();
+  post_control([this] { rebuild_control(); });
+  post_scheduler([this] { rebuild_scheduler(); });
+}
+
+void SimManager::crash() {
+  if (!running_) return;
+  sim_.trace("manager crashes");
+  ++incarnation_;
+  for (auto& [id, connection] : running_->sessions)
+    connection->vanish(kManagerSide, sim_.chance(4) ? sim_.between(0, 20'000) : sim_.between(0, 50));
+  // Nobody is answered: a client learns nothing from a dead manager.
+  running_.reset();
+}
+
+void SimManager::later(Duration delay, std::function<void()> work) {
+  sim_.after(delay, [this, incarnation = incarnation_, work = std::move(work)] {
+    if (running_ && incarnation == incarnation_) work();
+  });
+}
+
+void SimManager::submit(state::Command command, state::CommandMeta meta, state::Done done) {
+  if (!running_) return done(fail(ErrorCode::unavailable, "no manager"));
+  running_->engine->submit(std::move(command), std::move(meta), std::move(done));
+  step_soon();
+}
+
+void SimManager::step_soon() {
+  Process& p = *running_;
+  if (p.stepping || !p.engine->has_work()) return;
+  p.stepping = true;
+  later(sim_.faults && sim_.chance(100) ? sim_.between(0, 1'500) : sim_.between(0, 4), [this] {
+    Process& now = *running_;
+    if (sim_.faults && sim_.chance(400)) {
+      const auto fault = static_cast<store::AppendFault>(1 + sim_.random.below(4));
+      disk->faults.push_back(fault);
+      sim_.trace("store fault " + std::to_string(static_cast<int>(fault)));
+      ++world_.statistics.store_faults;
+    }
+    const Status stepped = now.engine->step(sim_.wall());
+    now.stepping = false;
+    disk->faults.clear();
+    if (!stepped) {
+      // The process ends and starts again.
+      return later({}, [this] {
+        crash();
+        sim_.after(sim_.between(10, 500), [this] { start(); });
+      });
+    }
+    if (now.engine->checkpoint_due() || sim_.chance(300)) {
+      disk->fail_next_checkpoint = sim_.faults && sim_.chance(4);
+      (void)now.engine->checkpoint(sim_.wall());
+      disk->fail_next_checkpoint = false;
+    }
+    step_soon();
+  });
+}
+
+void SimManager::committed(const std::shared_ptr<const ChangeSet>& changes) {
+  state_ = changes->after;
+  post_control([this, changes] { follow_control(*changes); });
+  post_scheduler([this, changes] { follow_scheduler(*changes); });
+  world_.committed(*changes);
+}
+
+// ---- the threads
+void SimManager::post_control(std::function<void()> work) {
+  running_->control.push_back(std::move(work));
+  control_soon(milliseconds(0));
+}
+void SimManager::post_scheduler(std::function<void()> work) {
+  running_->scheduling.push_back(std::move(work));
+  scheduler_soon(milliseconds(0));
+}
+
+// Zero: woken by a post. Otherwise: the turn's own timer, replaced by the next turn's.
+void SimManager::control_soon(Duration delay) {
+  const bool timer = delay.ns > 0;
+  if (!timer && std::exchange(running_->control_due, true)) return;
+  const uint64_t mine = timer ? ++control_timer_ : 0;
+  later(timer ? delay : sim_.between(0, 1), [this, timer, mine] {
+    if (timer && mine != control_timer_) return;
+    if (!timer) running_->control_due = false;
+    while (!running_->control.empty()) {
+      auto work = std::move(running_->control.front());
+      running_->control.pop_front();
+      work();
+    }
+    control_soon(std::max(milliseconds(2), control_turn()));
+  });
+}
+
+void SimManager::scheduler_soon(Duration delay) {
+  const bool timer = delay.ns > 0;
+  if (!timer && std::exchange(running_->scheduling_due, true)) return;
+  const uint64_t mine = timer ? ++scheduler_timer_ : 0;
+  later(timer ? delay : sim_.between(0, 2), [this, timer, mine] {
+    if (timer && mine != scheduler_timer_) return;
+    if (!timer) running_->scheduling_due = false;
+    while (!running_->scheduling.empty()) {
+      auto work = std::move(running_->scheduling.front());
+      running_->scheduling.pop_front();
+      work();
+    }
+    scheduler_soon(std::max(milliseconds(3), schedule_turn()));
+  });
+}
+
+// ---- control (manager.cc, "control thread")
+void SimManager::rebuild_control() {
+  Process& p = *running_;
+  const auto state = p.engine->snapshot();
+  p.control_revision = state->revision;
+  p.controller.rebuild(state);
+  p.dispatcher.rebuild(state);
+  p.liveness.rebuild(*state, sim_.boot());
+  p.operations.rebuild(*state);
+}
+
+void SimManager::follow_control(const ChangeSet& changes) {
+  Process& p = *running_;
+  if (changes.after->revision <= p.control_revision) return;
+  if (changes.before->revision != p.control_revision) return rebuild_control();
+  p.control_revision = changes.after->revision;
+  p.controller.follow(changes);
+  p.liveness.follow(changes, sim_.boot());
+  p.dispatcher.follow(changes);
+  for (state::UpdateOperation& update : p.operations.follow(changes, sim_.wall()))
+    submit(std::move(update), {}, [](const auto&) {});
+}
+
+Duration SimManager::control_turn() {
+  Process& p = *running_;
+  if (p.control_revision.value == 0) return milliseconds(10);
+  const Time now = sim_.wall();
+  for (manager::Controller::Work& work : p.controller.step(now, kActionsPerTurn)) {
+    const JobId job = work.job;
+    if (sim_.tracing()) {
+      std::string line = "actions for " + to_text(job) + ":";
+      for (const CreateInstance& c : work.command.actions.create)
+        line += " create " + std::to_string(c.group) + "/" + std::to_string(c.slot);
+      for (const ChangeInstance& c : work.command.actions.change) {
+        line += " " + to_text(c.instance) +
+                (c.give_up      ? " give up"
+                 : c.start_over ? " start over"
+                                : " desired " + std::to_string(c.desired ? static_cast<int>(*c.desired) : -1)) +
+                " (" + c.reason + ")";
+      }
+      for (InstanceId id : work.command.actions.forget) line += " forget " + to_text(id);
+      sim_.trace(line);
+    }
+    submit(std::move(work.command), {}, [this, job](const Result<state::Outcome>& result) {
+      post_control([this, job, ok = result.has_value()] { running_->controller.done(job, ok, sim_.wall()); });
+    });
+  }
+  for (state::SetNodeHealth& health : p.liveness.tick(sim_.boot())) {
+    const NodeId node = health.node;
+    submit(std::move(health), {}, [this, node](const Result<state::Outcome>& result) {
+      if (!result || result->unchanged) post_control([this, node] { running_->liveness.retry(node); });
+    });
+  }
+  if (sim_.boot() - p.operations_measured > seconds(5)) {
+    p.operations_measured = sim_.boot();
+    for (state::UpdateOperation& update : p.operations.sweep(*p.engine->snapshot(), now))
+      submit(std::move(update), {}, [](const auto&) {});
+  }
+  carry_out();
+  Duration wait = milliseconds(500);
+  if (const Time wake = p.controller.wake()) wait = std::clamp(wake - now, Duration{0}, wait);
+  return wait;
+}
+
+void SimManager::carry_out() {
+  for (manager::DispatchOutput& output : running_->dispatcher.take_outputs()) {
+    std::visit([this](auto& one) { perform(one); }, output);
+  }
+}
+void SimManager::perform(manager::SendToWorker& send) {
+  auto at = running_->sessions.find(send.connection);
+  if (at != running_->sessions.end()) at->second->send(kManagerSide, to_json(send.message, {.omit_defaults = true}));
+}
+void SimManager::perform(manager::CloseWorker& close) {
+  auto at = running_->sessions.find(close.connection);
+  if (at == running_->sessions.end()) return;
+  sim_.trace("manager closes " + std::to_string(close.connection) + ": " + close.reason);
+  at->second->close(kManagerSide);
+  running_->sessions.erase(at);
+}
+void SimManager::perform(manager::SubmitForWorker& work) {
+  submit(std::move(work.command), {},
+         [this, connection = work.connection, tag = work.tag](const Result<state::Outcome>& result) {
+           post_control([this, connection, tag, result] {
+             running_->dispatcher.committed(connection, tag, result, sim_.wall());
+           });
+         });
+}
+
+void SimManager::accept(NodeId node, const std::string& fingerprint, std::shared_ptr<Connection> connection) {
+  const manager::ConnectionId id = ++connections_;
+  Ear ear;
+  ear.message = [this, id, node, incarnation = incarnation_](const std::string& text) {
+    if (!running_ || incarnation != incarnation_) return;
+    auto message = from_json<WorkerMessage>(text, {.allow_unknown = true, .what = "worker message"});
+    if (!message) return sim_.broken("not a worker message: " + message.error().to_string());
+    post_control([this, id, node, message = std::move(*message)] {
+      running_->liveness.heard(node, sim_.boot());
+      running_->dispatcher.received(id, message, sim_.wall());
+    });
+  };
+  ear.closed = [this, id, incarnation = incarnation_] {
+    if (!running_ || incarnation != incarnation_) return;
+    post_control([this, id] {
+      running_->dispatcher.closed(id);
+      running_->sessions.erase(id);
+    });
+  };
+  connection->listen(kManagerSide, std::move(ear));
+  // As in session_opened(): on the control thread, behind what is queued there.
+  post_control([this, id, node, fingerprint, connection] {
+    running_->sessions[id] = connection;
+    running_->dispatcher.connected(id, node, fingerprint);
+  });
+}
+
+// ---- scheduler (manager.cc, "scheduler thread")
+void SimManager::rebuild_scheduler() {
+  Process& p = *running_;
+  const auto state = p.engine->snapshot();
+  p.scheduler_revision = state->revision;
+  p.scheduler->rebuild(state);
+  p.schedule_due = true;
+}
+
+void SimManager::follow_scheduler(const ChangeSet& changes) {
+  Process& p = *running_;
+  if (changes.after->revision <= p.scheduler_revision) return;
+  if (changes.before->revision != p.scheduler_revision) return rebuild_scheduler();
+  p.scheduler_revision = changes.after->revision;
+  p.scheduler->follow(changes);
+  p.schedule_due = p.schedule_due || may_place(changes);
+}
+
+Duration SimManager::schedule_turn() {
+  Process& p = *running_;
+  if (p.scheduler_revision.value == 0) return milliseconds(10);
+  const Time now = sim_.wall();
+  if (!p.plan_under_way && (p.schedule_due || (p.schedule_at && p.schedule_at <= now))) {
+    p.schedule_due = false;
+    p.schedule_at = {};
+    Plan plan =
+        p.scheduler->schedule_all_pending(fnv1a(std::to_string(p.scheduler_revision.value)), now, kPlacementsPerPlan);
+    if (!plan.placements.empty()) {
+      p.plan_under_way = true;
+      const bool full = plan.placements.size() >= kPlacementsPerPlan;
+      const size_t wanted = plan.placements.size();
+      submit(state::ApplyPlan{std::move(plan)}, {}, [this, full, wanted](const Result<state::Outcome>& result) {
+        const bool all = result && result->number == wanted;
+        post_scheduler([this, full, all] {
+          running_->plan_under_way = false;
+          if (full) running_->schedule_due = true;
+          if (!all) running_->schedule_at = sim_.wall() + milliseconds(50);
+        });
+      });
+    }
+    if (const Time wake = p.scheduler->next_wake(now); wake && (!p.schedule_at || wake < p.schedule_at))
+      p.schedule_at = wake;
+  }
+  if (!p.schedule_at) return seconds(1);
+  return std::clamp(p.schedule_at - now, Duration{0}, seconds(1));
+}
+
+}  // namespace tutti::sim
