@@ -77,6 +77,9 @@ struct RunContext {
   std::string netns;     // path to enter; empty: the host's
   std::string cgroup;    // relative path of its own cgroup: "tutti-<pool>/<node>/<instance>-<task>"
   std::string lease_page;  // file with the lease deadline (driver/lease_page.h); empty: none
+  // Where the task stops with the lease: when the lease that start() was asked under ends. A start that takes longer is
+  // refused as retryable, even if another lease runs by then: in between its slot may have gone to another node. 0: any time.
+  BootTime start_by;
 };
 
 // What start() made, as opaque text that recover() understands. Versioned by its driver.

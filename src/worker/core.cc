@@ -168,7 +168,10 @@ void Core::advance(InstanceId instance, Now now) {
   Runner& runner = *at->second;
   std::vector<Op> ops = runner.step(now, lease_valid(now));
   if (runner.take_record_due() && !runner.gone()) outputs_.push_back(StoreRecord{runner.record()});
-  for (Op& op : ops) outputs_.push_back(RunOp{op});
+  for (Op& op : ops) {
+    if (op.kind == OpKind::start) op.start_by = lease_until_;
+    outputs_.push_back(RunOp{op});
+  }
   if (runner.take_changed()) dirty_.insert(instance);
   if (runner.gone()) {
     gone_.insert(instance);

@@ -227,6 +227,7 @@ std::optional<driver::Failure> Executor::perform_task(Job& job) {
     case OpKind::start: {
       auto full = full_context(job);
       if (!full) return std::move(full).error();
+      full->start_by = job.op.start_by;
       auto started = driver->start(*full, stop_.get_token());
       if (!started) return std::move(started).error();
       watch(*started);

@@ -168,7 +168,7 @@ void Runner::step_absent(uint16_t index, Now now, bool lease_valid, std::vector<
     issue(task, index, OpKind::image, out);
   } else if (task.phase == Phase::imaged) {
     issue(task, index, OpKind::prepare, out);
-  } else {
+  } else if (lease_valid || spec_of(task).on_disconnect != DisconnectPolicy::stop_after) {
     move(task, TaskState::starting);
     record_due_ = true;  // the attempt is on record before its process can exist
     issue(task, index, OpKind::start, out);

@@ -34,6 +34,7 @@ struct Op {
   uint32_t attempt = 0;
   uint16_t task = 0;      // index in the group; unused for network and clear
   Duration grace;         // stop
+  BootTime start_by;      // start: when the lease it was issued under ends
 };
 
 struct OpResult {

@@ -226,6 +226,8 @@ std::optional<driver::Failure> SimHost::effect_on_task(const Job& job) {
       return {};
     case worker::OpKind::start:
       if (at == runs_.end()) sim_.broken(name + " starts " + describe(key) + ", which was not prepared");
+      if (job.task.on_disconnect == DisconnectPolicy::stop_after && sim_.boot() >= job.op.start_by)
+        return failure(driver::FailureKind::retryable, "the lease ended before it could start");
       if (!there) start_run(job, runs_[key]);
       watch(key, runs_[key]);
       return {};

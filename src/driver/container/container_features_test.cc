@@ -455,6 +455,22 @@ TEST_F(LeaseTest, KillsWhatDoesNotListen) {
   EXPECT_EQ(status.exit_code, 137);
 }
 
+TEST_F(LeaseTest, AStartThatOutlastsItsLeaseIsRefusedThoughAnotherRuns) {
+  RunContext run = waiting();
+  run.lease_page = path_;
+  run.task.on_disconnect = DisconnectPolicy::stop_after;
+  lease_for(seconds(60));
+  run.start_by = SystemClock().boot_now();
+  runs_.push_back(run);
+  ASSERT_TRUE(driver_->prepare(run, {}));
+  auto refused = driver_->start(run, {});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, FailureKind::retryable);
+  EXPECT_THAT(refused.error().error.message, HasSubstr("lease"));
+  run.start_by = SystemClock().boot_now() + seconds(60);
+  EXPECT_TRUE(driver_->start(run, {}));
+}
+
 TEST_F(LeaseTest, LetsGoOnWhatIsKept) {
   RunContext run = shell("echo ready; read x; exit 4");
   run.lease_page = path_;

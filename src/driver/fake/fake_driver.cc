@@ -41,6 +41,9 @@ class FakeDriver final : public Driver,
     }
     if (script->start_delay.ns > 0) world_->wait_(script->start_delay, stop);
     if (stop.stop_requested()) return retryable({ErrorCode::cancelled, "the start was given up", {}, 0});
+    const bool leased = !run.lease_page.empty() && run.task.on_disconnect == DisconnectPolicy::stop_after;
+    if (leased && run.start_by.ns != 0 && world_->clock_.boot_now() >= run.start_by + run.task.disconnect_grace)
+      return retryable({ErrorCode::unavailable, "the worker's lease ended before it could start", {}, 0});
     std::lock_guard lock(world_->mutex_);
     FakeWorld::Disk& disk = world_->disks_[run.disk_dir];
     ++disk.starts;
@@ -51,7 +54,7 @@ class FakeDriver final : public Driver,
     if (disk.suspended) left = disk.suspended->ns < 0 ? std::nullopt : disk.suspended;
     disk.suspended.reset();
     if (left) entry.ends_at = world_->clock_.boot_now() + *left;
-    if (run.task.on_disconnect == DisconnectPolicy::stop_after) entry.lease_page = run.lease_page;
+    if (leased) entry.lease_page = run.lease_page;
     entry.lease_grace = run.task.disconnect_grace;
     Handle handle{"fake", entry.data};
     world_->runs_.insert_or_assign(run.run_dir, std::move(entry));

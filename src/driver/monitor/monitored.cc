@@ -145,6 +145,7 @@ DriverResult<Handle> MonitoredDriver::start(const RunContext& run, std::stop_tok
   if (!run.lease_page.empty() && task.on_disconnect == DisconnectPolicy::stop_after) {
     config.add("lease", run.lease_page);
     config.add("lease_grace_ns", task.disconnect_grace.ns);
+    if (run.start_by.ns != 0) config.add("start_by_ns", run.start_by.ns + task.disconnect_grace.ns);
   }
   config.add("stop_signal", sys::parse_signal(task.stop_signal).value_or(SIGTERM));
   config.add("stop_grace_ns", task.stop_grace.ns);

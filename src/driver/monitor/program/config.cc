@@ -68,6 +68,7 @@ constexpr NumberKey kNumbers[] = {{"uid", &Config::uid},
                                   {"log_bytes", &Config::log_bytes},
                                   {"log_files", &Config::log_files},
                                   {"lease_grace_ns", &Config::lease_grace_ns},
+                                  {"start_by_ns", &Config::start_by_ns},
                                   {"stop_signal", &Config::stop_signal},
                                   {"stop_grace_ns", &Config::stop_grace_ns},
                                   {"enter_pid", &Config::enter_pid}};

@@ -234,6 +234,12 @@ bool prepare(Monitor& m, Problem& out) {
   return open_groups(m.config, m.groups, out) && enter_network(m.config, out) && make_mounts(m.config, out);
 }
 
+// A start that hung over the end of its lease must not come to life under the next one.
+bool in_time(const Monitor& m, Problem& out) {
+  if (m.config.start_by_ns == 0 || clock_ns(CLOCK_BOOTTIME) < m.config.start_by_ns) return true;
+  return problem(out, 'r', "start before the worker's lease ended", nullptr, false);
+}
+
 int run(const char* run_dir) {
   static Monitor m;
   static Problem why;
@@ -249,8 +255,10 @@ int run(const char* run_dir) {
     close(score);
   }
   bool started = chdir(run_dir) == 0 ? prepare(m, why) : problem(why, 'r', "go to", run_dir);
+  started = started && in_time(m, why);
   started = started && (m.config.process ? launch_process(m.config, m.groups, m.task, why)
                                          : launch_runtime(m.config, m.groups, m.task, why));
+  started = started && in_time(m, why);
   if (!started) {
     kill_groups(m.config, m.groups);
     remove_groups(m.groups);
