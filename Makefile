@@ -1,7 +1,7 @@
 # The two commands of the README: make demo, make test. The rest serves development.
 JOBS ?= $(shell nproc)
 
-.PHONY: all deps release debug test demo bench lint format clean tsan headers
+.PHONY: all deps release debug test demo bench lint format clean tsan headers sim kills
 
 all: release
 
@@ -26,6 +26,13 @@ demo: release
 
 bench: release
 	@build/release/src/app/tutti bench
+
+# make sim SEEDS=n: as many seeds of the simulated pool; make kills KILLS=n: real processes killed at random.
+sim: release
+	@SIM_SEEDS=$(or $(SEEDS),2000) SIM_SECONDS=100000 build/release/test/sim/sim_test
+
+kills: release
+	@test/e2e/kills $(or $(KILLS),100)
 
 lint: deps
 	@scripts/check-arrows
