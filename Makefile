@@ -1,7 +1,7 @@
 # The two commands of the README: make demo, make test. The rest serves development.
 JOBS ?= $(shell nproc)
 
-.PHONY: all deps release debug test demo bench lint format clean tsan headers sim kills
+.PHONY: all deps release debug test demo bench lint format clean tsan headers sim kills fuzz fuzzers
 
 all: release
 
@@ -18,7 +18,7 @@ debug: deps
 
 # Everything that can run on this machine: layout, units and simulation under address and undefined sanitizers, then
 # end to end on real containers with the release build.
-test: lint debug release
+test: lint debug release fuzzers
 	@scripts/run-tests
 
 demo: release
@@ -33,6 +33,14 @@ sim: release
 
 kills: release
 	@test/e2e/kills $(or $(KILLS),100)
+
+# make fuzz SECONDS=n: each target for so long, two at a time.
+fuzz: fuzzers
+	@scripts/run-fuzz $(or $(SECONDS),60)
+
+fuzzers: deps
+	@cmake --preset fuzz >build-fuzz.log 2>&1 || { tail -20 build-fuzz.log; exit 1; }
+	@cmake --build --preset fuzz -j $(JOBS) --target fuzz
 
 lint: deps
 	@scripts/check-arrows

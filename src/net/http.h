@@ -21,7 +21,7 @@ namespace tutti::net {
 struct Request {
   std::string method;                          // "GET"
   std::string target;                          // path and query as sent
-  std::string path;                            // decoded, normalised; never contains ".."
+  std::string path;                            // decoded, normalised; no segment is ".."
   std::map<std::string, std::string> query;    // decoded; the last of a repeated key
   std::map<std::string, std::string> headers;  // names in lower case
   std::string body;                            // empty with stream_body
