@@ -2,10 +2,12 @@
 #include <map>
 #include <set>
 
+#include "base/hash.h"
 #include "base/text.h"
 #include "manager/api/requests.h"
 #include "manager/api/routes.h"
 #include "manager/api/views.h"
+#include "manager/assets/assets.h"
 
 namespace tutti::manager {
 namespace {
@@ -67,22 +69,30 @@ std::string operation(const Route& route, const std::vector<std::string>& params
   std::string out = "{\"tags\":[\"" + std::string(route.tag) + "\"],\"operationId\":\"" + id + "\",\"summary\":";
   append_json_string(out, route.summary);
   out += ",\"description\":";
-  const char* rights[] = {"Open to all.", "Any token, the bootstrap credential too.", "Role viewer.", "Role operator.", "Role admin."};
-  append_json_string(out, std::string(rights[static_cast<int>(route.right)]) + " Example: " + std::string(route.example));
+  const char* rights[] = {"Open to all.", "Any token, the bootstrap credential too.", "Role viewer.", "Role operator.",
+                          "Role admin."};
+  append_json_string(out,
+                     std::string(rights[static_cast<int>(route.right)]) + " Example: " + std::string(route.example));
   if (route.right == Right::nobody) out += ",\"security\":[]";
   if (!params.empty()) {
     out += ",\"parameters\":[";
     for (size_t i = 0; i < params.size(); ++i) {
-      out += (i > 0 ? "," : "") + std::string("{\"name\":\"") + params[i] + "\",\"in\":\"path\",\"required\":true,\"schema\":{\"type\":\"string\"}}";
+      out += (i > 0 ? "," : "") + std::string("{\"name\":\"") + params[i] +
+             "\",\"in\":\"path\",\"required\":true,\"schema\":{\"type\":\"string\"}}";
     }
     out += ']';
   }
   if (!route.body.empty()) {
-    out += R"(,"requestBody":{"content":{"application/json":{"schema":{"$ref":"#/components/schemas/)" + std::string(route.body) + "\"}}}}";
+    out += R"(,"requestBody":{"content":{"application/json":{"schema":{"$ref":"#/components/schemas/)" +
+           std::string(route.body) + "\"}}}}";
   }
   out += R"(,"responses":{"2XX":{"description":"done")";
-  if (!route.answer.empty()) out += R"(,"content":{"application/json":{"schema":{"type":"object","properties":{"status":{"$ref":"#/components/schemas/)" + std::string(route.answer) + "\"}}}}}";
-  out += R"(},"default":{"description":"what was wrong","content":{"application/problem+json":{"schema":{"$ref":"#/components/schemas/Problem"}}}}}})";
+  if (!route.answer.empty())
+    out +=
+        R"(,"content":{"application/json":{"schema":{"type":"object","properties":{"status":{"$ref":"#/components/schemas/)" +
+        std::string(route.answer) + "\"}}}}}";
+  out +=
+      R"(},"default":{"description":"what was wrong","content":{"application/problem+json":{"schema":{"$ref":"#/components/schemas/Problem"}}}}}})";
   return out;
 }
 
@@ -95,9 +105,10 @@ std::string openapi_json() {
     const std::string path = openapi_path(route.path, params);
     paths[path][to_lower(route.method)] = operation(route, params);
   }
-  std::string out = R"({"openapi":"3.1.0","info":{"title":"tutti","version":"0.1.0","license":{"name":"Apache-2.0","identifier":"Apache-2.0"},)"
-                    R"("description":"Containers, virtual machines and processes on a pool of machines."},)"
-                    R"("servers":[{"url":"/"}],"security":[{"token":[]}],"paths":{)";
+  std::string out =
+      R"({"openapi":"3.1.0","info":{"title":"tutti","version":"0.1.0","license":{"name":"Apache-2.0","identifier":"Apache-2.0"},)"
+      R"("description":"Containers, virtual machines and processes on a pool of machines."},)"
+      R"("servers":[{"url":"/"}],"security":[{"token":[]}],"paths":{)";
   bool first_path = true;
   for (const auto& [path, methods] : paths) {
     if (!std::exchange(first_path, false)) out += ',';
@@ -120,28 +131,30 @@ std::string openapi_json() {
   return out + "}}}";
 }
 
-// The page reads /v1/openapi.json itself and renders it; no asset of anybody else's is needed for that.
 void get_docs(CallPtr call) {
-  if (call->param("file") != "index.html") {
-    return answer_error(*call, Error{ErrorCode::not_found, "there is only /swagger/index.html", {}, 0});
-  }
+  const auto asset = find_asset(call->param("file"));
+  if (!asset)
+    return answer_error(*call, Error{ErrorCode::not_found, "no such file; the page is /swagger/index.html", {}, 0});
   net::Response response;
-  response.content_type = "text/html; charset=utf-8";
-  response.headers = {{"Content-Security-Policy", "default-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"}};
-  response.body = R"(<!doctype html><meta charset="utf-8"><title>tutti API</title>
-<style>body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}code{background:#8882;padding:.1em .3em}
-summary{cursor:pointer;padding:.3em 0}b{display:inline-block;width:5em;font-family:monospace}pre{background:#8881;padding:.6em;overflow:auto}</style>
-<h1>tutti API</h1><p>From <a href="/v1/openapi.json">/v1/openapi.json</a>.</p><div id="out">loading…</div>
-<script>
-fetch('/v1/openapi.json').then(r=>r.json()).then(d=>{const out=document.getElementById('out');out.textContent='';
-const tags={};for(const [p,ms] of Object.entries(d.paths))for(const [m,o] of Object.entries(ms))(tags[o.tags[0]]??=[]).push([m,p,o]);
-for(const [t,ops] of Object.entries(tags)){const h=document.createElement('h2');h.textContent=t;out.append(h);
-for(const [m,p,o] of ops){const e=document.createElement('details');const s=document.createElement('summary');const b=document.createElement('b');
-b.textContent=m.toUpperCase();const c=document.createElement('code');c.textContent=p;s.append(b,c,' '+o.summary);e.append(s);
-const q=document.createElement('p');q.textContent=o.description;e.append(q);const ref=o.requestBody?.content['application/json'].schema.$ref;
-if(ref){const pre=document.createElement('pre');pre.textContent=JSON.stringify(d.components.schemas[ref.split('/').pop()],null,1);e.append(pre)}
-out.append(e)}}});
-</script>)";
+  response.content_type = asset->media_type;
+  // The bytes are those of this executable, so their hash is their version.
+  const std::string tag = "\"" + std::to_string(fnv1a(asset->gzip)) + "\"";
+  response.headers = {
+      {"ETag", tag},
+      {"Cache-Control", "no-cache"},
+      {"Vary", "Accept-Encoding"},
+      {"X-Content-Type-Options", "nosniff"},
+      // Swagger UI writes style attributes and shows pictures from data URLs.
+      {"Content-Security-Policy",
+       "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"}};
+  if (call->request->header("if-none-match") == tag) {
+    response.status = 304;
+  } else if (call->request->header("accept-encoding").find("gzip") != std::string::npos) {
+    response.headers.emplace_back("Content-Encoding", "gzip");
+    response.body = asset->gzip;
+  } else {
+    response.body = unpack(*asset);
+  }
   call->responder->send(std::move(response));
 }
 
