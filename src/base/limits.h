@@ -26,6 +26,7 @@ inline constexpr size_t kJobsMax = 200'000;
 inline constexpr size_t kNodesMax = 20'000;
 inline constexpr size_t kInstancesMax = 4'000'000;
 inline constexpr size_t kTokensMax = 10'000;
+inline constexpr int32_t kTokenUsesMax = 1'000;             // of a join token that has a limit: it remembers its nodes
 
 // State and store.
 inline constexpr size_t kCommandQueueMax = 16'384;
@@ -37,6 +38,10 @@ inline constexpr size_t kOperationsKept = 5'000;
 inline constexpr size_t kFinishedInstancesKeptPerSlot = 3;
 inline constexpr size_t kIdempotencyKept = 50'000;
 inline constexpr int64_t kIdempotencySeconds = 24 * 3600;
+inline constexpr int64_t kEventsKeepSeconds = 30 * 24 * 3600;
+inline constexpr int64_t kOperationsKeepSeconds = 7 * 24 * 3600;
+inline constexpr int64_t kTokensKeepSeconds = 30 * 24 * 3600;  // revoked or expired ones
+inline constexpr size_t kTrimRowsMax = 500;                 // of one round of trimming
 inline constexpr int64_t kLogKeepSeconds = 3600;            // how far a watch can resume
 
 // Worker session.
@@ -50,6 +55,8 @@ inline constexpr size_t kReportsPerMessageMax = 256;
 
 // Images.
 inline constexpr size_t kManifestBytesMax = 4u << 20;
+inline constexpr int64_t kPruneGraceSeconds = 24 * 3600;    // content nobody refers to stays so long
+inline constexpr int64_t kPruneGraceSecondsMin = 600;       // longer than a push takes between a layer and its manifest
 inline constexpr uint64_t kBlobBytesMax = 64ull << 30;
 inline constexpr uint64_t kUnpackedLayerBytesMax = 64ull << 30;
 inline constexpr uint64_t kUnpackedLayerEntriesMax = 2'000'000;

@@ -107,8 +107,10 @@ std::string format_time(Time t) {
   const time_t whole = sec;
   tm parts{};
   gmtime_r(&whole, &parts);
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday,
-                     parts.tm_hour, parts.tm_min, parts.tm_sec, ms);
+  const std::string to_ms = fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}", parts.tm_year + 1900, parts.tm_mon + 1,
+                                        parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, ms);
+  const int64_t rest = t.ns - ms_total * 1'000'000;
+  return rest == 0 ? to_ms + "Z" : to_ms + fmt::format("{:06}Z", rest);
 }
 
 Result<Time> parse_time(std::string_view text) {
@@ -156,7 +158,10 @@ Result<Time> parse_time(std::string_view text) {
   return Time{sec * 1'000'000'000 + ns};
 }
 
-Time SystemClock::now() const { return {read_clock(CLOCK_REALTIME)}; }
+Time SystemClock::now() const {
+  const int64_t ns = read_clock(CLOCK_REALTIME);
+  return {ns - ns % 1'000'000};
+}
 BootTime SystemClock::boot_now() const { return {read_clock(CLOCK_BOOTTIME)}; }
 
 }  // namespace tutti

@@ -45,7 +45,8 @@ struct BootTime {
 // `invalid` for a missing unit, a negative value or one above 100 years.
 std::string format_duration(Duration d);
 Result<Duration> parse_duration(std::string_view text);
-// RFC 3339 in UTC with milliseconds: "2026-11-21T08:15:30.125Z"; empty text for Time{}.
+// RFC 3339 in UTC with milliseconds: "2026-11-21T08:15:30.125Z"; all nine digits where there is more to say, so that
+// parsing gives exactly the same back; empty text for Time{}.
 std::string format_time(Time t);
 Result<Time> parse_time(std::string_view text);
 
@@ -56,7 +57,7 @@ class Clock {
   virtual Time now() const = 0;
   virtual BootTime boot_now() const = 0;
 };
-// The OS clocks. Thread-safe, stateless.
+// The OS clocks; now() in whole milliseconds, as it is shown. Thread-safe, stateless.
 class SystemClock final : public Clock {
  public:
   Time now() const override;

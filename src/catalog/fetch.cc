@@ -95,15 +95,41 @@ std::string last_words(const std::string& output) {
   return clean;
 }
 
+Result<std::string> find_skopeo(const FetchOptions& options, const std::string& for_what) {
+  std::string program = options.skopeo.find('/') == std::string::npos ? sys::find_program(options.skopeo) : options.skopeo;
+  if (program.empty() || access(program.c_str(), X_OK) != 0) {
+    return fail(ErrorCode::unsupported, for_what + " needs skopeo, which is not installed here: apt-get install skopeo");
+  }
+  return program;
+}
+
+Result<std::string> write_auth_file(const WorkFolder& folder, const std::string& registry, const Credentials& credentials) {
+  std::string file = folder.path() + "/auth.json";
+  std::string secret = net::base64_encode(credentials.user + ":" + credentials.password);
+  std::string key = registry == "docker.io" ? "https://index.docker.io/v1/" : registry;
+  sys::WriteOptions only_us;
+  only_us.mode = 0600;
+  TUTTI_CHECK(sys::write_file_atomic(file, "{\"auths\":{" + json_text(key) + ":{\"auth\":" + json_text(secret) + "}}}", only_us));
+  return file;
+}
+
+// skopeo's name of an image elsewhere: docker.io's own repositories stand under library/.
+std::string docker_name(const oci::Reference& parsed, const std::string& registry) {
+  std::string repository = parsed.repository;
+  if (registry == "docker.io" && repository.find('/') == std::string::npos) repository = "library/" + repository;
+  // skopeo refuses a tag and a digest together; the digest is what counts.
+  return "docker://" + registry + "/" + repository + (parsed.digest.empty() ? ":" + parsed.tag : "@" + parsed.digest);
+}
+
 }  // namespace
 
 Error explain_skopeo(const std::string& output, int exit_code, const std::string& reference,
-                     const std::string& registry) {
+                     const std::string& registry, const std::string& what) {
   std::string lower = output;
   std::transform(lower.begin(), lower.end(), lower.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  auto error = [&](ErrorCode code, const std::string& what) {
-    return Error{code, "fetch " + reference + ": " + what + " (" + last_words(output) + ")", {}, 0};
+  auto error = [&](ErrorCode code, const std::string& why) {
+    return Error{code, what + " " + reference + ": " + why + " (" + last_words(output) + ")", {}, 0};
   };
   if (says(lower, {"unauthorized", "authentication required", "requested access to the resource is denied",
                    "denied:", "403"})) {
@@ -134,18 +160,10 @@ Result<Fetched> fetch_with_skopeo(ContentStore& store, const std::string& refere
                                   const std::function<void(std::string)>& progress) {
   TUTTI_TRY(oci::Reference parsed, oci::parse_reference(reference));
   std::string registry = parsed.registry.empty() ? "docker.io" : parsed.registry;
-  std::string repository = parsed.repository;
-  if (registry == "docker.io" && repository.find('/') == std::string::npos) repository = "library/" + repository;
-  // skopeo refuses a tag and a digest together; the digest is what counts.
-  std::string source =
-      "docker://" + registry + "/" + repository + (parsed.digest.empty() ? ":" + parsed.tag : "@" + parsed.digest);
+  const std::string source = docker_name(parsed, registry);
+  const std::string& repository = parsed.repository;
 
-  std::string program =
-      options.skopeo.find('/') == std::string::npos ? sys::find_program(options.skopeo) : options.skopeo;
-  if (program.empty() || access(program.c_str(), X_OK) != 0) {
-    return fail(ErrorCode::unsupported, "fetching " + reference + " from " + registry +
-                                            " needs skopeo, which is not installed here: apt-get install skopeo");
-  }
+  TUTTI_TRY(const std::string program, find_skopeo(options, "fetching " + reference + " from " + registry));
   WorkFolder folder(options.work_dir + "/fetch-" + secure_random_hex(8));
   TUTTI_CHECK(sys::make_dirs(folder.path(), 0700));
   std::vector<std::string> argv{program};
@@ -157,13 +175,7 @@ Result<Fetched> fetch_with_skopeo(ContentStore& store, const std::string& refere
   const auto& insecure = options.insecure_registries;
   if (std::find(insecure.begin(), insecure.end(), registry) != insecure.end()) argv.push_back("--src-tls-verify=false");
   if (!credentials.user.empty()) {
-    std::string file = folder.path() + "/auth.json";
-    std::string secret = net::base64_encode(credentials.user + ":" + credentials.password);
-    std::string key = registry == "docker.io" ? "https://index.docker.io/v1/" : registry;
-    sys::WriteOptions only_us;
-    only_us.mode = 0600;
-    TUTTI_CHECK(sys::write_file_atomic(
-        file, "{\"auths\":{" + json_text(key) + ":{\"auth\":" + json_text(secret) + "}}}", only_us));
+    TUTTI_TRY(std::string file, write_auth_file(folder, registry, credentials));
     argv.insert(argv.end(), {"--src-authfile", file});
   }
   argv.insert(argv.end(), {source, "oci:" + folder.path() + "/layout:fetched"});
@@ -181,6 +193,32 @@ Result<Fetched> fetch_with_skopeo(ContentStore& store, const std::string& refere
   Fetched fetched{reference, registry, std::move(images->front())};
   fetched.image.reference = reference;
   return fetched;
+}
+
+Status push_with_skopeo(const ContentStore& store, const std::string& digest, const std::string& target,
+                        const Credentials& credentials, const FetchOptions& options, std::stop_token stop) {
+  TUTTI_TRY(oci::Reference parsed, oci::parse_reference(target));
+  if (parsed.registry.empty() || !parsed.digest.empty()) {
+    return fail(ErrorCode::invalid, "push goes to REGISTRY/NAME[:TAG], not to '" + target + "': name the registry, like registry.example.com/app:1");
+  }
+  TUTTI_TRY(const std::string program, find_skopeo(options, "pushing to " + parsed.registry));
+  WorkFolder folder(options.work_dir + "/push-" + secure_random_hex(8));
+  TUTTI_CHECK(sys::make_dirs(folder.path(), 0700));
+  TUTTI_CHECK(export_oci_layout(store, digest, "pushed", folder.path() + "/layout"));
+  std::vector<std::string> argv{program};
+  if (!sys::exists("/etc/containers/policy.json")) argv.push_back("--insecure-policy");
+  argv.insert(argv.end(), {"copy", "--quiet", "--all", "--preserve-digests"});
+  const auto& insecure = options.insecure_registries;
+  if (std::find(insecure.begin(), insecure.end(), parsed.registry) != insecure.end()) argv.push_back("--dest-tls-verify=false");
+  if (!credentials.user.empty()) {
+    TUTTI_TRY(std::string file, write_auth_file(folder, parsed.registry, credentials));
+    argv.insert(argv.end(), {"--dest-authfile", file});
+  }
+  argv.insert(argv.end(), {"oci:" + folder.path() + "/layout:pushed", docker_name(parsed, parsed.registry)});
+  auto finished = run(std::move(argv), folder, options.timeout, stop);
+  if (!finished) return tl::make_unexpected(std::move(finished).error().in("push " + target));
+  if (finished->exit_code != 0) return tl::make_unexpected(explain_skopeo(finished->output, finished->exit_code, target, parsed.registry, "push"));
+  return {};
 }
 
 }  // namespace tutti::catalog

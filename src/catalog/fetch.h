@@ -1,5 +1,5 @@
 #pragma once
-// Images from any registry, by `skopeo`: copied into a folder of our own as an OCI layout, verified into the content
+// Images from and to any registry, by `skopeo`: copied into a folder of our own as an OCI layout, verified into the content
 // store, folder removed. Blocking (minutes for a large image): call from a worker thread. Credentials go to skopeo in
 // a file that only we can read, never on its command line, and never into an error or a log.
 
@@ -41,8 +41,12 @@ Result<Fetched> fetch_with_skopeo(ContentStore& store, const std::string& refere
                                   const FetchOptions& options, std::stop_token stop,
                                   const std::function<void(std::string)>& progress);
 
+// The other way: what `digest` leads to, with every architecture that is here, to a registry elsewhere. The same errors.
+Status push_with_skopeo(const ContentStore& store, const std::string& digest, const std::string& target,
+                        const Credentials& credentials, const FetchOptions& options, std::stop_token stop);
+
 // What skopeo said when it failed, as an error of ours. Separate so that it can be tested.
 Error explain_skopeo(const std::string& output, int exit_code, const std::string& reference,
-                     const std::string& registry);
+                     const std::string& registry, const std::string& what = "fetch");
 
 }  // namespace tutti::catalog

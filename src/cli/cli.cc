@@ -24,7 +24,7 @@ const std::vector<Option> kOptions = {
     {"env", 'e', true, true}, {"port", 'p', true, true}, {"memory", 'm', true}, {"cpus", 0, true}, {"name", 0, true}, {"driver", 0, true}, {"network", 0, true},
     {"uses", 0, true}, {"ttl", 0, true}, {"node-name", 0, true}, {"deadline", 0, true}, {"fenced", 0, false}, {"entrypoint", 0, true}, {"cmd", 0, true},
     {"rootfs", 0, false}, {"limit", 0, true}, {"from", 0, true}, {"all", 'a', false}, {"job", 0, true}, {"node", 0, true}, {"credential-file", 0, true},
-    {"service", 0, false}, {"help", 'h', false}};
+    {"service", 0, false}, {"grace", 0, true}, {"username", 0, true}, {"password-stdin", 0, false}, {"help", 'h', false}};
 
 const std::vector<std::string_view> kCommands = {"up", "manager", "worker", "run", "ps", "explain", "job", "instance", "node", "image", "event", "operation",
                                                  "context", "login", "whoami", "config", "completion", "version", "help"};
@@ -93,7 +93,7 @@ int completion(const Session& s) {
   std::string commands;
   for (std::string_view command : kCommands) commands += std::string(command) + " ";
   const std::string verbs = "job='run list show validate scale stop start history delete' instance='list show logs exec attach stop start restart pause unpause suspend resume delete signal cp' "
-                            "node='list show token cordon uncordon drain disable enable label remove resources' image='import list show pull push delete' event='list watch' "
+                            "node='list show token cordon uncordon drain disable enable label remove resources' image='import list show pull push prune delete' event='list watch' "
                             "operation='list show wait cancel retry' context='list show use delete' config='show' completion='bash zsh fish'";
   if (shell == "fish") {
     for (std::string_view command : kCommands) std::printf("complete -c tutti -n __fish_use_subcommand -a %s\n", std::string(command).c_str());
@@ -121,7 +121,7 @@ tutti job       run FILE | list | show | validate | scale NAME [TASK=]N | stop |
 tutti instance  list | show | logs [-f --tail --since] | exec [-it] X -- CMD | attach | cp | signal
                 stop | start | restart | pause | unpause | suspend | resume | delete
 tutti node      list | show | token | cordon | uncordon | drain | disable | enable | label | remove | resources
-tutti image     import PATH NAME:TAG | list | show | pull | push | delete
+tutti image     import PATH|URL NAME:TAG | list [--all] | show | pull | push IMAGE [REGISTRY/NAME:TAG] | prune [--grace 24h] | delete
 tutti event     list | watch
 tutti operation list | show | wait | cancel | retry
 tutti context   list | show | use | delete

@@ -23,33 +23,8 @@ const std::vector<Column> kJobColumns = {{"JOB", "name"}, {"TYPE", "status.type"
                                          {"PENDING", "status.pending"}, {"COMPLETED", "status.completed"}, {"FAILED", "status.failed"}, {"VERSION", "version"}, {"AGE", "~age:created"}};
 const std::vector<Column> kNodeColumns = {{"NODE", "name"}, {"HEALTH", "status.health"}, {"ELIGIBLE", "spec.eligibility"}, {"ADDRESS", "status.address"}, {"ARCH", "status.arch"},
                                           {"CPU", "~cpu"}, {"MEMORY", "~memory"}, {"INSTANCES", "status.instances"}, {"DRIVERS", "~drivers"}, {"VERSION", "status.version"}};
-const std::vector<Column> kImageColumns = {{"IMAGE", "name"}, {"DIGEST", "~short:status.digest"}, {"SIZE", "~bytes:status.size"}, {"ARCH", "status.architectures"}, {"SOURCE", "status.source"}, {"AGE", "~age:updated"}};
 const std::vector<Column> kEventColumns = {{"TIME", "status.time"}, {"TYPE", "status.type"}, {"OBJECT", "status.object_name"}, {"MESSAGE", "status.message"}};
 const std::vector<Column> kOperationColumns = {{"OPERATION", "id"}, {"KIND", "status.operation"}, {"STATE", "status.state"}, {"PROGRESS", "status.progress"}, {"MESSAGE", "status.message"}, {"AGE", "~age:created"}};
-
-int need(const Session& s, size_t count, const char* usage) {
-  if (s.words.size() >= count) return 0;
-  std::fprintf(stderr, "tutti: usage: tutti %s\n", usage);
-  return 2;
-}
-
-int unknown_verb(const std::string& noun, const std::string& verb, const std::vector<std::string_view>& verbs) {
-  const std::string_view nearest = nearest_word(verb, verbs);
-  std::string all;
-  for (std::string_view each : verbs) all += (all.empty() ? "" : ", ") + std::string(each);
-  std::fprintf(stderr, "tutti: %s has no verb '%s'%s%s%s; there are: %s\n", noun.c_str(), verb.c_str(), nearest.empty() ? "" : ": did you mean '",
-               std::string(nearest).c_str(), nearest.empty() ? "" : "'?", all.c_str());
-  return 2;
-}
-
-std::string path_of(const std::string& base, const std::string& name) { return base + "/" + net::percent_encode(name); }
-
-// A verb that starts an operation: say what was asked for, wait, done.
-int act(Session& s, const std::string& method, const std::string& path, const std::string& body = "") {
-  auto answer = s.call(method, path, body);
-  if (!answer) return complain(answer.error());
-  return s.wait_operation(*answer);
-}
 
 int show(Session& s, const std::string& path) {
   auto answer = s.call("GET", path);
@@ -87,6 +62,30 @@ int submit_file(Session& s, const std::string& path) {
 }
 
 }  // namespace
+
+int need(const Session& s, size_t count, const char* usage) {
+  if (s.words.size() >= count) return 0;
+  std::fprintf(stderr, "tutti: usage: tutti %s\n", usage);
+  return 2;
+}
+
+int unknown_verb(const std::string& noun, const std::string& verb, const std::vector<std::string_view>& verbs) {
+  const std::string_view nearest = nearest_word(verb, verbs);
+  std::string all;
+  for (std::string_view each : verbs) all += (all.empty() ? "" : ", ") + std::string(each);
+  std::fprintf(stderr, "tutti: %s has no verb '%s'%s%s%s; there are: %s\n", noun.c_str(), verb.c_str(), nearest.empty() ? "" : ": did you mean '",
+               std::string(nearest).c_str(), nearest.empty() ? "" : "'?", all.c_str());
+  return 2;
+}
+
+std::string path_of(const std::string& base, const std::string& name) { return base + "/" + net::percent_encode(name); }
+
+// A verb that starts an operation: say what was asked for, wait, done.
+int act(Session& s, const std::string& method, const std::string& path, const std::string& body) {
+  auto answer = s.call(method, path, body);
+  if (!answer) return complain(answer.error());
+  return s.wait_operation(*answer);
+}
 
 int list_command(Session& s, const std::string& path, const std::vector<Column>& columns) {
   auto answer = s.call("GET", path);
@@ -202,10 +201,7 @@ int node(Session& s, const std::string& verb) {
   if (int bad = need(s, 1, ("node " + verb + " NODE").c_str())) return bad;
   const std::string path = path_of("/v1/nodes", s.words[0]);
   if (verb == "show") return show(s, path);
-  if (verb == "remove") {
-    auto answer = s.call("DELETE", path + (s.flag("fenced") ? "?fenced=1" : ""));
-    return answer ? 0 : complain(answer.error());
-  }
+  if (verb == "remove") return act(s, "DELETE", path + (s.flag("fenced") ? "?fenced=1" : ""));
   if (verb == "drain") return act(s, "POST", path + ":drain", "{\"deadline\":" + json_text(s.option("deadline", "0s")) + "}");
   if (verb == "label") {
     auto present = s.call("GET", path);
@@ -227,69 +223,6 @@ int node(Session& s, const std::string& verb) {
     return answer ? 0 : complain(answer.error());
   }
   return act(s, "POST", path + ":" + verb);
-}
-
-namespace {
-
-int import_image(Session& s) {
-  if (int bad = need(s, 2, "image import PATH NAME[:TAG]")) return bad;
-  std::string file = s.words[0];
-  struct stat info {};
-  if (::stat(file.c_str(), &info) != 0) return complain({ErrorCode::not_found, "cannot read " + file, {}, 0});
-  std::string temporary;
-  std::string query = "?reference=" + net::percent_encode(s.words[1]);
-  if (S_ISDIR(info.st_mode)) {
-    temporary = "/tmp/tutti-import-" + secure_random_hex(6) + ".tar";
-    if (::access((file + "/oci-layout").c_str(), R_OK) != 0) query += "&kind=rootfs";
-    const pid_t pid = ::fork();
-    if (pid == 0) {
-      ::execlp("tar", "tar", "-C", file.c_str(), "-cf", temporary.c_str(), ".", nullptr);
-      std::_Exit(127);
-    }
-    int status = 0;
-    if (pid < 0 || ::waitpid(pid, &status, 0) < 0 || status != 0) return complain({ErrorCode::io, "tar could not pack " + file, {}, 0});
-    file = temporary;
-  }
-  if (s.flag("rootfs")) query += "&kind=rootfs";
-  for (const char* key : {"entrypoint", "cmd"}) {
-    if (!s.option(key).empty()) query += std::string("&") + key + "=" + net::percent_encode(s.option(key));
-  }
-  auto http = s.client();
-  if (!http) return complain(http.error());
-  net::Request request = s.request("POST", "/v1/images:import" + query);
-  request.headers["content-type"] = "application/x-tar";
-  auto answer = (*http)->upload(request, file, seconds(3600));
-  if (!temporary.empty()) ::unlink(temporary.c_str());
-  if (!answer) return complain(answer.error());
-  if (answer->status >= 400) return complain(problem_of(*answer));
-  auto object = Json::parse(answer->body);
-  if (object && !s.flag("quiet")) std::printf("%s %s\n", (*object)["name"].text().c_str(), (*object)["status.digest"].text().c_str());
-  return 0;
-}
-
-}  // namespace
-
-int image(Session& s, const std::string& verb) {
-  if (verb == "list") return list_command(s, "/v1/images?limit=1000", kImageColumns);
-  if (verb == "import") return import_image(s);
-  static const std::vector<std::string_view> verbs = {"import", "list", "show", "pull", "push", "delete"};
-  if (std::find(verbs.begin(), verbs.end(), verb) == verbs.end()) return unknown_verb("image", verb, verbs);
-  if (int bad = need(s, 1, ("image " + verb + " NAME[:TAG]").c_str())) return bad;
-  std::string name = s.words[0];
-  if (verb == "show") return show(s, path_of("/v1/images", name));
-  if (verb == "pull") {
-    auto answer = s.call("POST", "/v1/images:pull", "{\"reference\":" + json_text(name) + "}");
-    return answer ? s.wait_operation(*answer) : complain(answer.error());
-  }
-  if (verb == "push") {
-    std::fprintf(stderr, "push with any registry client, for example:\n  skopeo copy --dest-tls-verify=false --dest-creds any:TOKEN containers-storage:%s docker://%s/%s\n"
-                         "or import an archive: tutti image import FILE %s\n", name.c_str(), s.context.address.c_str(), name.c_str(), name.c_str());
-    return 1;
-  }
-  std::string tag = "latest";
-  if (const size_t colon = name.rfind(':'); colon != std::string::npos && name.find('/', colon) == std::string::npos) tag = name.substr(colon + 1), name.resize(colon);
-  auto answer = s.call("DELETE", path_of("/v1/images", name) + "?tag=" + net::percent_encode(tag));
-  return answer ? 0 : complain(answer.error());
 }
 
 int event(Session& s, const std::string& verb) {

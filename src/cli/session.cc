@@ -150,13 +150,41 @@ int complain(const Error& error) {
   return exit_code_of(error.code);
 }
 
+namespace {
+
+constexpr Duration kRetryFor = seconds(5);
+
+// The connection ended on the way. That nobody listens is no such case, except right after one that was: then the manager
+// is about to come back.
+bool broke(const Result<net::Response>& asked, bool once_broken) {
+  if (asked) return false;
+  const Error& error = asked.error();
+  if (error.code == ErrorCode::unavailable) {  // also what is wrong with a certificate, which stays wrong
+    for (const char* lost : {"closed the connection", "Connection reset by peer", "Broken pipe"}) once_broken = once_broken || error.message.find(lost) != std::string::npos;
+    return once_broken;
+  }
+  return error.code == ErrorCode::io;
+}
+
+}  // namespace
+
 Result<Json> Session::call(const std::string& method, const std::string& path, const std::string& body, const std::string& type) {
   TUTTI_TRY(auto http, client());
   net::Request wanted = request(method, path);
   wanted.body = body;
   if (!body.empty()) wanted.headers["content-type"] = type;
   if (method == "POST") wanted.headers["idempotency-key"] = secure_random_hex(16);
-  TUTTI_TRY(const net::Response answer, http->call(wanted, seconds(700)));
+  // A manager that was just killed or restarted breaks the connection, and what it had begun may have been stored or not.
+  // GET, PUT and DELETE may be asked again, POST too by its key; PATCH may not. The new manager is there within seconds.
+  const SystemClock clock;
+  const BootTime until = clock.boot_now() + kRetryFor;
+  Result<net::Response> asked = http->call(wanted, seconds(700));
+  for (int tries = 0; method != "PATCH" && broke(asked, tries > 0) && clock.boot_now() < until; ++tries) {
+    ::usleep(static_cast<useconds_t>(std::min(50 << std::min(tries, 4), 500)) * 1000);
+    TUTTI_TRY(http, client());
+    asked = http->call(wanted, seconds(700));
+  }
+  TUTTI_TRY(const net::Response answer, std::move(asked));
   if (answer.status >= 400) return tl::make_unexpected(problem_of(answer));
   return Json::parse(answer.body);
 }

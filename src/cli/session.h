@@ -51,6 +51,13 @@ struct Session {
   int wait_operation(const Json& answer);
 };
 
+// What the commands share. need: 0, or 2 after it said the usage.
+int need(const Session& s, size_t count, const char* usage);
+int unknown_verb(const std::string& noun, const std::string& verb, const std::vector<std::string_view>& verbs);
+std::string path_of(const std::string& base, const std::string& name);
+// A verb that starts an operation: say what was asked for, wait, done.
+int act(Session& s, const std::string& method, const std::string& path, const std::string& body = "");
+
 Error problem_of(const net::Response& response);
 int complain(const Error& error);
 int exit_code_of(ErrorCode code);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <filesystem>
 
 #include "base/hash.h"
 #include "base/limits.h"
@@ -12,10 +13,12 @@
 #include "catalog/fetch.h"
 #include "manager/api/api.h"
 #include "manager/control/controller.h"
+#include "manager/control/housekeeping.h"
 #include "manager/control/operations.h"
 #include "manager/dispatch/dispatcher.h"
 #include "manager/dispatch/liveness.h"
 #include "manager/images.h"
+#include "manager/prune.h"
 #include "manager/queue_thread.h"
 #include "manager/streams.h"
 #include "manager/tags.h"
@@ -65,6 +68,7 @@ class ManagerImpl final : public Manager, public Services {
 
   Status start() {
     TUTTI_TRY(content_, catalog::ContentStore::open(options_.catalog_dir));
+    sweep_work_folders();
     distribution_ = std::make_unique<catalog::Distribution>(*content_, tags_, 2);
     pool_ = std::make_unique<catalog::WorkPool>(kBlockingThreads);
     TUTTI_TRY(loop_, state::StateLoop::open(*store_, clock_));
@@ -118,6 +122,23 @@ class ManagerImpl final : public Manager, public Services {
   void resolve_image(std::string reference, PullPolicy pull, std::function<void(Result<std::string>)> done) override {
     resolver_.resolve(std::move(reference), pull, std::move(done));
   }
+  Result<std::string> prune_images(Duration grace) override {
+    if (pruning_.exchange(true)) return fail(ErrorCode::conflict, "the catalog is being pruned already: see 'tutti operation list'");
+    const PruneWorld world{*content_, [this] { return snapshot(); }, [this](state::Command command) { return loop_->submit_and_wait(std::move(command)); }};
+    Result<PruneReport> report = prune_catalog(world, grace, clock_.now());
+    pruning_ = false;
+    if (!report) return tl::make_unexpected(std::move(report).error());
+    return describe(*report);
+  }
+  Result<std::string> push_image(const std::string& reference, const std::string& target, const catalog::Credentials& credentials) override {
+    const std::optional<std::string> found = find_in_catalog(*snapshot(), reference);
+    if (!found) return fail(ErrorCode::not_found, "no image " + reference + " in the catalog: 'tutti image list' shows them");
+    catalog::FetchOptions options;
+    options.work_dir = options_.catalog_dir;
+    options.insecure_registries = options_.insecure_registries;
+    TUTTI_CHECK(catalog::push_with_skopeo(*content_, found->substr(found->find('@') + 1), target, credentials, options, {}));
+    return reference + " is at " + target;
+  }
   const net::KeyPair& authority() const override { return options_.authority; }
   std::string server_authority() const override { return options_.authority.certificate; }
   std::string public_address() const override { return advertised() + ":" + std::to_string(api_port()); }
@@ -157,6 +178,15 @@ class ManagerImpl final : public Manager, public Services {
  private:
   std::string advertised() const { return options_.names.empty() ? options_.listen : options_.names.front(); }
 
+  // Half of a fetch, a push or an import that a killed process left behind: nobody goes on with it.
+  void sweep_work_folders() {
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::directory_iterator(options_.catalog_dir, ignored)) {
+      const std::string name = entry.path().filename();
+      if (name.starts_with("fetch-") || name.starts_with("push-") || name.starts_with("import-")) std::filesystem::remove_all(entry.path(), ignored);
+    }
+  }
+
   // ---- first start
   Status initialise() {
     if (snapshot()->pool.pool_id.empty()) {
@@ -168,6 +198,7 @@ class ManagerImpl final : public Manager, public Services {
       if (pool.network.empty()) pool.network = "10." + std::to_string(64 + fnv1a(pool.pool_id) % 128) + ".0.0/16";
       TUTTI_CHECK(loop_->submit_and_wait(state::InitializePool{pool}).map([](const auto&) {}));
     }
+    TUTTI_CHECK(end_interrupted());
     bool admin = false;
     std::vector<TokenId> stale;
     snapshot()->tokens.for_each([&](uint64_t, const Token& token) {
@@ -182,6 +213,22 @@ class ManagerImpl final : public Manager, public Services {
     if (!stale.empty() && bootstrap_->exists()) return {};
     for (TokenId id : stale) TUTTI_CHECK(loop_->submit_and_wait(state::RevokeToken{id}).map([](const auto&) {}));
     return write_bootstrap();
+  }
+
+  // What a thread of the last process did is not done by anybody now.
+  Status end_interrupted() {
+    std::vector<state::UpdateOperation> ends;
+    snapshot()->operations.for_each([&](uint64_t, const Operation& operation) {
+      if (operation.state != OperationState::running || !operation.kind.starts_with("image.")) return;
+      state::UpdateOperation end;
+      end.operation = operation.id;
+      end.state = OperationState::failed;
+      end.message = "the manager was restarted meanwhile: 'tutti operation retry " + to_text(operation.id) + "' asks again";
+      end.steps = {{operation.kind.substr(6), OperationState::failed, end.message}};
+      ends.push_back(std::move(end));
+    });
+    for (state::UpdateOperation& end : ends) TUTTI_CHECK(loop_->submit_and_wait(std::move(end)).map([](const auto&) {}));
+    return {};
   }
 
   Status write_bootstrap() {
@@ -236,6 +283,7 @@ class ManagerImpl final : public Manager, public Services {
     dispatcher_.rebuild(state);
     liveness_.rebuild(*state, clock_.boot_now());
     operations_.rebuild(*state);
+    housekeeping_.rebuild(*state);
     resolver_.rebuild(*state);
   }
   void follow_control(const ChangeSet& changes) {
@@ -245,6 +293,7 @@ class ManagerImpl final : public Manager, public Services {
     controller_.follow(changes);
     liveness_.follow(changes, clock_.boot_now());
     dispatcher_.follow(changes);
+    housekeeping_.follow(changes);
     resolver_.follow(changes);
     for (state::UpdateOperation& update : operations_.follow(changes, clock_.now())) submit(std::move(update), {}, [](auto) {});
   }
@@ -271,11 +320,25 @@ class ManagerImpl final : public Manager, public Services {
       operations_measured_ = boot;
       for (state::UpdateOperation& update : operations_.sweep(*snapshot(), now)) submit(std::move(update), {}, [](auto) {});
     }
+    keep_house(boot);
     carry_out();
     streams_.expire(boot);
     Duration wait = milliseconds(500);
     if (const Time wake = controller_.wake()) wait = std::clamp(wake - now, Duration{0}, wait);
     return wait;
+  }
+
+  void keep_house(BootTime boot) {
+    for (state::Command& command : housekeeping_.step(boot)) {
+      submit(command, {}, [this, command](Result<state::Outcome> result) {
+        control_->post([this, command, result = std::move(result)] { housekeeping_.answered(command, result, clock_.boot_now()); });
+      });
+    }
+    if (!housekeeping_.prune_due(boot)) return;
+    (void)run_blocking([this] {  // a full queue: the next hour will do
+      const Result<std::string> pruned = prune_images(seconds(limits::kPruneGraceSeconds));
+      log_info("catalog pruned", {{"result", pruned ? *pruned : pruned.error().to_string()}});
+    });
   }
 
   void carry_out() {
@@ -404,6 +467,7 @@ class ManagerImpl final : public Manager, public Services {
   std::unique_ptr<catalog::Distribution> distribution_;
   std::unique_ptr<catalog::WorkPool> pool_;
   std::atomic<size_t> blocking_{0};
+  std::atomic<bool> pruning_{false};
   std::atomic<bool> stopping_{false};
   std::atomic<bool> followers_ready_{false};
   std::unique_ptr<state::StateLoop> loop_;
@@ -417,6 +481,7 @@ class ManagerImpl final : public Manager, public Services {
   Dispatcher dispatcher_;
   Liveness liveness_;
   OperationTracker operations_;
+  Housekeeping housekeeping_;
   BootTime operations_measured_;
   std::map<ConnectionId, std::shared_ptr<net::WebSocket>> sessions_;
   ConnectionId last_connection_ = 0;

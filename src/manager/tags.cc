@@ -77,11 +77,10 @@ std::vector<std::string> StateTags::repositories(const std::string& after, size_
   return out;
 }
 
-std::set<std::string> StateTags::referenced_manifests() const {
+std::set<std::string> referenced_manifests(const Snapshot& snapshot) {
   std::set<std::string> out;
-  const auto snapshot = services_.snapshot();
-  snapshot->images.for_each([&](uint64_t, const Image& image) { out.insert(image.digest); });
-  snapshot->versions.for_each([&](uint64_t, const JobVersion& version) {
+  snapshot.images.for_each([&](uint64_t, const Image& image) { out.insert(image.digest); });
+  snapshot.versions.for_each([&](uint64_t, const JobVersion& version) {
     for (const auto& [reference, resolved] : version.images) {
       const size_t at = resolved.find('@');
       if (at != std::string::npos) out.insert(resolved.substr(at + 1));
@@ -89,5 +88,7 @@ std::set<std::string> StateTags::referenced_manifests() const {
   });
   return out;
 }
+
+std::set<std::string> StateTags::referenced_manifests() const { return manager::referenced_manifests(*services_.snapshot()); }
 
 }  // namespace tutti::manager

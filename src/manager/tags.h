@@ -6,6 +6,9 @@
 
 namespace tutti::manager {
 
+// Digests that rows and job versions (and so instances) mean: the roots of the content that is kept.
+std::set<std::string> referenced_manifests(const Snapshot& snapshot);
+
 class StateTags final : public catalog::TagTable {
  public:
   explicit StateTags(Services& services) : services_(services) {}

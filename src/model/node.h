@@ -90,9 +90,10 @@ struct Node {
   std::string key_fingerprint;               // sha256 of the public key its certificate is bound to
   std::string subnet;                        // of its default bridge, leased by the manager: "10.86.3.0/24"
   std::shared_ptr<const Inventory> inventory;  // null until its first session
+  bool removing = false;                     // `node remove` is under way: what it holds is given up batch by batch
 };
 BOOST_DESCRIBE_STRUCT(Node, (), (id, name, version, revision, created, updated, spec, health, health_reason, health_since,
-  session, key_fingerprint, subnet, inventory))
+  session, key_fingerprint, subnet, inventory, removing))
 
 // What may be given out on a node: capacity − reserved; nothing without an inventory.
 Resources allocatable(const Node& node);

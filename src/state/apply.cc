@@ -79,6 +79,16 @@ OperationId start_operation(ApplyContext& c, std::string kind, TableId table, ui
   return id;
 }
 
+OperationId present_operation(const Snapshot& state, std::string_view kind, uint64_t target, uint32_t target_version) {
+  const Operation* newest = nullptr;
+  state.operations.for_each([&](uint64_t, const Operation& o) {
+    if (o.target == target && o.kind == kind && (target_version == 0 || o.target_version == target_version)) newest = &o;
+  });
+  const bool serves = newest != nullptr && !newest->cancel_requested &&
+                      (newest->state == OperationState::running || newest->state == OperationState::succeeded);
+  return serves ? newest->id : OperationId{};
+}
+
 std::shared_ptr<const InstanceDetail> fresh_detail(const Snapshot& state, const Instance& instance, std::vector<PortBinding> ports) {
   InstanceDetail detail;
   const JobVersion* version = state.version_of(instance);

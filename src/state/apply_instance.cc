@@ -248,6 +248,9 @@ Result<Outcome> apply_one(ApplyContext& c, const OperateInstance& command) {
   }
   const bool to_come = row.override_ == Override::none && row.finished;
   Outcome outcome{.table = TableId::instance, .id = row.id.value};
+  outcome.unchanged = command.verb != InstanceVerb::restart && row.override_ == present->override_;
+  if (outcome.unchanged) outcome.operation = present_operation(c.state(), kind, row.id.value);
+  if (outcome.operation) return outcome;
   const Job* job = c.state().jobs.find(row.job.value);
   outcome.operation = start_operation(c, kind, TableId::instance, row.id.value, job->project, 0,
                                       std::to_string(row.generation + (to_come ? 1 : 0)));

@@ -53,6 +53,9 @@ void emit(ApplyContext& c, std::string type, std::string severity, TableId table
 void emit_instance(ApplyContext& c, const Instance& instance, std::string type, std::string severity, std::string message);
 OperationId start_operation(ApplyContext& c, std::string kind, TableId table, uint64_t target, ProjectId project,
                             uint32_t target_version = 0, std::string argument = {}, int64_t total = 0);
+// The newest operation of this kind about the target that still runs or has succeeded: what a repeated request is
+// answered with, so that asking again writes nothing. None: start one.
+OperationId present_operation(const Snapshot& state, std::string_view kind, uint64_t target, uint32_t target_version = 0);
 std::string_view kind_word(TableId table);
 // Oldest rows beyond what limits.h keeps go with the commit that added one.
 void trim_to(Draft& draft, TableId table, size_t rows_max);

@@ -82,8 +82,9 @@ Result<Outcome> apply_one(ApplyContext& c, const SubmitJob& command) {
     outcome.version = present->version;
     outcome.number = present->version;
     outcome.unchanged = true;
-    outcome.operation = start_operation(c, "job.submit", TableId::job, present->id.value, present->project,
-                                        static_cast<uint32_t>(present->version));
+    const auto number = static_cast<uint32_t>(present->version);
+    outcome.operation = present_operation(c.state(), "job.submit", present->id.value, number);
+    if (!outcome.operation) outcome.operation = start_operation(c, "job.submit", TableId::job, present->id.value, present->project, number);
     return outcome;
   }
   Job job = present != nullptr ? *present : Job{};
@@ -175,6 +176,8 @@ Result<Outcome> apply_one(ApplyContext& c, const SetJobStopped& command) {
   if (!command.stopped && job.deleted) return fail(ErrorCode::conflict, "job " + job.name + " is being deleted: submit it again");
   Outcome outcome{.table = TableId::job, .id = job.id.value, .version = job.version};
   outcome.unchanged = job.stopped == command.stopped;
+  if (outcome.unchanged) outcome.operation = present_operation(c.state(), command.stopped ? "job.stop" : "job.start", job.id.value);
+  if (outcome.operation) return outcome;
   job.stopped = command.stopped;
   c.draft.put(job);
   outcome.operation = start_operation(c, command.stopped ? "job.stop" : "job.start", TableId::job, job.id.value, job.project,
@@ -186,9 +189,12 @@ Result<Outcome> apply_one(ApplyContext& c, const SetJobStopped& command) {
 Result<Outcome> apply_one(ApplyContext& c, const DeleteJob& command) {
   TUTTI_TRY(const Job* present, find_job(c.state(), command.job));
   Job job = *present;
+  Outcome outcome{.table = TableId::job, .id = job.id.value, .version = job.version};
+  outcome.unchanged = job.deleted;
+  if (outcome.unchanged) outcome.operation = present_operation(c.state(), "job.delete", job.id.value);
+  if (outcome.operation) return outcome;
   job.stopped = job.deleted = true;
   c.draft.put(job);
-  Outcome outcome{.table = TableId::job, .id = job.id.value, .version = job.version};
   outcome.operation = start_operation(c, "job.delete", TableId::job, job.id.value, job.project);
   emit(c, "job.deleted", "info", TableId::job, job.id.value, job.name, job.project, "by " + c.meta.identity);
   return outcome;

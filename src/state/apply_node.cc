@@ -45,10 +45,14 @@ std::string free_name(const Snapshot& state) {
   }
 }
 
-void give_up_instances(ApplyContext& c, NodeId node, const std::string& reason) {
+// At most `most` of them: what is cleared is no longer listed for the node, so the next call goes on behind it.
+void give_up_instances(ApplyContext& c, NodeId node, const std::string& reason, size_t most) {
   std::vector<uint64_t> ids;
   if (const IdSet* set = c.state().instances_by_node.find(node.value)) {
-    set->for_each([&](uint64_t id, const Unit&) { ids.push_back(id); });
+    set->for_each([&](uint64_t id, const Unit&) {
+      ids.push_back(id);
+      return ids.size() < most;
+    });
   }
   for (uint64_t id : ids) {
     Instance row = *c.state().instances.find(id);
@@ -94,9 +98,20 @@ Result<Outcome> apply_one(ApplyContext& c, const JoinNode& command) {
     return fail(ErrorCode::unauthenticated, "this join token is unknown, expired or revoked: make one with 'tutti node token'");
   }
   Token token = *found;
+  // Of a token without limit the nodes remember the keys; the token itself would grow with every one.
+  const bool without_limit = token.uses_left < 0;
+  const Node* same_key = nullptr;
+  c.state().nodes.for_each([&](uint64_t, const Node& node) {
+    if (node.key_fingerprint == command.key_fingerprint) same_key = &node;
+    return same_key == nullptr;
+  });
+  if (without_limit && same_key != nullptr) {
+    return Outcome{.table = TableId::node, .id = same_key->id.value, .version = same_key->version, .unchanged = true};
+  }
   auto bound = token.bound.find(command.key_fingerprint);
   if (bound != token.bound.end()) {
-    if (const Node* node = c.state().nodes.find(bound->second.value)) {
+    const Node* node = c.state().nodes.find(bound->second.value);
+    if (node != nullptr && !node->removing) {
       return Outcome{.table = TableId::node, .id = node->id.value, .version = node->version, .unchanged = true};
     }
     return fail(ErrorCode::forbidden, "the node that joined with this key was removed");
@@ -122,7 +137,8 @@ Result<Outcome> apply_one(ApplyContext& c, const JoinNode& command) {
   node.subnet = free_subnet(c.state());
   node.health_reason = "joined, its worker has not connected yet";
   if (token.uses_left > 0) token.uses_left -= 1;
-  token.bound[command.key_fingerprint] = node.id;
+  if (without_limit) token.bound.clear();  // an older version kept them
+  else token.bound[command.key_fingerprint] = node.id;
   Outcome outcome{.table = TableId::node, .id = node.id.value, .version = 1};
   emit(c, "node.joined", "info", TableId::node, node.id.value, name, {}, "with token " + to_text(token.id));
   c.draft.put(std::move(token));
@@ -172,9 +188,12 @@ Result<Outcome> apply_one(ApplyContext& c, const UpdateNode& command) {
   if (command.if_version && *command.if_version != node.version) {
     return fail(ErrorCode::stale, fmt::format("node {} is at version {}, not {}: read it again", node.name, node.version, *command.if_version));
   }
+  if (node.removing) return fail(ErrorCode::conflict, "node " + node.name + " is being removed");
   if (command.spec.labels.size() > limits::kLabelsMax) return fail(ErrorCode::invalid, fmt::format("more than {} labels (limit kLabelsMax)", limits::kLabelsMax));
   Outcome outcome{.table = TableId::node, .id = node.id.value, .version = node.version};
   outcome.unchanged = node.spec == command.spec;
+  if (outcome.unchanged && command.spec.eligibility == Eligibility::draining) outcome.operation = present_operation(c.state(), "node.drain", node.id.value);
+  if (outcome.operation) return outcome;
   const bool drains = command.spec.eligibility == Eligibility::draining && node.spec.eligibility != Eligibility::draining;
   if (!outcome.unchanged) {
     node.version += 1;
@@ -187,6 +206,33 @@ Result<Outcome> apply_one(ApplyContext& c, const UpdateNode& command) {
   return outcome;
 }
 
+namespace {
+
+constexpr size_t kGivenUpPerCommand = limits::kCommandRowsMax / 2;
+
+// More than one command may give up: the node is shut out for good, and the manager asks again until nothing is left
+// (also the next manager after a crash: the row says so).
+Outcome begin_removal(ApplyContext& c, Node node, size_t left) {
+  Outcome outcome{.table = TableId::node, .id = node.id.value, .version = node.version};
+  outcome.number = left;
+  outcome.operation = present_operation(c.state(), "node.remove", node.id.value);
+  if (!node.removing) {
+    outcome.operation = start_operation(c, "node.remove", TableId::node, node.id.value, {}, 0, node.name, static_cast<int64_t>(left));
+    node.removing = true;
+    node.version += 1;
+    node.session += 1;             // what its worker still says is stale
+    node.key_fingerprint.clear();  // and it cannot come back
+    node.spec.eligibility = Eligibility::disabled;
+    node.health = NodeHealth::lost;
+    node.health_reason = "being removed";
+    node.health_since = c.now;
+    c.draft.put(std::move(node));
+  }
+  return outcome;
+}
+
+}  // namespace
+
 Result<Outcome> apply_one(ApplyContext& c, const RemoveNode& command) {
   TUTTI_TRY(Node node, find_node(c.state(), command.node));
   size_t live = 0;
@@ -195,16 +241,15 @@ Result<Outcome> apply_one(ApplyContext& c, const RemoveNode& command) {
     rows = set->size();
     set->for_each([&](uint64_t id, const Unit&) { live += c.state().instances.find(id)->finished ? 0 : 1; });
   }
-  if (live > 0 && !command.fenced) {
+  if (live > 0 && !command.fenced && !node.removing) {
     return fail(ErrorCode::conflict, fmt::format("node {} still has {} instances: drain it first ('tutti node drain {}'), or say --fenced if the machine is surely off",
                                                  node.name, live, node.name));
   }
-  if (rows > limits::kCommandRowsMax) {
-    return fail(ErrorCode::unprocessable, fmt::format("node {} holds {} rows (limit kCommandRowsMax): drain it first", node.name, rows));
-  }
-  give_up_instances(c, node.id, "node " + node.name + " was removed");
+  give_up_instances(c, node.id, "node " + node.name + " was removed", kGivenUpPerCommand);
+  if (rows > kGivenUpPerCommand) return begin_removal(c, std::move(node), rows - kGivenUpPerCommand);
   emit(c, "node.removed", "warning", TableId::node, node.id.value, node.name, {}, "by " + c.meta.identity);
   Outcome outcome{.table = TableId::node, .id = node.id.value, .version = node.version};
+  outcome.operation = present_operation(c.state(), "node.remove", node.id.value);
   c.draft.erase(TableId::node, node.id.value);
   return outcome;
 }

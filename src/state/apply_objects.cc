@@ -11,7 +11,7 @@ Result<Outcome> apply_one(ApplyContext& c, const PutImage& command) {
   if (present != nullptr) {
     image.id = present->id;
     image.created = present->created;
-    if (present->digest == image.digest && present->source == image.source) {
+    if (present->digest == image.digest) {  // where it came from first is what is kept
       return Outcome{.table = TableId::image, .id = image.id.value, .unchanged = true};
     }
   } else {
@@ -36,6 +36,9 @@ Result<Outcome> apply_one(ApplyContext& c, const CreateToken& command) {
   if (c.state().tokens.size() >= limits::kTokensMax) {
     return fail(ErrorCode::unprocessable, fmt::format("the pool holds {} tokens (limit kTokensMax): revoke some", limits::kTokensMax));
   }
+  if (command.token.uses_left > limits::kTokenUsesMax) {
+    return fail(ErrorCode::invalid, fmt::format("a join token is for at most {} nodes (limit kTokenUsesMax), or -1: without limit", limits::kTokenUsesMax));
+  }
   Token token = command.token;
   token.id = TokenId{c.draft.new_id()};
   token.created = c.now;
@@ -49,6 +52,7 @@ Result<Outcome> apply_one(ApplyContext& c, const RevokeToken& command) {
   const Token* present = c.state().tokens.find(command.token.value);
   if (present == nullptr) return fail(ErrorCode::not_found, "no token " + to_text(command.token));
   Outcome outcome{.table = TableId::token, .id = command.token.value, .unchanged = present->revoked};
+  if (outcome.unchanged) return outcome;
   Token token = *present;
   token.revoked = true;
   emit(c, "token.revoked", "info", TableId::token, token.id.value, token.name, {}, "by " + c.meta.identity);
@@ -101,7 +105,7 @@ Result<Outcome> apply_one(ApplyContext& c, const CancelOperation& command) {
   const Operation* present = c.state().operations.find(command.operation.value);
   if (present == nullptr) return fail(ErrorCode::not_found, "no operation " + to_text(command.operation));
   Outcome outcome{.table = TableId::operation, .id = command.operation.value, .operation = command.operation};
-  if (present->state != OperationState::running) {
+  if (present->state != OperationState::running || present->cancel_requested) {
     outcome.unchanged = true;
     return outcome;
   }
@@ -147,19 +151,34 @@ Result<Outcome> apply_one(ApplyContext& c, const InitializePool& command) {
   return Outcome{.table = TableId::pool, .id = 1};
 }
 
+// A small batch at a time, oldest first; Outcome::number says how many went: kTrimRowsMax means ask again.
 Result<Outcome> apply_one(ApplyContext& c, const TrimHistory&) {
   std::vector<std::pair<TableId, uint64_t>> gone;
+  const auto room = [&] { return gone.size() < limits::kTrimRowsMax; };
+  const auto older = [&](Time t, int64_t keep_seconds) { return c.now - t >= seconds(keep_seconds); };
+  // Ids are given out in the order of time: the first young row ends each walk.
   c.state().idempotency.for_each([&](uint64_t id, const IdempotencyRecord& record) {
-    if (c.now - record.created >= seconds(limits::kIdempotencySeconds)) gone.emplace_back(TableId::idempotency, id);
-    return gone.size() < limits::kCommandRowsMax / 2;
+    if (!room() || !older(record.created, limits::kIdempotencySeconds)) return false;
+    gone.emplace_back(TableId::idempotency, id);
+    return true;
+  });
+  c.state().events.for_each([&](uint64_t id, const Event& event) {
+    if (!room() || !older(event.time, limits::kEventsKeepSeconds)) return false;
+    gone.emplace_back(TableId::event, id);
+    return true;
+  });
+  c.state().operations.for_each([&](uint64_t id, const Operation& operation) {
+    if (!room() || !older(operation.created, limits::kOperationsKeepSeconds)) return false;
+    if (operation.state != OperationState::running) gone.emplace_back(TableId::operation, id);
+    return true;
   });
   c.state().tokens.for_each([&](uint64_t id, const Token& token) {
     const bool over = token.revoked || (token.expires && token.expires < c.now);
-    if (over && c.now - token.created > seconds(30LL * 24 * 3600)) gone.emplace_back(TableId::token, id);
-    return gone.size() < limits::kCommandRowsMax;
+    if (over && older(std::max(token.created, token.expires), limits::kTokensKeepSeconds)) gone.emplace_back(TableId::token, id);
+    return room();
   });
   for (const auto& [table, id] : gone) c.draft.erase(table, id);
-  return Outcome{.table = TableId::pool, .number = gone.size()};
+  return Outcome{.table = TableId::pool, .number = gone.size(), .unchanged = gone.empty()};
 }
 
 }  // namespace tutti::state

@@ -95,7 +95,8 @@ struct UpdateNode {
   NodeSpec spec;
   std::optional<uint64_t> if_version;
 };
-// Gives up everything on it. Without `fenced` refused while the node is ready and holds instances.
+// Gives up everything on it, at most kCommandRowsMax / 2 rows at a time. Without `fenced` refused while the node holds live
+// instances. While rows are left the node stays as `removing`, Outcome::number says how many, and the manager asks again.
 struct RemoveNode {
   NodeId node;
   bool fenced = false;
@@ -139,7 +140,8 @@ struct AddEvent {
 struct InitializePool {
   Pool pool;
 };
-// Trims what retention bounds (limits.h): events, operations, idempotency records, expired tokens.
+// Trims what has an age in limits.h: events, finished operations, idempotency records, expired and revoked tokens; at most
+// kTrimRowsMax rows, Outcome::number says how many. (Counts are kept by the commits that add.)
 struct TrimHistory {};
 
 using Command = std::variant<SubmitJob, ActivateVersion, ScaleJob, SetJobStopped, DeleteJob, ApplyActions, ApplyPlan,

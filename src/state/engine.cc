@@ -16,7 +16,10 @@ namespace {
 
 constexpr size_t kRecentEventsMax = 16'384;
 constexpr uint64_t kCheckpointEvery = 2'000;   // batches
-constexpr uint32_t kMetaTable = 255;           // a page of next id, revision and time
+constexpr uint32_t kMetaTable = 255;           // a page of the next id and the time of the newest commit
+
+// People read milliseconds; what is applied is what is shown.
+Time whole_ms(Time t) { return {t.ns - t.ns % 1'000'000}; }
 
 struct Queued {
   Command command;
@@ -72,7 +75,7 @@ class EngineImpl final : public Engine {
     std::vector<Queued> batch;
     std::vector<Result<Outcome>> results;
     const auto before = snapshot();
-    Draft draft(*before, std::max(now, before->now));
+    Draft draft(*before, std::max(whole_ms(now), before->now));
     size_t rows = 0;
     while (!queue_.empty() && batch.size() < batch_commands_max_ && rows < limits::kCommandRowsMax) {
       Queued next = std::move(queue_.front());
@@ -165,7 +168,9 @@ class EngineImpl final : public Engine {
     return store_.read_pages([&](const store::Page& page) -> Status {
       TUTTI_TRY(const std::string text, decompress(page.blob));
       if (page.table == kMetaTable) {
-        state.next_id = std::strtoull(text.c_str(), nullptr, 10);
+        char* rest = nullptr;
+        state.next_id = std::strtoull(text.c_str(), &rest, 10);
+        state.now = Time{std::strtoll(rest, nullptr, 10)};  // 0 where an older version wrote none
         return {};
       }
       return load_page(state, edit, text);
@@ -345,7 +350,7 @@ class EngineImpl final : public Engine {
       }
       pages.push_back(std::move(page));
     }
-    TUTTI_TRY(std::string meta, compress(std::to_string(at.next_id)));
+    TUTTI_TRY(std::string meta, compress(std::to_string(at.next_id) + " " + std::to_string(at.now.ns)));
     pages.push_back({kMetaTable, 0, std::move(meta)});
     return store_.checkpoint(at.revision.value, pages);
   }

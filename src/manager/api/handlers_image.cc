@@ -2,14 +2,17 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "base/random.h"
 #include "base/text.h"
+#include "catalog/fetch.h"
 #include "catalog/import.h"
 #include "catalog/manifest.h"
 #include "manager/api/list.h"
 #include "manager/api/requests.h"
 #include "manager/api/routes.h"
 #include "manager/api/views.h"
+#include "manager/images.h"
 #include "model/oci.h"
 
 namespace tutti::manager {
@@ -17,7 +20,8 @@ namespace tutti::manager {
 void list_images(CallPtr call) {
   if (call->flag("watch")) return watch_table(call, TableId::image);
   const Snapshot& s = *call->state;
-  answer_list(*call, s.images, [](const Image&) { return true; }, [&](const Image& image) { return render(s, image); });
+  const bool all = call->flag("all");  // also manifests that were pushed by digest, without a tag
+  answer_list(*call, s.images, [&](const Image& image) { return all || !oci::is_digest(image.tag); }, [&](const Image& image) { return render(s, image); });
 }
 
 void get_image(CallPtr call) {
@@ -29,7 +33,7 @@ void get_image(CallPtr call) {
   std::string body = "{\"items\":[";
   bool first = true;
   s.images.for_each([&](uint64_t, const Image& image) {
-    if (image.repository != name || (!tag.empty() && image.tag != tag)) return;
+    if (image.repository != name || (tag.empty() ? oci::is_digest(image.tag) : image.tag != tag)) return;
     if (!std::exchange(first, false)) body += ',';
     body += render(s, image);
   });
@@ -114,31 +118,92 @@ void import_image(CallPtr call) {
   Import::next(import);
 }
 
-void pull_image(CallPtr call) {
-  auto body = body_of<PullRequest>(*call);
-  if (!body) return;
-  if (auto parsed = oci::parse_reference(body->reference); !parsed) return answer_error(*call, parsed.error());
+namespace {
+
+using Finished = std::function<void(Result<std::string>)>;
+
+// Commits an operation that a thread of the pool drives, answers 202 with it, and lets `work` go; its sentence or error ends
+// the operation. A manager that is killed meanwhile ends it as failed when it starts again.
+void start_image_operation(CallPtr call, const std::string& kind, const std::string& argument, const std::string& message,
+                           std::function<void(Finished)> work) {
   Operation operation;
-  operation.kind = "image.fetch";
+  operation.kind = "image." + kind;
   operation.target_kind = "image";
-  operation.argument = body->reference;
-  operation.message = "fetching " + body->reference;
-  call->services.submit(state::StartOperation{operation}, meta_of(*call), [call, reference = body->reference](Result<state::Outcome> outcome) {
+  operation.argument = argument;
+  operation.message = message;
+  call->services.submit(state::StartOperation{operation}, meta_of(*call), [call, kind, work = std::move(work)](Result<state::Outcome> outcome) {
     if (!outcome) return answer_error(*call, outcome.error());
     const OperationId id = outcome->operation;
     auto& services = call->services;
-    answer_json(*call, 202, "{\"object\":null,\"operation\":" + render_row(*services.snapshot(), TableId::operation, id.value, services.clock().now()) + "}");
+    answer_json(*call, 202, "{\"object\":null,\"operation\":" + render_row(*services.snapshot(), TableId::operation, id.value, services.clock().now()) + "}",
+                {{"Location", "/v1/operations/" + to_text(id)}});
     if (outcome->replayed) return;
-    services.resolve_image(reference, PullPolicy::always, [&services, id](Result<std::string> resolved) {
+    work([&services, id, kind](Result<std::string> result) {
       state::UpdateOperation update;
       update.operation = id;
-      update.state = resolved ? OperationState::succeeded : OperationState::failed;
-      update.progress = resolved ? 100 : 0;
-      update.message = resolved ? *resolved : resolved.error().to_string();
-      update.steps = {{"fetch", update.state, update.message}};
+      update.state = result ? OperationState::succeeded : OperationState::failed;
+      update.progress = result ? 100 : 0;
+      update.message = result ? *result : result.error().to_string();
+      update.steps = {{kind, update.state, update.message}};
       services.submit(std::move(update), {}, [](Result<state::Outcome>) {});
     });
   });
+}
+
+// Work that blocks, on the pool.
+std::function<void(Finished)> on_the_pool(Services& services, std::function<Result<std::string>()> work) {
+  return [&services, work = std::move(work)](const Finished& finished) {
+    Status queued = services.run_blocking([work, finished] { finished(work()); });
+    if (!queued) finished(tl::make_unexpected(queued.error()));
+  };
+}
+
+}  // namespace
+
+void start_pull(CallPtr call, const std::string& reference) {
+  if (auto parsed = oci::parse_reference(reference); !parsed) return answer_error(*call, parsed.error());
+  Services& services = call->services;
+  start_image_operation(call, "fetch", reference, "fetching " + reference,
+                        [&services, reference](Finished finished) { services.resolve_image(reference, PullPolicy::always, std::move(finished)); });
+}
+
+void start_push(CallPtr call, const PushRequest& request) {
+  auto target = oci::parse_reference(request.target);
+  if (!target || target->registry.empty() || !target->digest.empty()) {
+    return answer_error(*call, Error{ErrorCode::invalid, "say where to push to", {{"target", "is not REGISTRY/NAME[:TAG]", "registry.example.com/app:1"}}, 0});
+  }
+  if (!find_in_catalog(*call->state, request.reference)) {
+    return answer_error(*call, Error{ErrorCode::not_found, "no image " + request.reference + " in the catalog: 'tutti image list' shows them", {}, 0});
+  }
+  Services& services = call->services;
+  // The credentials stay in memory: a retry has to bring them again.
+  start_image_operation(call, "push", request.reference + " " + request.target, "pushing " + request.reference + " to " + request.target,
+                        on_the_pool(services, [&services, request] {
+                          return services.push_image(request.reference, request.target, {request.user, request.password});
+                        }));
+}
+
+void start_prune(CallPtr call, Duration grace) {
+  Services& services = call->services;
+  start_image_operation(call, "prune", format_duration(grace), "pruning the catalog", on_the_pool(services, [&services, grace] { return services.prune_images(grace); }));
+}
+
+void pull_image(CallPtr call) {
+  if (auto body = body_of<PullRequest>(*call)) start_pull(call, body->reference);
+}
+
+void push_image(CallPtr call) {
+  if (auto body = body_of<PushRequest>(*call)) start_push(call, *body);
+}
+
+void prune_images(CallPtr call) {
+  auto body = body_of<PruneRequest>(*call);
+  if (!body) return;
+  if (body->grace < seconds(limits::kPruneGraceSecondsMin)) {
+    return answer_error(*call, Error{ErrorCode::invalid, "a push that is under way needs its layers: the grace is at least " + format_duration(seconds(limits::kPruneGraceSecondsMin)) + " (limit kPruneGraceSecondsMin)",
+                                     {{"grace", "too short", "1h"}}, 0});
+  }
+  start_prune(call, body->grace);
 }
 
 }  // namespace tutti::manager

@@ -172,6 +172,15 @@ void retry_operation(CallPtr call) {
     spec.eligibility = Eligibility::draining;
     return commit_operation(call, state::UpdateNode{node->id, std::move(spec), node->version});
   }
+  if (o.kind == "image.fetch") return start_pull(call, o.argument);
+  if (o.kind == "image.push") {
+    const size_t at = o.argument.find(' ');
+    return start_push(call, {o.argument.substr(0, at), o.argument.substr(at + 1), {}, {}});
+  }
+  if (o.kind == "image.prune") {
+    Result<Duration> grace = parse_duration(o.argument);
+    return start_prune(call, grace ? *grace : seconds(limits::kPruneGraceSeconds));
+  }
   answer_error(*call, Error{ErrorCode::unprocessable, "an operation of kind " + o.kind + " cannot be retried: ask for it again", {}, 0});
 }
 

@@ -50,7 +50,7 @@ void operate_node(CallPtr call) {
 
 void remove_node(CallPtr call) {
   const Node* node = find_node(*call, call->param("node"));
-  if (node != nullptr) commit_object(call, state::RemoveNode{node->id, call->flag("fenced")}, 200);
+  if (node != nullptr) commit_operation(call, state::RemoveNode{node->id, call->flag("fenced")});
 }
 
 void node_resources(CallPtr call) {

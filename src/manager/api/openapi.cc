@@ -38,6 +38,8 @@ std::map<std::string, std::string> all_schemas() {
   add(schemas_of<SessionRequest>());
   add(schemas_of<SignalRequest>());
   add(schemas_of<PullRequest>());
+  add(schemas_of<PushRequest>());
+  add(schemas_of<PruneRequest>());
   add(schemas_of<JoinRequest>());
   add(schemas_of<JoinAnswer>());
   out["Problem"] =

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/limits.h"
 #include "base/time.h"
 #include "model/join.h"
 #include "model/objects.h"
@@ -54,6 +55,19 @@ struct PullRequest {
   std::string reference;
 };
 BOOST_DESCRIBE_STRUCT(PullRequest, (), (reference))
+
+struct PushRequest {
+  std::string reference;   // of the catalog
+  std::string target;      // REGISTRY/NAME[:TAG]
+  std::string user;
+  std::string password;    // never stored, never logged
+};
+BOOST_DESCRIBE_STRUCT(PushRequest, (), (reference, target, user, password))
+
+struct PruneRequest {
+  Duration grace = seconds(limits::kPruneGraceSeconds);
+};
+BOOST_DESCRIBE_STRUCT(PruneRequest, (), (grace))
 
 struct ExecQuery {
   std::vector<std::string> command;

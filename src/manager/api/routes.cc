@@ -49,9 +49,11 @@ constexpr std::array kRoutes = {
     Route{"POST", "/v1/join-tokens", admin, "nodes", "A token for a machine to join with", "JoinTokenRequest", "", R"({"uses":1,"ttl":"1h"})", create_join_token},
     Route{"POST", "/v1/join", nobody, "nodes", "A worker's first call: token and signing request for a certificate", "JoinRequest", "JoinAnswer", "{}", join},
 
-    Route{"GET", "/v1/images", viewer, "images", "List the catalog", "", "ImageStatus", "/v1/images", list_images},
+    Route{"GET", "/v1/images", viewer, "images", "List the catalog; ?all with manifests that have no tag", "", "ImageStatus", "/v1/images", list_images},
     Route{"POST", "/v1/images:import", operator_, "images", "Import an archive (docker, OCI, root file system)", "", "ImageStatus", "?reference=busybox:1.36", import_image},
     Route{"POST", "/v1/images:pull", operator_, "images", "Fetch from the registry that the reference names", "PullRequest", "OperationStatus", R"({"reference":"docker.io/library/nginx:1.27"})", pull_image},
+    Route{"POST", "/v1/images:push", operator_, "images", "Copy an image of the catalog to a registry elsewhere", "PushRequest", "OperationStatus", R"({"reference":"app:1","target":"registry.example.com/app:1"})", push_image},
+    Route{"POST", "/v1/images:prune", operator_, "images", "Remove content that no tag, no job version and no instance needs; what is younger than the grace stays", "PruneRequest", "OperationStatus", R"({"grace":"24h"})", prune_images},
     Route{"GET", "/v1/images/{repository...}", viewer, "images", "One repository's tags", "", "ImageStatus", "/v1/images/busybox", get_image},
     Route{"DELETE", "/v1/images/{repository...}", operator_, "images", "Remove a tag", "", "ImageStatus", "/v1/images/busybox?tag=1.36", delete_image},
 

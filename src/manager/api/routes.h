@@ -29,6 +29,8 @@ bool match_path(std::string_view pattern, std::string_view path, std::map<std::s
 
 std::string openapi_json();
 
+struct PushRequest;
+
 // Handlers, by file.
 void list_jobs(CallPtr), submit_job(CallPtr), get_job(CallPtr), delete_job(CallPtr), scale_job(CallPtr), stop_job(CallPtr),
     start_job(CallPtr), list_versions(CallPtr), list_job_instances(CallPtr), validate_job(CallPtr);
@@ -37,7 +39,12 @@ void list_instances(CallPtr), get_instance(CallPtr), operate_instance(CallPtr), 
     instance_put_files(CallPtr);
 void list_nodes(CallPtr), get_node(CallPtr), patch_node(CallPtr), operate_node(CallPtr), remove_node(CallPtr), node_resources(CallPtr),
     create_join_token(CallPtr), join(CallPtr);
-void list_images(CallPtr), get_image(CallPtr), delete_image(CallPtr), import_image(CallPtr), pull_image(CallPtr);
+void list_images(CallPtr), get_image(CallPtr), delete_image(CallPtr), import_image(CallPtr), pull_image(CallPtr), push_image(CallPtr),
+    prune_images(CallPtr);
+// What a retry of their operations asks for again.
+void start_pull(CallPtr call, const std::string& reference);
+void start_push(CallPtr call, const PushRequest& request);
+void start_prune(CallPtr call, Duration grace);
 void get_pool(CallPtr), whoami(CallPtr), create_session(CallPtr), list_tokens(CallPtr), create_token(CallPtr), revoke_token(CallPtr),
     list_events(CallPtr), list_operations(CallPtr), get_operation(CallPtr), cancel_operation(CallPtr), retry_operation(CallPtr),
     list_projects(CallPtr), health(CallPtr), get_openapi(CallPtr), get_docs(CallPtr);

@@ -18,6 +18,7 @@
 namespace tutti::catalog {
 class ContentStore;
 class Distribution;
+struct Credentials;
 }  // namespace tutti::catalog
 
 namespace tutti::manager {
@@ -60,6 +61,12 @@ class Services {
   // A reference as `repository@digest`: from the catalog, else fetched from the registry it names (may take minutes;
   // `done` comes on the pool). `operation` gets its progress.
   virtual void resolve_image(std::string reference, PullPolicy pull, std::function<void(Result<std::string>)> done) = 0;
+
+  // Blocking, on the pool: what the catalog no longer needs goes; the answer is a sentence for people. conflict while
+  // another one is under way.
+  virtual Result<std::string> prune_images(Duration grace) = 0;
+  // Blocking, on the pool: an image of the catalog to a registry elsewhere.
+  virtual Result<std::string> push_image(const std::string& reference, const std::string& target, const catalog::Credentials& credentials) = 0;
 
   virtual const net::KeyPair& authority() const = 0;        // signs workers' certificates
   virtual std::string server_authority() const = 0;         // PEM that clients must trust

@@ -166,6 +166,18 @@ void measure_drain(const Snapshot& snapshot, const Operation& operation, Time no
   }
 }
 
+void measure_remove(const Snapshot& snapshot, const Operation& operation, state::UpdateOperation& update) {
+  int64_t left = 0;
+  if (const IdSet* ids = snapshot.instances_by_node.find(operation.target)) left = static_cast<int64_t>(ids->size());
+  const bool gone = !snapshot.nodes.contains(operation.target);
+  update.total = std::max(operation.total, left);
+  update.done = update.total - left;
+  update.progress = gone ? 100 : update.total == 0 ? 0 : static_cast<int32_t>(update.done * 100 / update.total);
+  update.message = std::to_string(left) + " instances left to give up";
+  set_step(update, "give up", gone, update.message);
+  if (gone) finish(update, OperationState::succeeded, "removed");
+}
+
 bool differs(const state::UpdateOperation& update, const Operation& operation) {
   return update.state != operation.state || update.steps != operation.steps || update.progress != operation.progress ||
          update.done != operation.done || update.total != operation.total || update.message != operation.message;
@@ -188,6 +200,8 @@ std::optional<state::UpdateOperation> measure(const Snapshot& snapshot, const Op
     measure_job_stopped(snapshot, operation, update);
   } else if (operation.kind.starts_with("instance.")) {
     measure_instance(snapshot, operation, update);
+  } else if (operation.kind == "node.remove") {
+    measure_remove(snapshot, operation, update);
   } else if (operation.kind == "node.drain") {
     measure_drain(snapshot, operation, now, update);
   } else {
