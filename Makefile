@@ -1,7 +1,7 @@
 # The two commands of the README: make demo, make test. The rest serves development.
 JOBS ?= $(shell nproc)
 
-.PHONY: all deps release debug test demo bench lint format clean tsan headers sim kills fuzz fuzzers
+.PHONY: all deps release debug test demo bench lint format clean tsan headers tidy sim kills fuzz fuzzers
 
 all: release
 
@@ -18,7 +18,7 @@ debug: deps
 
 # Everything that can run on this machine: layout, units and simulation under address and undefined sanitizers, then
 # end to end on real containers with the release build.
-test: lint debug release fuzzers
+test: lint headers debug tidy release fuzzers
 	@scripts/run-tests
 
 demo: release
@@ -46,10 +46,18 @@ lint: deps
 	@scripts/check-arrows
 
 tsan: deps
-	@cmake --preset tsan >/dev/null && cmake --build --preset tsan -j $(JOBS) && ctest --preset tsan
+	@cmake --preset tsan >build-tsan.log 2>&1 || { tail -20 build-tsan.log; exit 1; }
+	@cmake --build --preset tsan -j $(JOBS) --target net_test state_test manager_test manager_api_test catalog_test worker_test
+	@ctest --test-dir build/tsan --output-on-failure --timeout 900 -R '^(net|state|manager|manager_api|catalog|worker)$$'
 
 headers: deps
-	@cmake --preset headers >/dev/null && cmake --build --preset headers -j $(JOBS)
+	@cmake --preset headers >build-headers.log 2>&1 || { tail -20 build-headers.log; exit 1; }
+	@cmake --build --preset headers -j $(JOBS) --target headers >build-headers.log 2>&1 || { grep -A6 -E 'error:|FAILED' build-headers.log; exit 1; }
+
+# What changed since main; ALL=1: everything.
+tidy: deps
+	@[ -f build/debug/compile_commands.json ] || cmake --preset debug >build-debug.log 2>&1 || { tail -20 build-debug.log; exit 1; }
+	@scripts/tidy
 
 format:
 	@find src test -name '*.h' -o -name '*.cc' | xargs clang-format-19 -i

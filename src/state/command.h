@@ -13,6 +13,7 @@
 #include "model/objects.h"
 #include "model/plan.h"
 #include "model/session.h"
+#include "model/snapshot.h"
 
 namespace tutti::state {
 

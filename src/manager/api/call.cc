@@ -96,6 +96,9 @@ void answer_error(const Call& call, const Error& error) {
   response.content_type = "application/problem+json";
   response.body = problem_json(error, call.request_id);
   response.headers.emplace_back("X-Request-Id", call.request_id);
+  // 429 and 503 always say when to come back.
+  const bool later = error.code == ErrorCode::too_many || error.code == ErrorCode::unavailable;
+  if (later && error.retry_after_ms == 0) response.headers.emplace_back("Retry-After", "1");
   if (error.retry_after_ms > 0) response.headers.emplace_back("Retry-After", std::to_string((error.retry_after_ms + 999) / 1000));
   if (error.code == ErrorCode::unauthenticated) response.headers.emplace_back("WWW-Authenticate", "Bearer realm=\"tutti\"");
   call.responder->send(std::move(response));

@@ -123,32 +123,16 @@ void list_versions(CallPtr call) {
   const Job* job = find_job(*call, call->param("job"));
   if (job == nullptr) return;
   const Snapshot& s = *call->state;
-  std::string body = "{\"items\":[";
-  bool first = true;
-  if (const IdSet* ids = s.versions_by_job.find(job->id.value)) {
-    ids->for_each([&](uint64_t id, const Unit&) {
-      if (!first) body += ',';
-      first = false;
-      body += render(s, *s.versions.find(id));
-    });
-  }
-  answer_json(*call, 200, body + "]}");
+  const IdSet* ids = s.versions_by_job.find(job->id.value);
+  answer_list(*call, ids != nullptr ? *ids : IdSet{}, [](uint64_t) { return true; }, [&](uint64_t id) { return render(s, *s.versions.find(id)); });
 }
 
 void list_job_instances(CallPtr call) {
   const Job* job = find_job(*call, call->param("job"));
   if (job == nullptr) return;
   const Snapshot& s = *call->state;
-  std::string body = "{\"items\":[";
-  bool first = true;
-  if (const IdSet* ids = s.instances_by_job.find(job->id.value)) {
-    ids->for_each([&](uint64_t id, const Unit&) {
-      if (!first) body += ',';
-      first = false;
-      body += render(s, *s.instances.find(id));
-    });
-  }
-  answer_json(*call, 200, body + "]}");
+  const IdSet* ids = s.instances_by_job.find(job->id.value);
+  answer_list(*call, ids != nullptr ? *ids : IdSet{}, [](uint64_t) { return true; }, [&](uint64_t id) { return render(s, *s.instances.find(id)); });
 }
 
 }  // namespace tutti::manager

@@ -8,8 +8,13 @@
 
 namespace tutti::manager {
 
+// `keep` and `show` take the row; for a set of ids (an index) they take the id.
 template <class Row, class Keep, class Show>
 void answer_list(const Call& call, const Table<Row>& table, Keep keep, Show show) {
+  const auto with = [](auto& f, uint64_t id, const Row& row) {
+    if constexpr (std::is_same_v<Row, Unit>) return f(id);
+    else return f(row);
+  };
   size_t limit = limits::kListRowsMax;
   if (const std::string text = call.query("limit"); !text.empty()) {
     const long wanted = std::atol(text.c_str());
@@ -27,13 +32,13 @@ void answer_list(const Call& call, const Table<Row>& table, Keep keep, Show show
   uint64_t last = 0;
   bool more = false;
   table.for_each_from(from, [&](uint64_t id, const Row& row) {
-    if (!keep(row)) return true;
+    if (!with(keep, id, row)) return true;
     if (count == limit) {
       more = true;
       return false;
     }
     if (count++ > 0) body += ',';
-    body += show(row);
+    body += with(show, id, row);
     last = id;
     return true;
   });

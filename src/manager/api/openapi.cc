@@ -1,4 +1,5 @@
 // U01: the OpenAPI 3.1 document, from the route table and the described structs.
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -42,6 +43,11 @@ std::map<std::string, std::string> all_schemas() {
   add(schemas_of<PruneRequest>());
   add(schemas_of<JoinRequest>());
   add(schemas_of<JoinAnswer>());
+  out["Object"] =
+      R"({"type":"object","required":["kind","id","name"],"properties":{"kind":{"type":"string"},"id":{"type":"string"},"name":{"type":"string"},)"
+      R"("project":{"type":"string"},"version":{"type":"integer","description":"of the spec; If-Match compares this one"},"revision":{"type":"integer"},)"
+      R"("created":{"type":"string","format":"date-time"},"updated":{"type":"string","format":"date-time"},)"
+      R"("labels":{"type":"object","additionalProperties":{"type":"string"}},"spec":{"type":"object"},"status":{"type":"object"}}})";
   out["Problem"] =
       R"({"type":"object","properties":{"type":{"type":"string"},"title":{"type":"string"},"status":{"type":"integer"},)"
       R"("detail":{"type":"string"},"errors":{"type":"array","items":{"type":"object","properties":{"path":{"type":"string"},)"
@@ -65,6 +71,90 @@ std::string openapi_path(std::string_view path, std::vector<std::string>& params
   return out;
 }
 
+struct QueryWord {
+  std::string_view name, type, what;
+};
+constexpr QueryWord kQueryWords[] = {
+    {"limit", "integer", "Rows of this page, at most 1000"},
+    {"cursor", "string", "The cursor of the page before"},
+    {"watch", "boolean", "Server-sent events {cursor, type, object} instead of a list"},
+    {"from", "string", "Watch from this cursor on: the revision of a list, or that of the last event seen"},
+    {"project", "string", "A project other than one's own"},
+    {"fields", "string", "* shows whole objects, not summary rows"},
+    {"dry_run", "boolean", "Check only, store nothing"},
+    {"wait", "string", "Answer when the operation has ended, or after this long (30s)"},
+    {"job", "string", "Of this job only"},
+    {"node", "string", "On this node only"},
+    {"all", "boolean", "What is left out otherwise, too"},
+    {"task", "string", "Of a group: which task"},
+    {"follow", "boolean", "Go on as more is written"},
+    {"tail", "integer", "Only the last so many lines"},
+    {"since", "string", "Only what was written this long ago at most (10m), or since a time"},
+    {"stdout", "boolean", "0 leaves the standard output out"},
+    {"stderr", "boolean", "0 leaves the standard error out"},
+    {"request", "string", "The request as JSON: command, task, env, user, workdir, tty, stdin_open, columns, rows"},
+    {"path", "string", "Inside the instance"},
+    {"fenced", "boolean", "The machine is surely off: what it held may run elsewhere at once"},
+    {"reference", "string", "What to call it, NAME:TAG"},
+    {"kind", "string", "rootfs for a tar of a root file system"},
+    {"entrypoint", "string", "Of an image made from a root file system, words between blanks"},
+    {"cmd", "string", "Of an image made from a root file system, words between blanks"},
+    {"tag", "string", "Which tag; latest if left out"},
+    {"object", "string", "About this object only, by name or id"},
+};
+
+std::string parameter(std::string_view name, std::string_view in, std::string_view type, std::string_view what) {
+  std::string out = "{\"name\":\"" + std::string(name) + "\",\"in\":\"" + std::string(in) + "\",\"schema\":{\"type\":\"" + std::string(type) + "\"}";
+  if (in == "path") out += ",\"required\":true";
+  if (!what.empty()) {
+    out += ",\"description\":";
+    append_json_string(out, what);
+  }
+  return out + "}";
+}
+
+std::string parameters(const Route& route, const std::vector<std::string>& path_names) {
+  std::vector<std::string> all;
+  for (const std::string& name : path_names) all.push_back(parameter(name, "path", "string", ""));
+  for (const std::string& name : split(route.query, ' ')) {
+    if (name.empty()) continue;
+    const auto* word = std::find_if(std::begin(kQueryWords), std::end(kQueryWords), [&](const QueryWord& w) { return w.name == name; });
+    TUTTI_INVARIANT(word != std::end(kQueryWords), "a route with a query word that openapi.cc does not explain");
+    all.push_back(parameter(name, "query", word->type, word->what));
+  }
+  if (route.method == "POST" && route.right != Right::nobody)
+    all.push_back(parameter("Idempotency-Key", "header", "string", "The same key again within a day is answered with what the first one did"));
+  if (route.handler == patch_node || route.handler == submit_job)
+    all.push_back(parameter("If-Match", "header", "string", "The version that this change is meant for; 412 when it is another by now"));
+  std::string out;
+  for (const std::string& each : all) out += (out.empty() ? "" : ",") + each;
+  return out;
+}
+
+std::string reference(std::string_view schema) { return "{\"$ref\":\"#/components/schemas/" + std::string(schema) + "\"}"; }
+
+// An object with the status of this schema.
+std::string object_schema(std::string_view status) {
+  return R"({"allOf":[{"$ref":"#/components/schemas/Object"},{"type":"object","properties":{"status":)" + reference(status) + "}}]}";
+}
+
+std::string answer_schema(const Route& route) {
+  switch (route.shape) {
+    case Shape::none: return {};
+    case Shape::plain: return reference(route.answer);
+    case Shape::object: return object_schema(route.answer);
+    case Shape::list:
+      return R"({"type":"object","required":["items"],"properties":{"items":{"type":"array","items":)" + object_schema(route.answer) +
+             R"(},"revision":{"type":"string","description":"where a watch goes on from"},"cursor":{"type":"string","description":"of the next page, while there is one"}}})";
+    case Shape::rows:
+      return R"({"type":"object","required":["items"],"properties":{"items":{"type":"array","items":)" + reference(route.answer) + "}}}";
+    case Shape::accepted:
+      return R"({"type":"object","properties":{"object":{"anyOf":[)" + object_schema(route.answer) + R"(,{"type":"null"}]},"operation":{"anyOf":[)" +
+             object_schema("OperationStatus") + R"(,{"type":"null"}]}}})";
+  }
+  return {};
+}
+
 std::string operation(const Route& route, const std::vector<std::string>& params) {
   std::string id = to_lower(route.method);
   for (char c : route.path) id += std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
@@ -76,26 +166,18 @@ std::string operation(const Route& route, const std::vector<std::string>& params
   append_json_string(out,
                      std::string(rights[static_cast<int>(route.right)]) + " Example: " + std::string(route.example));
   if (route.right == Right::nobody) out += ",\"security\":[]";
-  if (!params.empty()) {
-    out += ",\"parameters\":[";
-    for (size_t i = 0; i < params.size(); ++i) {
-      out += (i > 0 ? "," : "") + std::string("{\"name\":\"") + params[i] +
-             "\",\"in\":\"path\",\"required\":true,\"schema\":{\"type\":\"string\"}}";
-    }
-    out += ']';
-  }
-  if (!route.body.empty()) {
-    out += R"(,"requestBody":{"content":{"application/json":{"schema":{"$ref":"#/components/schemas/)" +
-           std::string(route.body) + "\"}}}}";
-  }
-  out += R"(,"responses":{"2XX":{"description":"done")";
-  if (!route.answer.empty())
-    out +=
-        R"(,"content":{"application/json":{"schema":{"type":"object","properties":{"status":{"$ref":"#/components/schemas/)" +
-        std::string(route.answer) + "\"}}}}}";
-  out +=
-      R"(},"default":{"description":"what was wrong","content":{"application/problem+json":{"schema":{"$ref":"#/components/schemas/Problem"}}}}}})";
-  return out;
+  if (const std::string all = parameters(route, params); !all.empty()) out += ",\"parameters\":[" + all + "]";
+  if (!route.body.empty()) out += R"(,"requestBody":{"content":{"application/json":{"schema":)" + reference(route.body) + "}}}";
+  out += R"(,"responses":{")" + std::string(route.shape == Shape::accepted ? "202" : "2XX") + R"(":{"description":"done")";
+  if (const std::string schema = answer_schema(route); !schema.empty()) out += R"(,"content":{"application/json":{"schema":)" + schema + "}}";
+  out += "}";
+  constexpr std::string_view kProblem = R"(,"content":{"application/problem+json":{"schema":{"$ref":"#/components/schemas/Problem"}}}})";
+  auto problem = [&](std::string_view status, std::string_view what) { out += ",\"" + std::string(status) + R"(":{"description":")" + std::string(what) + "\"" + std::string(kProblem); };
+  if (route.right != Right::nobody) problem("401", "no identity");
+  if (route.right == Right::operator_ || route.right == Right::admin) problem("403", "not allowed");
+  if (!params.empty()) problem("404", "not there, or not visible");
+  problem("default", "what was wrong");
+  return out + "}}";
 }
 
 }  // namespace

@@ -10,6 +10,16 @@ namespace tutti::manager {
 
 enum class Right : uint8_t { nobody, any, viewer, operator_, admin };  // nobody: open to all (health, join, docs)
 
+// What a 2XX answer holds. An object is {kind, id, name, …, spec, status}; `answer` names the schema of its status.
+enum class Shape : uint8_t {
+  none,      // nothing, or bytes
+  plain,     // the schema itself
+  object,
+  list,      // {items: objects, revision, cursor while there are more}
+  rows,      // {items: the schema itself}
+  accepted,  // 202 {object, operation}
+};
+
 struct Route {
   std::string_view method;
   std::string_view path;      // "/v1/jobs/{job}:scale"; {name...} takes the rest
@@ -17,7 +27,9 @@ struct Route {
   std::string_view tag;
   std::string_view summary;
   std::string_view body;      // schema name of the request body; empty: none
+  Shape shape;
   std::string_view answer;    // schema name of the answer
+  std::string_view query;     // names of its parameters behind '?', between blanks; openapi.cc says what each means
   std::string_view example;   // of the request, for people: a curl path or a body
   RouteHandler handler;
 };
