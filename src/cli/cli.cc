@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "base/text.h"
+#include "cli/completion.h"
 #include "cli/session.h"
 
 namespace tutti::cli {
@@ -90,20 +91,21 @@ int parse(int argc, char** argv, Session& s, std::vector<std::string>& words) {
 
 int completion(const Session& s) {
   const std::string shell = s.words.empty() ? "bash" : s.words[0];
-  std::string commands;
-  for (std::string_view command : kCommands) commands += std::string(command) + " ";
-  const std::string verbs = "job='run list show validate scale stop start history delete' instance='list show logs exec attach stop start restart pause unpause suspend resume delete signal cp' "
-                            "node='list show token cordon uncordon drain disable enable label remove resources' image='import list show pull push prune delete' event='list watch' "
-                            "operation='list show wait cancel retry' context='list show use delete' config='show' completion='bash zsh fish'";
-  if (shell == "fish") {
-    for (std::string_view command : kCommands) std::printf("complete -c tutti -n __fish_use_subcommand -a %s\n", std::string(command).c_str());
-    return 0;
-  }
-  if (shell != "bash" && shell != "zsh") return wrong_use("completion is for bash, zsh or fish, not '" + shell + "'");
-  if (shell == "zsh") std::printf("autoload -U +X bashcompinit && bashcompinit\n");
-  std::printf("_tutti() {\n  local %s\n  local word=${COMP_WORDS[COMP_CWORD]}\n  if [ $COMP_CWORD -eq 1 ]; then COMPREPLY=($(compgen -W '%s' -- \"$word\"));\n"
-              "  elif [ $COMP_CWORD -eq 2 ]; then local noun=${COMP_WORDS[1]%%s}; COMPREPLY=($(compgen -W \"${!noun}\" -- \"$word\")); fi\n}\ncomplete -F _tutti tutti\n",
-              verbs.c_str(), commands.c_str());
+  CompletionWords words;
+  words.commands = kCommands;
+  words.nouns = {{"job", {"run", "list", "show", "validate", "scale", "stop", "start", "history", "delete"}, true},
+                 {"instance", {"list", "show", "logs", "exec", "attach", "stop", "start", "restart", "pause", "unpause", "suspend", "resume", "delete", "signal", "cp"}, true},
+                 {"node", {"list", "show", "token", "cordon", "uncordon", "drain", "disable", "enable", "label", "remove", "resources"}, true},
+                 {"image", {"import", "list", "show", "pull", "push", "prune", "delete"}, true},
+                 {"event", {"list", "watch"}},
+                 {"operation", {"list", "show", "wait", "cancel", "retry"}, true},
+                 {"context", {"list", "show", "use", "delete"}, true},
+                 {"config", {"show"}},
+                 {"completion", {"bash", "zsh", "fish"}}};
+  for (const Option& option : kOptions) words.options.push_back("--" + option.name);
+  const std::string script = completion_script(shell, words);
+  if (script.empty()) return wrong_use("completion is for bash, zsh or fish, not '" + shell + "'");
+  std::printf("%s", script.c_str());
   return 0;
 }
 

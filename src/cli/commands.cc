@@ -269,6 +269,19 @@ int operation(Session& s, const std::string& verb) {
 int context(Session& s, const std::string& verb) {
   auto all = load_contexts();
   if (!all) return complain(all.error());
+  if (verb == "list" && s.output == "name") {
+    for (const Context& c : all->contexts) std::printf("%s\n", c.name.c_str());
+    return 0;
+  }
+  if (verb == "list" && s.output == "json") {
+    std::string out = "{\"items\":[";  // without what is secret
+    for (const Context& c : all->contexts) {
+      out += (out.back() == '[' ? "" : ",") + std::string("{\"name\":") + json_text(c.name) + ",\"address\":" + json_text(c.address) + ",\"project\":" + json_text(c.project) +
+             ",\"current\":" + (c.name == all->current ? "true" : "false") + "}";
+    }
+    std::printf("%s]}\n", out.c_str());
+    return 0;
+  }
   if (verb == "list") {
     std::vector<std::vector<std::string>> rows{{"", "CONTEXT", "ADDRESS", "PROJECT"}};
     for (const Context& c : all->contexts) rows.push_back({c.name == all->current ? "*" : "", c.name, c.address, c.project});
@@ -280,8 +293,11 @@ int context(Session& s, const std::string& verb) {
     if (c.name != s.words[0]) continue;
     if (verb == "show") return std::printf("name: %s\naddress: %s\nproject: %s\ntoken: (set)\n", c.name.c_str(), c.address.c_str(), c.project.c_str()), 0;
     if (verb == "use") all->current = c.name;
-    else if (verb == "delete") std::erase_if(all->contexts, [&](const Context& each) { return each.name == s.words[0]; });
-    else return unknown_verb("context", verb, {"list", "show", "use", "delete"});
+    else if (verb == "delete") {
+      const std::string gone = c.name;  // `c` moves with the erase
+      std::erase_if(all->contexts, [&](const Context& each) { return each.name == gone; });
+      if (all->current == gone) all->current = all->contexts.empty() ? "" : all->contexts.front().name;
+    } else return unknown_verb("context", verb, {"list", "show", "use", "delete"});
     Status saved = save_contexts(*all);
     return saved ? 0 : complain(saved.error());
   }
