@@ -5,7 +5,8 @@
 
 namespace tutti::app {
 
-Status NodeHost::use(const WelcomeMessage& welcome, const worker::NodeIdentity& identity) {
+Status NodeHost::use(const WelcomeMessage& welcome, const worker::NodeIdentity& identity,
+                     const std::vector<worker::LiveInstance>& live) {
   TUTTI_TRY(const net::Endpoint endpoint, net::parse_endpoint(identity.worker_address));
   auto fetcher = std::shared_ptr<worker::ImageFetcher>(
       worker::make_http_fetcher(endpoint, {identity.authority, {}, identity.certificate, identity.private_key}));
@@ -14,6 +15,7 @@ Status NodeHost::use(const WelcomeMessage& welcome, const worker::NodeIdentity& 
     std::lock_guard lock(mutex_);
     fetcher_ = fetcher;
     images = images_;
+    network_.reset();  // of the welcome before: it holds the ports that the next one takes
   }
   if (!images) {
     TUTTI_TRY(auto opened, worker::ImageStore::open(data_dir_ + "/images"));
@@ -21,7 +23,14 @@ Status NodeHost::use(const WelcomeMessage& welcome, const worker::NodeIdentity& 
     images_ = std::move(opened);
   }
   auto network = worker::InstanceNetwork::open({welcome.pool_id.substr(0, 6), welcome.node_name, welcome.subnet, run_dir_});
+  if (network) {
+    // Before it is handed out: no teardown comes between.
+    for (InstanceId lost : (*network)->adopt(live)) {
+      log_warning("the network of a running instance is gone: it gets a new one when it starts over", {{"instance", to_text(lost)}});
+    }
+  }
   std::lock_guard lock(mutex_);
+  welcomed_ = true;
   if (!network) {
     network_error_ = network.error().to_string();
     return tl::make_unexpected(std::move(network).error());
@@ -47,8 +56,10 @@ driver::DriverResult<worker::NetworkUp> NodeHost::network_up(InstanceId instance
 }
 
 Status NodeHost::network_down(InstanceId instance) {
-  auto network = this->network();
-  return network ? network->teardown(instance) : Status{};
+  if (auto network = this->network()) return network->teardown(instance);
+  std::lock_guard lock(mutex_);
+  if (!welcomed_) return fail(ErrorCode::unavailable, "the node has not been welcomed by its manager yet");
+  return {};  // no network could be made, so there is nothing of it
 }
 
 Result<driver::ImageOnDisk> NodeHost::image(const std::string& reference) {

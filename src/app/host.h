@@ -16,7 +16,8 @@ class NodeHost final : public worker::HostServices {
  public:
   NodeHost(std::string data_dir, std::string run_dir) : data_dir_(std::move(data_dir)), run_dir_(std::move(run_dir)) {}
 
-  Status use(const WelcomeMessage& welcome, const worker::NodeIdentity& identity) override;
+  Status use(const WelcomeMessage& welcome, const worker::NodeIdentity& identity,
+             const std::vector<worker::LiveInstance>& live) override;
   driver::DriverResult<worker::NetworkUp> network_up(InstanceId instance, const std::vector<PortBinding>& ports, NetworkMode mode) override;
   Status network_down(InstanceId instance) override;
   Result<driver::ImageOnDisk> image(const std::string& reference) override;
@@ -31,6 +32,7 @@ class NodeHost final : public worker::HostServices {
   const std::string run_dir_;
   mutable std::mutex mutex_;
   std::string network_error_;
+  bool welcomed_ = false;
   std::shared_ptr<worker::InstanceNetwork> network_;
   std::shared_ptr<worker::ImageStore> images_;
   std::shared_ptr<worker::ImageFetcher> fetcher_;

@@ -74,26 +74,34 @@ bool LogReader::wanted(const LogRecord& record) const {
   return record.time >= query_.since && (record.stream == LogStream::out ? query_.out : query_.err);
 }
 
-// The file after the one that is open: the oldest at first, else the next newer; found again by its inode, as rotation
-// renames it meanwhile. Leaves fd_ as it is when there is no newer one.
-Status LogReader::open_next() {
-  int newest_before = limits::kLogFilesKept;  // index of the open file; one past the oldest: none is open
-  if (fd_ >= 0) {
-    for (int i = 0; i < limits::kLogFilesKept; ++i) {
-      struct stat info{};
-      if (stat(log_path(log_dir_, i).c_str(), &info) == 0 && info.st_ino == inode_) newest_before = i;
-    }
+// Where the open file is by now, as rotation renames it; one past the oldest: none is open, or it was rotated away.
+int LogReader::index_of_open() const {
+  for (int i = 0; fd_ >= 0 && i < limits::kLogFilesKept; ++i) {
+    struct stat info{};
+    if (stat(log_path(log_dir_, i).c_str(), &info) == 0 && info.st_ino == inode_) return i;
   }
+  return limits::kLogFilesKept;
+}
+
+// The file after the one that is open: the oldest at first, else the next newer. Leaves fd_ as it is when there is no
+// newer one, or when rotation goes on meanwhile: then the next call finds it.
+Status LogReader::open_next() {
+  const int newest_before = index_of_open();
   for (int i = newest_before - 1; i >= 0; --i) {
     int fd = open(log_path(log_dir_, i).c_str(), O_RDONLY | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT) continue;
     if (fd < 0) return fail_errno("open " + log_path(log_dir_, i), errno);
+    if (index_of_open() != newest_before) {  // names moved under us: this may not be the next file
+      close(fd);
+      return {};
+    }
     struct stat info{};
     fstat(fd, &info);
     if (fd_ >= 0) close(fd_);
     fd_ = fd;
     inode_ = info.st_ino;
     offset_ = 0;
+    rotated_ = false;
     return {};
   }
   return {};
@@ -130,9 +138,14 @@ Result<std::vector<LogRecord>> LogReader::next(size_t max_bytes) {
     std::string_view text(buffer, static_cast<size_t>(n));
     size_t end = text.rfind('\n');
     if (end == std::string_view::npos) {
+      if (!rotated_) {
+        rotated_ = index_of_open() != 0;
+        if (!rotated_) break;  // the live file: what is not a whole line yet comes later
+        continue;              // its writer may have added to it after we read and before it went on to the next
+      }
       uint64_t before = inode_;
       TUTTI_CHECK(open_next());
-      if (inode_ == before) break;  // the live file: what is not a whole line yet comes later
+      if (inode_ == before) break;  // the next one is still to be made
       continue;
     }
     offset_ += end + 1;

@@ -4,7 +4,8 @@
 //   LOG_DIR/task.log, task.log.1, task.log.2     newest first; sizes and number in base/limits.h
 //   2026-11-21T08:00:00.000000000Z stdout F text          F: a whole line · P: its newline is still to come
 //
-// Reading is by LogReader: one thread; it follows through rotation, as it keeps the file it is in open.
+// Reading is by LogReader: one thread; it follows through rotation, as it keeps the file it is in open. It misses what
+// was rotated away altogether (kLogFilesKept files) before it came to it, and nothing else.
 
 #include <cstdint>
 #include <optional>
@@ -52,6 +53,7 @@ class LogReader {
 
  private:
   Status open_next();
+  int index_of_open() const;
   Status seek_tail();
   bool wanted(const LogRecord& record) const;
 
@@ -61,7 +63,8 @@ class LogReader {
   uint64_t inode_ = 0;
   uint64_t offset_ = 0;
   bool started_ = false;
-  int64_t skip_ = 0;  // records to pass over for `tail`
+  bool rotated_ = false;  // seen to be closed by its writer: once read to its end after that, there is no more in it
+  int64_t skip_ = 0;      // records to pass over for `tail`
 };
 
 }  // namespace tutti::driver

@@ -42,13 +42,6 @@ struct Attachment {
   std::string address;  // empty without a bridge
 };
 
-// What the worker knows of an instance that an earlier process set up.
-struct LiveInstance {
-  InstanceId instance;
-  std::string address;
-  std::vector<PortBinding> ports;
-};
-
 class InstanceNetwork {
  public:
   // Makes or repairs the bridge and the rules, with the records that are there. Errors: invalid (subnet), conflict

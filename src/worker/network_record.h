@@ -37,4 +37,11 @@ NetworkNames network_names(std::string_view pool_id, std::string_view node_name)
 // others still have it in their tables. 0 when all are taken. `taken` is sorted.
 sys::Ipv4 next_address(const sys::Prefix& subnet, sys::Ipv4 last, const std::vector<sys::Ipv4>& taken);
 
+// What the worker knows of an instance that an earlier process set up.
+struct LiveInstance {
+  InstanceId instance;
+  std::string address;
+  std::vector<PortBinding> ports;
+};
+
 }  // namespace tutti::worker

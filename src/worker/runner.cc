@@ -34,6 +34,7 @@ Runner::Runner(Assignment assignment, SpecMessage spec, Now now)
 Runner::Runner(const InstanceRecord& record, Now now) : Runner(record.assignment, record.spec, now) {
   clearing_ = record.clearing;
   address_ = record.address;
+  if (!address_.empty()) net_ = Net::unknown;
   for (Task& task : tasks_) {
     for (const TaskStatus& status : record.tasks) {
       if (status.task == task.status.task) task.status = status;
@@ -156,7 +157,7 @@ void Runner::step_absent(uint16_t index, Now now, bool lease_valid, std::vector<
     return;
   }
   if (assignment_.desired == Desired::paused && task.status.position.state == TaskState::accepted) return;
-  if (uses_bridge() && net_ == Net::down) {
+  if (uses_bridge() && net_ != Net::up) {
     if (!net_busy_ && now.wall >= instance_retry_at_) {
       net_busy_ = true;
       out.push_back({OpKind::network_up, assignment_.instance, assignment_.generation, 0, 0, {}});
@@ -205,7 +206,7 @@ void Runner::step_instance(Now now, std::vector<Op>& out) {
   if (clearing_ || assignment_.desired == Desired::removed) {
     clear_busy_ = true;
     out.push_back({OpKind::clear, assignment_.instance, assignment_.generation, 0, 0, {}});
-  } else if (net_ == Net::up) {
+  } else if (net_ != Net::down) {
     net_busy_ = true;
     out.push_back({OpKind::network_down, assignment_.instance, assignment_.generation, 0, 0, {}});
   }

@@ -94,7 +94,8 @@ class Runner {
     Time retry_op_at;
     std::vector<Time> restarts;
   };
-  enum class Net : uint8_t { down, up };
+  // unknown: an earlier process had set it up. Set up again (idempotent) before a start, taken down at the end.
+  enum class Net : uint8_t { down, up, unknown };
 
   const TaskSpec& spec_of(const Task& task) const;
   bool wants_run(const Task& task) const;

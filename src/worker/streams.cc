@@ -12,10 +12,10 @@
 #include <csignal>
 #include <deque>
 
+#include "driver/log_file.h"
 #include "base/log.h"
 #include "model/codec.h"
 #include "sys/archive.h"
-#include "worker/log_reader.h"
 
 namespace tutti::worker {
 namespace {
@@ -113,14 +113,17 @@ struct Streams::Stream {
   }
 
   void logs(const StreamTarget& target) {
-    LogReader reader(executor.log_dir(target.assignment.instance, target.task.name), request.tail, request.since, request.out, request.err);
+    driver::LogReader reader(executor.log_dir(target.assignment.instance, target.task.name),
+                             {request.since, request.tail, request.out, request.err});
     while (!is_closed()) {
       const bool over = is_over(target.assignment.instance, target.task.name);  // asked first: what was said before is read below
-      std::vector<LogRecord> records = reader.read();
-      for (const LogRecord& record : records) {
-        if (!send(record.err ? kStderr : kStdout, record.text)) return;
+      auto records = reader.next();
+      if (!records) return finish(std::nullopt, records.error().to_string());
+      for (driver::LogRecord& record : *records) {
+        if (!record.partial) record.text += '\n';
+        if (!send(record.stream == driver::LogStream::err ? kStderr : kStdout, record.text)) return;
       }
-      if (!records.empty()) continue;
+      if (!records->empty()) continue;
       if (!request.follow || over) break;
       std::unique_lock lock(mutex);
       changed.wait_for(lock, std::chrono::milliseconds(100));

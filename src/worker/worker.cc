@@ -201,9 +201,19 @@ class WorkerImpl final : public Worker {
       if (Status saved = sys::write_file_atomic(options_.data_dir + "/identity/pool", pool_); !saved) log_error("not saved", {{"error", saved.error().to_string()}});
     }
     (void)sys::write_file_atomic(options_.data_dir + "/identity/subnet", use.welcome.subnet);
-    if (Status used = host_.use(use.welcome, identity_); !used) log_error("the node's network is not ready", {{"error", used.error().to_string()}});
+    if (Status used = host_.use(use.welcome, identity_, live_instances()); !used) log_error("the node's network is not ready", {{"error", used.error().to_string()}});
     if (!executor_) make_executor();
     for (Op& op : std::exchange(early_, {})) start(op);
+  }
+  // Those with a network that some task will need: runs, or starts over after a while.
+  std::vector<LiveInstance> live_instances() const {
+    std::vector<LiveInstance> out;
+    for (const Runner* runner : core_->runners()) {
+      InstanceReport report = runner->report();
+      const bool over = std::all_of(report.tasks.begin(), report.tasks.end(), [](const TaskStatus& task) { return task.final; });
+      if (!over && !report.address.empty()) out.push_back({report.instance, report.address, runner->assignment().ports});
+    }
+    return out;
   }
   void perform(SweepLeftovers& sweep) {
     if (!executor_ || swept_) return;

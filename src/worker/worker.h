@@ -12,6 +12,7 @@
 #include "driver/driver.h"
 #include "worker/executor.h"
 #include "worker/fingerprint.h"
+#include "worker/network_record.h"
 #include "worker/records.h"
 
 namespace tutti::worker {
@@ -27,8 +28,9 @@ struct WorkerOptions {
 class HostServices {
  public:
   virtual ~HostServices() = default;
-  // Before the first operation, and again when the welcome differs: subnet and pool are known now.
-  virtual Status use(const WelcomeMessage& welcome, const NodeIdentity& identity) = 0;
+  // Before anything new is started, and again when the welcome differs: subnet and pool are known now. `live` is what an
+  // earlier process left running: its ports are held again before anyone else can have them.
+  virtual Status use(const WelcomeMessage& welcome, const NodeIdentity& identity, const std::vector<LiveInstance>& live) = 0;
   virtual driver::DriverResult<NetworkUp> network_up(InstanceId instance, const std::vector<PortBinding>& ports, NetworkMode mode) = 0;
   virtual Status network_down(InstanceId instance) = 0;
   virtual Result<driver::ImageOnDisk> image(const std::string& reference) = 0;
