@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "model/values.h"
 #include "worker/restart.h"
 
 namespace tutti::worker {
@@ -319,8 +320,12 @@ void Runner::ended_by_itself(Task& task, const driver::ExitStatus& status, Now n
   task.status.oom_killed = status.oom_killed;
   task.phase = Phase::ended;
   std::string reason = status.reason;
-  if (reason.empty()) {
-    reason = status.oom_killed ? "killed: out of memory" : "exit code " + std::to_string(status.exit_code);
+  if (status.oom_killed) {
+    const TaskSpec& spec = spec_of(task);
+    const Bytes limit = spec.limits.memory.value > 0 ? spec.limits.memory : spec.resources.memory;
+    reason = "out of memory: killed at its limit of " + format_bytes(limit);
+  } else if (reason.empty()) {
+    reason = "exit code " + std::to_string(status.exit_code);
   }
   Now at = now;
   if (status.finished) at.wall = status.finished;

@@ -51,6 +51,6 @@ C04_logs_follow_over_rotation_and_restart() {
 C02_out_of_memory_is_said() {
   printf 'job: c02o\ntype: batch\ntasks:\n  - name: main\n    image: hello:1\n    command: [sh, -c, "x=a; while true; do x=$x$x; done"]\n    resources: {memory: 16Mi}\n    restart: {policy: never}\n    reschedule: {attempts: 0}\n' | t job run - -q --no-wait
   eventually 30 sh -c "'$tutti' ps --all --job c02o -o json | jq -e '.items[0].status.finished'"
-  t instance show c02o-main-0 -o json | tee /dev/stderr | jq -e '.status.tasks[0].oom_killed and (.status.tasks[0].reason | test("out of memory"))'
+  t instance show c02o-main-0 -o json | tee /dev/stderr | jq -e '.status.tasks[0].oom_killed and (.status.tasks[0].reason | test("out of memory.*16Mi"))'
   t job delete c02o -q
 }
