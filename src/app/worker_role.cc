@@ -29,6 +29,7 @@ std::vector<Setting> worker_settings() {
           {"port-first", "20000", "first host port that the scheduler may give out"},
           {"port-last", "31999", "last one"},
           {"threads", "4", "operations at a time"},
+          {"container-runtime", "", "crun or runc; empty: crun, or runc where crun is missing or does not answer"},
           {"purge", "false", "end everything of this worker, take away what is left of it, and exit"},
           {"log-level", "info", "debug, info, warning or error"},
           {"log-format", "text", "text or json"}};
@@ -112,7 +113,7 @@ int run_worker(const std::vector<std::string>& arguments) {
     if (Status made = sys::make_dirs(dir, 0711); !made) return complain(made.error());
   }
   driver::Registry drivers;
-  if (Status added = add_drivers(drivers, options.data_dir, options.run_dir); !added) return complain(added.error());
+  if (Status added = add_drivers(drivers, options.data_dir, options.run_dir, settings.get("container-runtime")); !added) return complain(added.error());
   if (settings.flag("purge")) return purge(options.data_dir, options.run_dir, drivers);
   auto fingerprint = fingerprint_options(settings);
   if (!fingerprint) return complain(fingerprint.error());

@@ -34,6 +34,7 @@ struct CgroupLimits {
   std::string io_device;  // "253:0", a whole disk
   int64_t io_read_bytes_per_second = 0;
   int64_t io_write_bytes_per_second = 0;
+  bool allow_tun = false;  // besides those: /dev/net/tun, which runc gives to every container and fails without
   bool only_harmless_devices = false;  // null, zero, full, random, urandom, tty, ptmx, pts; making nodes stays allowed
 };
 

@@ -31,6 +31,7 @@ class CgroupsV1 final : public Cgroups {
     if (limits.only_harmless_devices) {
       TUTTI_CHECK(set("devices", path, "devices.deny", "a"));
       for (std::string_view rule : kHarmlessDevices) TUTTI_CHECK(set("devices", path, "devices.allow", rule));
+      if (limits.allow_tun) TUTTI_CHECK(set("devices", path, "devices.allow", "c 10:200 rwm"));
     }
     if (!limits.io_device.empty()) set_io(path, limits);
     return {};

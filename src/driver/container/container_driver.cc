@@ -22,18 +22,19 @@ struct Runtime {
   std::string path;
   std::string version;
   bool crun = true;
+  std::string refused;  // why there is none
 };
 
 class ContainerDriver final : public MonitoredDriver {
  public:
-  ContainerDriver(std::string monitor, std::shared_ptr<sys::Cgroups> cgroups, std::shared_ptr<sys::Reaper> reaper)
-      : MonitoredDriver(std::move(monitor), std::move(cgroups), std::move(reaper)), runtime_(find_runtime()) {}
+  ContainerDriver(std::string monitor, std::shared_ptr<sys::Cgroups> cgroups, std::shared_ptr<sys::Reaper> reaper,
+                  const std::string& runtime)
+      : MonitoredDriver(std::move(monitor), std::move(cgroups), std::move(reaper)), runtime_(find_runtime(runtime)) {}
 
   std::string name() const override { return "container"; }
   Capabilities capabilities() const override { return {.images = true, .network = true, .keeps_running = true}; }
   DriverInfo fingerprint() override {
-    if (runtime_.path.empty())
-      return {"container", "", false, "neither crun nor runc is installed: apt-get install crun"};
+    if (runtime_.path.empty()) return {"container", "", false, runtime_.refused};
     return {"container", runtime_.version, true, ""};
   }
 
@@ -94,6 +95,7 @@ class ContainerDriver final : public MonitoredDriver {
     config.add("env", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     return {};
   }
+  bool needs_tun() const override { return !runtime_.crun; }
 
  private:
   // One terminal, made by the runtime and sent to us: a resize takes effect with the call.
@@ -124,21 +126,33 @@ class ContainerDriver final : public MonitoredDriver {
     return ExecSession{master->release(), second, -1, session->pid};
   }
 
-  static Runtime find_runtime() {
+  // The first that answers; why the others do not is told when none does.
+  static Runtime find_runtime(const std::string& wanted) {
+    std::string refused;
     for (const char* name : {"crun", "runc"}) {
+      if (!wanted.empty() && wanted != name) continue;
       Runtime out;
       out.path = sys::find_program(name);
-      if (out.path.empty()) continue;
+      if (out.path.empty()) {
+        refused += std::string(name) + " is not installed (apt-get install " + name + "); ";
+        continue;
+      }
       out.crun = std::string_view(name) == "crun";
       sys::SpawnOptions spawn;
       spawn.argv = {out.path, "--version"};
       spawn.inherit_env = true;
       auto said = sys::run_program(spawn, seconds(5));
-      if (!said || said->exit_code != 0) continue;
+      if (!said || said->exit_code != 0) {
+        refused += out.path +
+                   " --version: " + (said ? "exit code " + std::to_string(said->exit_code) : said.error().to_string()) +
+                   "; ";
+        continue;
+      }
       out.version = std::string(trim(said->output.substr(0, said->output.find('\n'))));
       return out;
     }
-    return {};
+    if (refused.empty()) refused = "no container runtime '" + wanted + "': crun and runc are those there are";
+    return {{}, {}, true, refused.ends_with("; ") ? refused.substr(0, refused.size() - 2) : refused};
   }
 
   std::vector<std::string> runtime_argv(const RunContext& run) const {
@@ -164,8 +178,8 @@ class ContainerDriver final : public MonitoredDriver {
 }  // namespace
 
 std::unique_ptr<Driver> make_container_driver(std::string monitor, std::shared_ptr<sys::Cgroups> cgroups,
-                                              std::shared_ptr<sys::Reaper> reaper) {
-  return std::make_unique<ContainerDriver>(std::move(monitor), std::move(cgroups), std::move(reaper));
+                                              std::shared_ptr<sys::Reaper> reaper, std::string runtime) {
+  return std::make_unique<ContainerDriver>(std::move(monitor), std::move(cgroups), std::move(reaper), runtime);
 }
 
 }  // namespace tutti::driver

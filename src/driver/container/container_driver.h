@@ -14,7 +14,9 @@
 
 namespace tutti::driver {
 
+// Under runc on cgroup v1 an OOM kill is seen as exit code 137 alone: runc counts it in a group of its own below ours.
+// `runtime`: "crun" or "runc", that one and no other; empty: crun, or runc where crun is missing or does not answer.
 std::unique_ptr<Driver> make_container_driver(std::string monitor, std::shared_ptr<sys::Cgroups> cgroups,
-                                              std::shared_ptr<sys::Reaper> reaper);
+                                              std::shared_ptr<sys::Reaper> reaper, std::string runtime = {});
 
 }  // namespace tutti::driver

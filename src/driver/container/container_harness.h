@@ -9,17 +9,17 @@ namespace tutti::driver::conformance {
 // An image of one layer: a static busybox and a user.
 class ContainerHarness final : public RealHarness {
  public:
+  explicit ContainerHarness(std::string runtime = "crun") : runtime_(std::move(runtime)) {}
   std::optional<std::string> why_not() override {
     if (auto reason = RealHarness::why_not()) return reason;
-    if (sys::find_program("crun").empty() && sys::find_program("runc").empty())
-      return "neither crun nor runc is installed";
+    if (sys::find_program(runtime_).empty()) return runtime_ + " is not installed";
     if (!sys::exists("/bin/busybox")) return "no /bin/busybox (apt-get install busybox-static)";
     return std::nullopt;
   }
   std::unique_ptr<Driver> make_driver() override {
     auto monitor = MonitoredDriver::install_monitor(bin_dir());
     return make_container_driver(monitor.value(), std::shared_ptr(sys::Cgroups::detect().value()),
-                                 std::shared_ptr(sys::Reaper::make().value()));
+                                 std::shared_ptr(sys::Reaper::make().value()), runtime_);
   }
   RunContext make_run(const Program& program) override {
     RunContext run = RealHarness::make_run(program);
@@ -33,6 +33,7 @@ class ContainerHarness final : public RealHarness {
   std::string driver_name() const override { return "container"; }
 
  private:
+  const std::string runtime_;
   static void make_image(const std::string& folder) {
     namespace fs = std::filesystem;
     if (fs::exists(folder)) return;

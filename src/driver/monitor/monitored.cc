@@ -126,7 +126,9 @@ DriverResult<Handle> MonitoredDriver::start(const RunContext& run, std::stop_tok
   if (Status killed = cgroups_->kill_all(run.cgroup, kRemoveTimeout); !killed)
     return retryable(std::move(killed).error());
   if (auto prepared = prepare(run, stop); !prepared) return tl::make_unexpected(std::move(prepared).error());
-  if (Status made = cgroups_->create(run.cgroup, limits_of(run)); !made) {
+  sys::CgroupLimits limits = limits_of(run);
+  limits.allow_tun = needs_tun();
+  if (Status made = cgroups_->create(run.cgroup, limits); !made) {
     Error error = std::move(made).error();
     if (error.code == ErrorCode::unsupported) return rejected(std::move(error));
     return retryable(std::move(error));

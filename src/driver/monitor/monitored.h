@@ -59,6 +59,8 @@ class MonitoredDriver : public Driver, public ExecDriver, public SignalDriver, p
 
   // What is particular to a kind of task: files of its own, and its part of the configuration.
   virtual DriverStatus configure(const RunContext& run, MonitorConfig& config) = 0;
+  // Whether the task's group must allow the device /dev/net/tun besides the harmless ones.
+  virtual bool needs_tun() const { return false; }
   // Runs the monitor's `enter` with a configuration, its stdio as the session's.
   // `input`, if any, is what it can read on kInputFd.
   DriverResult<ExecSession> enter(MonitorConfig config, const ExecRequest& request, std::string_view input = {});
