@@ -131,12 +131,13 @@ Error explain_skopeo(const std::string& output, int exit_code, const std::string
   auto error = [&](ErrorCode code, const std::string& why) {
     return Error{code, what + " " + reference + ": " + why + " (" + last_words(output) + ")", {}, 0};
   };
+  // A number alone says nothing: ports and times hold 403 and 404 too.
   if (says(lower, {"unauthorized", "authentication required", "requested access to the resource is denied",
-                   "denied:", "403"})) {
+                   "denied:", "403 forbidden", "403 (forbidden)", "statuscode: 403", "status code: 403"})) {
     return error(ErrorCode::forbidden, registry + " wants other credentials, or has no such repository");
   }
   if (says(lower, {"manifest unknown", "name unknown", "name_unknown", "not found", "no image found in manifest list",
-                   "404"})) {
+                   "statuscode: 404", "status code: 404"})) {
     return error(ErrorCode::not_found, registry + " has no such image for this machine; check name and tag");
   }
   if (says(lower, {"x509", "certificate", "http response to https"})) {
