@@ -83,3 +83,13 @@ J13_asking_again_writes_nothing() {
   first=$(stop); before=$(t operation list -o json | jq '.items | length'); [ "$(stop)" = "$first" ]
   [ "$(t operation list -o json | jq '.items | length')" = "$before" ]; t job delete j13 -q
 }
+U04_contexts_are_made_used_and_forgotten() {
+  (
+    export TUTTI_CONFIG=$work/contexts-too.json; cp "$work/contexts.json" "$TUTTI_CONFIG"; first=$(jq -r .current "$TUTTI_CONFIG")
+    printf '%s' "$(cat "$work/pool/admin-token")" | t login --address "$(jq -r '.contexts[0].address' "$TUTTI_CONFIG")" --authority "$work/pool/manager/authority.pem" --context second
+    [ "$(t context list -o name | wc -l)" = 2 ]; t context list | grep -q '^\* *second'; t whoami -o json | jq -e '.role == "admin"'
+    fails grep -q token <(t context list -o json); [ "$(stat -c %a "$TUTTI_CONFIG")" = 600 ]
+    t context use "$first"; t context delete "$first"; [ "$(jq -r .current "$TUTTI_CONFIG")" = second ]; t node list -o name | grep -q node-1
+    fails t context use nothing 2>"$work/ctx.err"; grep -q "no context 'nothing'" "$work/ctx.err"
+  )
+}
