@@ -4,6 +4,7 @@
 
 #include "sim_world.h"
 #include "state/apply.h"
+#include "state/draft.h"
 
 namespace tutti::sim {
 namespace {
@@ -47,9 +48,16 @@ void SimWorld::committed(const ChangeSet& changes) {
       }
     }
   }
+  std::map<std::pair<NodeId, uint32_t>, InstanceId> ports;
   std::map<std::tuple<JobId, std::string, uint32_t>, InstanceId> slots;
   state.instances.for_each([&](uint64_t, const Instance& i) {
     if (!holds_slot(i)) return;
+    for (const PortBinding& port : i.detail->ports) {
+      if (!i.admitted || port.host == 0) continue;
+      auto [at, fresh] = ports.try_emplace({i.node, state::port_key(port)}, i.id);
+      if (!fresh)
+        sim.broken("port " + std::to_string(port.host) + " given to " + to_text(i.id) + " and " + to_text(at->second));
+    }
     auto [at, fresh] = slots.try_emplace({i.job, state.group_of(i).name, i.slot}, i.id);
     if (!fresh) sim.broken("slot held twice: " + to_text(i.id) + " and " + to_text(at->second));
   });

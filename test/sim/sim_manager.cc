@@ -70,6 +70,18 @@ void SimManager::later(Duration delay, std::function<void()> work) {
 
 void SimManager::submit(state::Command command, state::CommandMeta meta, state::Done done) {
   if (!running_) return done(fail(ErrorCode::unavailable, "no manager"));
+  const auto* report = std::get_if<state::ReportStatus>(&command);
+  if (report != nullptr && sim_.faults && sim_.chance(20)) {
+    // A second copy on a slow path: it comes late, perhaps after the node's next session has begun.
+    later(sim_.between(0, 9'000), [this, twin = *report] {
+      const Node* node = state_->nodes.find(twin.node.value);
+      const bool superseded = node == nullptr || node->session > twin.session;
+      running_->engine->submit(twin, {}, [this, superseded](const Result<state::Outcome>& result) {
+        if (result && superseded) sim_.broken("what a superseded session reported was believed");
+      });
+      step_soon();
+    });
+  }
   running_->engine->submit(std::move(command), std::move(meta), std::move(done));
   step_soon();
 }
@@ -289,6 +301,22 @@ void SimManager::follow_scheduler(const ChangeSet& changes) {
   p.schedule_due = p.schedule_due || may_place(changes);
 }
 
+// Now and then another scheduler takes some of the work: it sees the same nodes, and its plan comes before, with or after
+// ours. What is left for this one.
+std::vector<InstanceId> SimManager::share_pending(uint64_t seed, Time now) {
+  std::vector<InstanceId> mine;
+  std::vector<InstanceId> theirs;
+  const bool share = sim_.faults && sim_.chance(4);
+  running_->engine->snapshot()->pending.for_each([&](uint64_t id, const Unit&) {
+    (share && sim_.chance(2) ? theirs : mine).push_back(InstanceId{id});
+  });
+  Plan plan = running_->scheduler->schedule(theirs, seed, now, kPlacementsPerPlan);
+  if (!plan.placements.empty())
+    later(sim_.between(0, 20), [this, plan = std::move(plan)] { submit(state::ApplyPlan{plan}, {}, [](const auto&) {}); });
+  if (!theirs.empty()) running_->schedule_at = now + milliseconds(100);
+  return mine;
+}
+
 Duration SimManager::schedule_turn() {
   Process& p = *running_;
   if (p.scheduler_revision.value == 0) return milliseconds(10);
@@ -296,8 +324,8 @@ Duration SimManager::schedule_turn() {
   if (!p.plan_under_way && (p.schedule_due || (p.schedule_at && p.schedule_at <= now))) {
     p.schedule_due = false;
     p.schedule_at = {};
-    Plan plan =
-        p.scheduler->schedule_all_pending(fnv1a(std::to_string(p.scheduler_revision.value)), now, kPlacementsPerPlan);
+    const uint64_t seed = fnv1a(std::to_string(p.scheduler_revision.value));
+    Plan plan = p.scheduler->schedule(share_pending(seed, now), seed, now, kPlacementsPerPlan);
     if (!plan.placements.empty()) {
       p.plan_under_way = true;
       const bool full = plan.placements.size() >= kPlacementsPerPlan;

@@ -78,6 +78,7 @@ class SimManager {
   void rebuild_scheduler();
   void follow_scheduler(const ChangeSet& changes);
   Duration schedule_turn();
+  std::vector<InstanceId> share_pending(uint64_t seed, Time now);
   void carry_out();
   void perform(manager::SendToWorker& send);
   void perform(manager::CloseWorker& close);

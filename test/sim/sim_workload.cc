@@ -28,6 +28,7 @@ Inventory SimWorld::inventory(const SimHost& host, const std::string& boot_id) c
   out.cores = 16;
   out.capacity = {{16'000}, {64LL << 30}, {500LL << 30}};
   out.drivers = {{"fake", "1", true, ""}, {"container", "1", true, ""}};
+  out.port_last = out.port_first + 30;  // few, so that two plans want the same one
   return out;
 }
 
