@@ -13,6 +13,9 @@ int run_worker(const std::vector<std::string>& arguments);
 // A whole pool on this machine: one manager, N workers; with more than one, each in a network namespace of its own.
 int run_up(const std::vector<std::string>& arguments);
 
+// Measures this executable; app/bench/.
+int run_bench(const std::vector<std::string>& arguments);
+
 std::vector<Setting> manager_settings();
 std::vector<Setting> worker_settings();
 std::vector<Setting> up_settings();

@@ -24,7 +24,7 @@ namespace tutti::app {
 
 std::vector<Setting> up_settings() {
   return {{"data", "/var/lib/tutti", "where everything of this pool is kept"},
-          {"workers", "1", "how many; more than one: each in a network namespace of its own, as if it were a machine"},
+          {"workers", "1", "how many; 0: a manager alone; more than one: each in a network namespace of its own, as if it were a machine"},
           {"name", "tutti", "the pool's name"},
           {"context", "local", "the command line's context that is written for it"},
           {"api-port", "7171", "port of the API; 0: any"},
@@ -75,7 +75,7 @@ class Up {
   explicit Up(const Settings& settings) : settings_(settings), data_(settings.get("data")), run_(default_run_dir(data_)) {}
 
   Status start() {
-    TUTTI_TRY(const int64_t workers, settings_.number("workers", 1, 200));
+    TUTTI_TRY(const int64_t workers, settings_.number("workers", 0, 200));
     TUTTI_CHECK(sys::make_dirs(data_, 0700));
     TUTTI_CHECK(sys::make_dirs(run_, 0711));
     auto lock = sys::take_lock(run_ + "/up.lock");
