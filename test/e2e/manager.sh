@@ -37,6 +37,8 @@ I01_push_brings_local_images_into_the_catalog() {
   t image push "oci-archive:$work/local.tar:x" --name local/pushed:1 -q; [ "$(t run --rm local/pushed:1 -- echo there)" = there ]; t image delete local/pushed:1
 }
 I10_prune_keeps_what_is_referred_to_or_coming_in() {
+  age_blobs() { find "$work/pool/manager/catalog/blobs" -type f -exec touch -d '3 hours ago' {} +; }
+  age_blobs; t image prune --grace 1h -q  # what other tests left
   registry="$(url)/v2/half/blobs/uploads/"
   at=$(api -X POST -D - -o /dev/null "$registry" | tr -d '\r' | sed -n 's/^[Ll]ocation: //p')
   at=$(api -X PATCH -H 'content-type: application/octet-stream' --data-binary 'first half,' -D - -o /dev/null "$(url)${at#https://*:*[0-9]}" | tr -d '\r' | sed -n 's/^[Ll]ocation: //p')
@@ -44,7 +46,7 @@ I10_prune_keeps_what_is_referred_to_or_coming_in() {
   job i10 1 'sleep 1000' | t job run - -q; before=$(blob_count)
   t image prune -q; [ "$(blob_count)" = "$before" ]  # all of it is young
   fails t image prune --grace 1s 2>"$work/prune.err"; grep -q kPruneGraceSecondsMin "$work/prune.err"
-  find "$work/pool/manager/catalog/blobs" -type f -exec touch -d '3 hours ago' {} +
+  age_blobs
   kill -9 "$(pgrep -f -- "manager --data $work/pool/manager" | head -1)"; eventually 20 t node list
   t image prune --grace 1h -q; [ "$(blob_count)" = $((before - 3)) ]
   digest=sha256:$(printf 'first half,second' | sha256sum | cut -d' ' -f1)
