@@ -20,8 +20,11 @@ std::string lack_text(const Resources& request, const Resources& free) {
 
 // How far a node is from having room, as a sum of fractions of what is asked.
 double lack_of(const Resources& request, const Resources& free) {
-  auto part = [](int64_t want, int64_t have) { return want > have && want > 0 ? static_cast<double>(want - have) / static_cast<double>(want) : 0.0; };
-  return part(request.cpu.value, free.cpu.value) + part(request.memory.value, free.memory.value) + part(request.disk.value, free.disk.value);
+  auto part = [](int64_t want, int64_t have) {
+    return want > have && want > 0 ? static_cast<double>(want - have) / static_cast<double>(want) : 0.0;
+  };
+  return part(request.cpu.value, free.cpu.value) + part(request.memory.value, free.memory.value) +
+         part(request.disk.value, free.disk.value);
 }
 
 void survey(const Snapshot& s, const Request& request, Explanation& out) {
@@ -43,7 +46,9 @@ void survey(const Snapshot& s, const Request& request, Explanation& out) {
     if (lack < nearest) nearest = lack, nearest_node = &node, nearest_reason = *why;
   });
   for (const auto& [reason, nodes] : counts) out.reasons.push_back({reason, nodes});
-  std::sort(out.reasons.begin(), out.reasons.end(), [](const Reason& a, const Reason& b) { return a.nodes != b.nodes ? a.nodes > b.nodes : a.reason < b.reason; });
+  std::sort(out.reasons.begin(), out.reasons.end(), [](const Reason& a, const Reason& b) {
+    return a.nodes != b.nodes ? a.nodes > b.nodes : a.reason < b.reason;
+  });
   if (out.nodes_feasible > 0) return;
   if (nearest_node == nullptr) {
     out.remedies.push_back("add a node: the pool has none ('tutti node token' makes a token to join with)");
@@ -56,8 +61,10 @@ void survey(const Snapshot& s, const Request& request, Explanation& out) {
   if (nearest_reason.starts_with("not enough")) {
     const Resources all = allocatable(*nearest_node);
     if (request.resources.fits(all)) out.remedies.push_back("free " + out.nearest_lacks + " on " + nearest_node->name);
-    out.remedies.push_back("add a node with at least " + format_millicores(request.resources.cpu) + " cpu and " + format_bytes(request.resources.memory) + " memory free");
-    out.remedies.push_back("ask for less: the task asks for " + format_millicores(request.resources.cpu) + " cpu, " + format_bytes(request.resources.memory) + " memory");
+    out.remedies.push_back("add a node with at least " + format_millicores(request.resources.cpu) + " cpu and " +
+                           format_bytes(request.resources.memory) + " memory free");
+    out.remedies.push_back("ask for less: the task asks for " + format_millicores(request.resources.cpu) + " cpu, " +
+                           format_bytes(request.resources.memory) + " memory");
   } else if (nearest_reason == "cordoned" || nearest_reason == "draining" || nearest_reason == "disabled") {
     out.remedies.push_back("make it eligible again: tutti node uncordon " + nearest_node->name);
   } else {

@@ -7,7 +7,9 @@
 namespace tutti::scheduler {
 namespace {
 
-uint32_t key_of(Protocol protocol, int32_t port) { return static_cast<uint32_t>(protocol) << 16 | static_cast<uint32_t>(port); }
+uint32_t key_of(Protocol protocol, int32_t port) {
+  return static_cast<uint32_t>(protocol) << 16 | static_cast<uint32_t>(port);
+}
 
 bool in_use(const NodeUsage& usage, const std::set<uint32_t>& taken, uint32_t key) {
   return taken.contains(key) || std::binary_search(usage.ports.begin(), usage.ports.end(), key);
@@ -17,7 +19,11 @@ std::optional<std::string> check_wishes(const Request& request, const Node& node
   if (request.home && request.home != node.id) return "its disk is on another node";
   if (request.pinned && request.pinned != node.id) return "pinned to another node";
   if (node.health != NodeHealth::ready) {
-    return std::string("not ready (") + (node.health == NodeHealth::lost ? "lost" : node.health == NodeHealth::joining ? "joining" : "unknown") + ")";
+    return std::string("not ready (") +
+           (node.health == NodeHealth::lost      ? "lost"
+            : node.health == NodeHealth::joining ? "joining"
+                                                 : "unknown") +
+           ")";
   }
   if (node.spec.eligibility == Eligibility::draining) return "draining";
   if (request.home != node.id) {
@@ -25,7 +31,8 @@ std::optional<std::string> check_wishes(const Request& request, const Node& node
     if (node.spec.eligibility == Eligibility::disabled) return "disabled";
   }
   if (!node.inventory) return "not ready (joining)";
-  if (node.inventory->feature_level < request.feature_level) return "too old (feature level " + std::to_string(node.inventory->feature_level) + ")";
+  if (node.inventory->feature_level < request.feature_level)
+    return "too old (feature level " + std::to_string(node.inventory->feature_level) + ")";
   return std::nullopt;
 }
 
@@ -60,16 +67,18 @@ Request request_of(const Snapshot& snapshot, const Instance& instance) {
   return out;
 }
 
-std::optional<std::string> check(const Snapshot& snapshot, const Request& request, const Node& node, const Resources& free,
-                                 const std::set<uint32_t>& taken) {
+std::optional<std::string> check(const Snapshot& snapshot, const Request& request, const Node& node,
+                                 const Resources& free, const std::set<uint32_t>& taken) {
   if (auto why = check_wishes(request, node)) return why;
   for (const std::string& name : request.drivers) {
-    auto found = std::find_if(node.inventory->drivers.begin(), node.inventory->drivers.end(), [&](const DriverInfo& d) { return d.name == name; });
+    auto found = std::find_if(node.inventory->drivers.begin(), node.inventory->drivers.end(),
+                              [&](const DriverInfo& d) { return d.name == name; });
     if (found == node.inventory->drivers.end()) return "no driver " + name;
     if (!found->healthy) return "driver " + name + " unhealthy: " + found->reason;
   }
   for (const Constraint& constraint : request.constraints) {
-    if (!constraint.matches([&](std::string_view key) { return node_attribute(node, key); })) return "constraint " + constraint.to_string();
+    if (!constraint.matches([&](std::string_view key) { return node_attribute(node, key); }))
+      return "constraint " + constraint.to_string();
   }
   if (request.resources.cpu > free.cpu) return "not enough cpu";
   if (request.resources.memory > free.memory) return "not enough memory";
@@ -83,8 +92,8 @@ std::optional<std::string> check(const Snapshot& snapshot, const Request& reques
   return std::nullopt;
 }
 
-bool choose_ports(const Snapshot& snapshot, const Request& request, const Node& node, std::set<uint32_t>& taken, uint64_t seed,
-                  std::vector<PortBinding>& out) {
+bool choose_ports(const Snapshot& snapshot, const Request& request, const Node& node, std::set<uint32_t>& taken,
+                  uint64_t seed, std::vector<PortBinding>& out) {
   const NodeUsage& usage = snapshot.usage_of(node.id);
   const int64_t first = node.inventory->port_first;
   const int64_t range = node.inventory->port_last - first + 1;

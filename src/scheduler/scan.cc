@@ -30,8 +30,8 @@ ScanBest reduce(const int32_t (&scores)[kLanes], const uint32_t (&indexes)[kLane
   ScanBest best;
   for (size_t i = 0; i < kLanes; ++i) {
     if (indexes[i] == UINT32_MAX) continue;
-    const bool better = best.index == UINT32_MAX || scores[i] < best.score ||
-                        (scores[i] == best.score && indexes[i] < best.index);
+    const bool better =
+        best.index == UINT32_MAX || scores[i] < best.score || (scores[i] == best.score && indexes[i] < best.index);
     if (better) best = {scores[i], indexes[i]};
   }
   return best;
@@ -69,7 +69,8 @@ __attribute__((target("avx2"))) ScanBest scan_avx2(const ScanColumns& c, const S
       const __m256i score = _mm256_xor_si256(_mm256_madd_epi16(ab, factor), flip);
       const __m256i better = _mm256_and_si256(ok, _mm256_cmpgt_epi32(best, score));
       best = _mm256_blendv_epi8(best, score, better);
-      best_index = _mm256_blendv_epi8(best_index, _mm256_add_epi32(lane, _mm256_set1_epi32(static_cast<int32_t>(i))), better);
+      best_index =
+          _mm256_blendv_epi8(best_index, _mm256_add_epi32(lane, _mm256_set1_epi32(static_cast<int32_t>(i))), better);
     }
   }
   alignas(32) int32_t scores[8];
@@ -111,8 +112,12 @@ __attribute__((target("avx512f,avx512bw"))) ScanBest scan_avx512(const ScanColum
   return reduce(scores, indexes);
 }
 
-bool has_avx2() { return __builtin_cpu_supports("avx2") != 0; }
-bool has_avx512() { return __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0; }
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") != 0;
+}
+bool has_avx512() {
+  return __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0;
+}
 
 Scan fastest_scan() {
   if (has_avx512()) return scan_avx512;
@@ -121,9 +126,15 @@ Scan fastest_scan() {
 
 #else
 
-bool has_avx2() { return false; }
-bool has_avx512() { return false; }
-Scan fastest_scan() { return scan_scalar; }
+bool has_avx2() {
+  return false;
+}
+bool has_avx512() {
+  return false;
+}
+Scan fastest_scan() {
+  return scan_scalar;
+}
 
 #endif
 

@@ -3,8 +3,8 @@
 // integers, so that they agree to the last bit; which one runs is chosen once, by what the processor has.
 //
 // Score of a node: A·a + B·b with A = 10^freeCpuFraction and B = 10^freeMemoryFraction of the node, a and b the
-// factors 10^(−requestFraction) of the request: two 16-bit products, one instruction. Lower is better; `flip` = 0x7fffffff
-// turns that around for spread. Of equal scores the lowest index wins.
+// factors 10^(−requestFraction) of the request: two 16-bit products, one instruction. Lower is better; `flip` =
+// 0x7fffffff turns that around for spread. Of equal scores the lowest index wins.
 
 #include <cstddef>
 #include <cstdint>
@@ -13,8 +13,8 @@ namespace tutti::scheduler {
 
 // Every array is padded to whole words of 64 nodes; padding is never in the mask.
 struct ScanColumns {
-  const uint32_t* ab = nullptr;   // A | B << 16
-  const int32_t* cpu = nullptr;   // free, millicores
+  const uint32_t* ab = nullptr;     // A | B << 16
+  const int32_t* cpu = nullptr;     // free, millicores
   const int32_t* memory = nullptr;  // free, in units of kMemoryUnit, rounded down
   const int32_t* disk = nullptr;    // free, in units of kDiskUnit, rounded down
   const uint64_t* mask = nullptr;   // bit: may be chosen
@@ -24,8 +24,8 @@ struct ScanColumns {
 struct ScanRequest {
   int32_t cpu = 0;
   int32_t memory = 0;
-  int32_t disk = 0;     // 0: not looked at
-  uint32_t ab = 0;      // a | b << 16
+  int32_t disk = 0;  // 0: not looked at
+  uint32_t ab = 0;   // a | b << 16
   int32_t flip = 0;
 };
 

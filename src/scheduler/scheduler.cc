@@ -1,60 +1,57 @@
 #include "scheduler/scheduler.h"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <set>
 
 #include "base/random.h"
+#include "scheduler/columns.h"
 #include "scheduler/feasible.h"
+#include "scheduler/shape.h"
 
 namespace tutti::scheduler {
 namespace {
 
-// One node as placements of this round see it.
-struct Row {
-  const Node* node = nullptr;
-  Resources free;
-  Resources capacity;
-  std::set<uint32_t> taken;   // ports given out in this round
-  std::map<JobId, int> jobs;  // spread: instances of a job here, this round's included
+// What one group of one job version asks for, read once: versions never change.
+struct Compiled {
+  Request request;
+  std::string kind;  // the same for all that may run on the same nodes
+  int32_t priority = 0;
+  PlacementPolicy policy = PlacementPolicy::default_;
 };
 
-constexpr double kScale = 1 << 20;
-
-// Nomad's score, quantised: lower is fuller. 10^freeCpu + 10^freeMemory after the placement.
-int64_t score_after(const Row& row, const Resources& request) {
-  auto fraction = [](int64_t free, int64_t all) { return all <= 0 ? 0.0 : static_cast<double>(free) / static_cast<double>(all); };
-  const Resources left = row.free - request;
-  return static_cast<int64_t>(kScale * (std::pow(10.0, fraction(left.cpu.value, row.capacity.cpu.value)) +
-                                        std::pow(10.0, fraction(left.memory.value, row.capacity.memory.value))));
+std::string kind_of(const Request& request) {
+  std::string out = std::to_string(request.feature_level);
+  for (const std::string& driver : request.drivers) out += "\n" + driver;
+  for (const Constraint& constraint : request.constraints) out += "\n" + constraint.to_string();
+  return out;
 }
 
 class SchedulerImpl final : public Scheduler {
  public:
-  void rebuild(std::shared_ptr<const Snapshot> snapshot) override { snapshot_ = std::move(snapshot); }
-  void follow(const ChangeSet& changes) override { snapshot_ = changes.after; }
+  void rebuild(std::shared_ptr<const Snapshot> snapshot) override {
+    snapshot_ = std::move(snapshot);
+    compiled_.clear();
+    columns_.rebuild(*snapshot_);
+  }
+  void follow(const ChangeSet& changes) override {
+    snapshot_ = changes.after;
+    if (!columns_.follow(changes)) columns_.rebuild(*snapshot_);
+  }
 
   Plan schedule(std::span<const InstanceId> pending, uint64_t seed, Time now, size_t most) override {
     Plan plan;
     plan.based_on = snapshot_->revision;
-    std::vector<const Instance*> queue;
-    for (InstanceId id : pending) {
-      const Instance* i = snapshot_->instances.find(id.value);
-      if (i != nullptr && snapshot_->pending.contains(id.value) && i->not_before <= now) queue.push_back(i);
-    }
-    std::sort(queue.begin(), queue.end(), [&](const Instance* a, const Instance* b) {
-      const int pa = priority_of(*a), pb = priority_of(*b);
-      if (pa != pb) return pa > pb;
-      return std::pair(a->pending_since, a->id) < std::pair(b->pending_since, b->id);
-    });
-    std::map<NodeId, Row> rows = rows_of();
-    SeededRandom random(seed);
-    for (const Instance* i : queue) {
+    if (compiled_.size() >= kCompiledMax) compiled_.clear();  // between rounds only: a round keeps pointers into it
+    Round round(seed);
+    for (const Instance* i : in_order(pending, now)) {
       if (plan.placements.size() >= most) break;
-      if (auto placement = place(*i, rows, random)) plan.placements.push_back(std::move(*placement));
-      else plan.refused.push_back(i->id);
+      if (auto placement = place(*i, round))
+        plan.placements.push_back(std::move(*placement));
+      else
+        plan.refused.push_back(i->id);
     }
+    columns_.undo();
     return plan;
   }
 
@@ -74,63 +71,147 @@ class SchedulerImpl final : public Scheduler {
   }
 
  private:
-  int priority_of(const Instance& i) const {
-    const JobVersion* version = snapshot_->version_of(i);
-    return version != nullptr ? version->spec->priority : 0;
-  }
+  static constexpr size_t kCompiledMax = 100'000;
 
-  std::map<NodeId, Row> rows_of() const {
-    std::map<NodeId, Row> rows;
-    snapshot_->nodes.for_each([&](uint64_t, const Node& node) {
-      if (!node.inventory || node.health != NodeHealth::ready) return;
-      Row row;
-      row.node = &node;
-      row.capacity = allocatable(node);
-      row.free = row.capacity - snapshot_->usage_of(node.id).used;
-      rows[node.id] = std::move(row);
+  // What one call of schedule() has given out so far.
+  struct Round {
+    explicit Round(uint64_t its_seed) : seed(its_seed) {}
+    uint64_t seed;
+    std::map<std::string, Shape> shapes;
+    std::vector<Taken> placed;
+    std::map<uint32_t, std::set<uint32_t>> ports;
+    // Of the instance before: those of one group come one after the other.
+    const Compiled* last = nullptr;
+    Shape* last_shape = nullptr;
+  };
+
+  // By priority, then who waits longest, then id.
+  std::vector<const Instance*> in_order(std::span<const InstanceId> pending, Time now) {
+    std::vector<std::pair<int32_t, const Instance*>> queue;
+    queue.reserve(pending.size());
+    for (InstanceId id : pending) {
+      const Instance* i = snapshot_->instances.find(id.value);
+      if (i == nullptr || !snapshot_->pending.contains(id.value) || i->not_before > now) continue;
+      if (const Compiled* compiled = compiled_of(*i)) queue.emplace_back(compiled->priority, i);
+    }
+    std::sort(queue.begin(), queue.end(), [](const auto& a, const auto& b) {
+      if (a.first != b.first) return a.first > b.first;
+      return std::pair(a.second->pending_since, a.second->id) < std::pair(b.second->pending_since, b.second->id);
     });
-    return rows;
+    std::vector<const Instance*> out;
+    out.reserve(queue.size());
+    for (const auto& [priority, instance] : queue) out.push_back(instance);
+    return out;
   }
 
-  int instances_of(JobId job, NodeId node) const {
-    int count = 0;
+  const Compiled* compiled_of(const Instance& i) {
+    const JobVersion* version = snapshot_->version_of(i);
+    if (version == nullptr) return nullptr;
+    const std::pair key{version->id, i.group};
+    if (const auto at = compiled_.find(key); at != compiled_.end()) return &at->second;
+    Compiled out;
+    out.request = request_of(*version->spec, snapshot_->group_of(i));
+    out.kind = kind_of(out.request);
+    out.priority = version->spec->priority;
+    out.policy = version->spec->policy;
+    return &compiled_.emplace(key, std::move(out)).first->second;
+  }
+
+  bool spreads(const Compiled& compiled) const {
+    return compiled.policy == PlacementPolicy::spread ||
+           (compiled.policy == PlacementPolicy::default_ && snapshot_->pool.policy == "spread");
+  }
+
+  std::optional<Placement> place(const Instance& i, Round& round) {
+    const Compiled* compiled = compiled_of(i);
+    if (compiled == nullptr) return std::nullopt;
+    const bool returns = i.node && !i.cleared && !i.admitted;
+    if (i.pinned || returns) return place_on_its_node(i, round);
+    Shape& shape = shape_of(i, *compiled, round);
+    shape.catch_up(round.placed);
+    // The mask has said what lasts; what is left is room, to the byte, and ports.
+    Request rest;
+    rest.resources = compiled->request.resources;
+    rest.ports = compiled->request.ports;
+    rest.feature_level = 0;
+    const uint32_t avoid = columns_.index_of(i.detail->avoid);
+    while (const auto index = shape.best(avoid)) {
+      if (auto placement = try_node(i, rest, *index, round)) return placement;
+      shape.exclude(*index);
+    }
+    return std::nullopt;
+  }
+
+  std::optional<Placement> place_on_its_node(const Instance& i, Round& round) {
+    const Request request = request_of(*snapshot_, i);
+    const uint32_t index = columns_.index_of(request.home ? request.home : request.pinned);
+    return index < columns_.size() ? try_node(i, request, index, round) : std::nullopt;
+  }
+
+  std::optional<Placement> try_node(const Instance& i, const Request& request, uint32_t index, Round& round) {
+    const Node& node = *snapshot_->nodes.find(columns_.id(index).value);
+    std::set<uint32_t> none;
+    const auto at = round.ports.find(index);
+    std::set<uint32_t>& taken = at != round.ports.end() ? at->second
+                                : request.ports.empty() ? none
+                                                        : round.ports[index];
+    if (check(*snapshot_, request, node, columns_.free(index), taken)) return std::nullopt;
+    Placement out{i.id, i.generation, node.id, {}};
+    if (!request.ports.empty() &&
+        !choose_ports(*snapshot_, request, node, taken, SeededRandom(round.seed ^ i.id.value).next(), out.ports))
+      return std::nullopt;
+    columns_.take(index, request.resources);
+    round.placed.push_back({index, i.job});
+    return out;
+  }
+
+  // Instances that ask for the same of the same nodes share one; those with ports or spread only within their group or
+  // job.
+  Shape& shape_of(const Instance& i, const Compiled& compiled, Round& round) {
+    if (round.last == &compiled) return *round.last_shape;
+    round.last = &compiled;
+    const bool spread = spreads(compiled);
+    const Resources& r = compiled.request.resources;
+    std::string key = std::to_string(r.cpu.value) + " " + std::to_string(r.memory.value) + " " +
+                      std::to_string(r.disk.value) + compiled.kind;
+    if (spread) key += "\nspread " + std::to_string(i.job.value);
+    if (!compiled.request.ports.empty())
+      key += "\nports " + std::to_string(i.job.value) + " " + std::to_string(i.job_version) + " " +
+             std::to_string(i.group);
+    if (const auto at = round.shapes.find(key); at != round.shapes.end()) return *(round.last_shape = &at->second);
+    const Mask& mask = columns_.mask_of(*snapshot_, compiled.request, compiled.kind);
+    auto counts = spread ? counts_of(i.job, round) : std::map<uint32_t, uint32_t>();
+    round.last_shape = &round.shapes
+                            .try_emplace(key, columns_, compiled.request, mask, spread ? i.job : JobId{},
+                                         std::move(counts), round.placed.size())
+                            .first->second;
+    return *round.last_shape;
+  }
+
+  // How many of a job each node holds now.
+  std::map<uint32_t, uint32_t> counts_of(JobId job, const Round& round) const {
+    std::map<uint32_t, uint32_t> out;
     if (const IdSet* ids = snapshot_->instances_by_job.find(job.value)) {
       ids->for_each([&](uint64_t id, const Unit&) {
         const Instance* i = snapshot_->instances.find(id);
-        if (i != nullptr && i->node == node && i->admitted && !i->finished) ++count;
+        if (i != nullptr && i->node && i->admitted && !i->finished) ++out[columns_.index_of(i->node)];
       });
     }
-    return count;
-  }
-
-  std::optional<Placement> place(const Instance& i, std::map<NodeId, Row>& rows, Random& random) {
-    const JobVersion* version = snapshot_->version_of(i);
-    if (version == nullptr) return std::nullopt;
-    const Request request = request_of(*snapshot_, i);
-    const bool spread = version->spec->policy == PlacementPolicy::spread ||
-                        (version->spec->policy == PlacementPolicy::default_ && snapshot_->pool.policy == "spread");
-    Row* best = nullptr;
-    std::tuple<bool, int, int64_t> best_score;
-    for (auto& [id, row] : rows) {
-      if (check(*snapshot_, request, *row.node, row.free, row.taken)) continue;
-      const int same = spread ? row.jobs.try_emplace(i.job, instances_of(i.job, id)).first->second : 0;
-      const int64_t score = score_after(row, request.resources);
-      const std::tuple<bool, int, int64_t> key{id == i.detail->avoid, same, spread ? -score : score};
-      if (best == nullptr || key < best_score) best = &row, best_score = key;
-    }
-    if (best == nullptr) return std::nullopt;
-    Placement out{i.id, i.generation, best->node->id, {}};
-    if (!choose_ports(*snapshot_, request, *best->node, best->taken, random.next(), out.ports)) return std::nullopt;
-    best->free -= request.resources;
-    if (spread) ++best->jobs[i.job];
+    out.erase(static_cast<uint32_t>(columns_.size()));
+    for (const Taken& taken : round.placed)
+      if (taken.job == job) ++out[taken.index];
     return out;
   }
 
   std::shared_ptr<const Snapshot> snapshot_;
+  Columns columns_;
+  std::map<std::pair<JobVersionId, uint16_t>, Compiled> compiled_;
 };
 
 }  // namespace
 
-std::unique_ptr<Scheduler> make_scheduler() { return std::make_unique<SchedulerImpl>(); }
+std::unique_ptr<Scheduler> make_scheduler() {
+  return std::make_unique<SchedulerImpl>();
+}
 
 }  // namespace tutti::scheduler

@@ -23,6 +23,7 @@ const std::vector<Bench>& benches() {
       {"submit", "jobs stored durably, beside bare writes to the same disk", bench_submit},
       {"memory", "an idle manager and an idle worker", bench_memory},
       {"state", "the state with 2,000,000 instances, beside one with 100", bench_state},
+      {"scheduler", "placements a second, one thread", bench_scheduler},
   };
   return all;
 }

@@ -47,6 +47,7 @@ Result<std::vector<Figure>> bench_api(const Options& options);
 Result<std::vector<Figure>> bench_submit(const Options& options);
 Result<std::vector<Figure>> bench_memory(const Options& options);
 Result<std::vector<Figure>> bench_state(const Options& options);
+Result<std::vector<Figure>> bench_scheduler(const Options& options);
 
 // A figure that is to be below (or above) a target.
 Figure below(std::string name, double value, std::string unit, double target);
