@@ -320,11 +320,13 @@ class ManagerImpl final : public Manager, public Services {
       operations_measured_ = boot;
       for (state::UpdateOperation& update : operations_.sweep(*snapshot(), now)) submit(std::move(update), {}, [](auto) {});
     }
+    for (state::UpdateOperation& update : operations_.catch_up(*snapshot(), now)) submit(std::move(update), {}, [](auto) {});
     keep_house(boot);
     carry_out();
     streams_.expire(boot);
     Duration wait = milliseconds(500);
-    if (const Time wake = controller_.wake()) wait = std::clamp(wake - now, Duration{0}, wait);
+    for (const Time wake : {controller_.wake(), operations_.wake()})
+      if (wake) wait = std::clamp(wake - now, Duration{0}, wait);
     return wait;
   }
 

@@ -8,6 +8,10 @@
 namespace tutti::worker {
 namespace {
 
+// What an instance only passes through is told after this time, unless it has come further by then: a commit per state
+// would be three where one says it all.
+constexpr int64_t kPassingStatusDelayMs = 50;
+
 constexpr size_t kBeatsUnacknowledgedMax = 16;
 
 }  // namespace
@@ -31,6 +35,7 @@ void Core::session_opened(Now now) {
   named_.clear();
   beats_.clear();
   dirty_.insert(in_flight_.begin(), in_flight_.end());
+  urgent_ = true;
   in_flight_.clear();
   WorkerMessage message;
   message.hello = HelloMessage{boot_id_, process_, inventory_, {}};
@@ -64,6 +69,7 @@ void Core::received(const ManagerMessage& message, Now now) {
     // Whatever is known here is told again: acknowledgements of the last session may be lost.
     for (const auto& [id, runner] : runners_) dirty_.insert(id);
     dirty_.insert(gone_.begin(), gone_.end());
+    urgent_ = true;
     beat(now);
   }
   if (!welcomed_ || message.epoch != epoch_ || message.session != session_) return;
@@ -92,7 +98,7 @@ void Core::received(const ManagerMessage& message, Now now) {
     }
     in_flight_.clear();
   }
-  flush_status();
+  flush_status(now);
 }
 
 void Core::assign(const AssignMessage& message, Now now) {
@@ -138,7 +144,7 @@ void Core::accept(const Assignment& assignment, Now now) {
   if (at == runners_.end()) {
     if (gone_.contains(id) && assignment.desired == Desired::removed) {
       dirty_.insert(id);
-      flush_status();
+      flush_status(now);
       return;
     }
     gone_.erase(id);
@@ -156,13 +162,14 @@ void Core::remove(InstanceId instance) {
   } else {
     gone_.insert(instance);
     dirty_.insert(instance);
+    urgent_ = true;
   }
 }
 
 void Core::advance(InstanceId instance, Now now) {
   auto at = runners_.find(instance);
   if (at == runners_.end()) {
-    flush_status();
+    flush_status(now);
     return;
   }
   Runner& runner = *at->second;
@@ -172,13 +179,20 @@ void Core::advance(InstanceId instance, Now now) {
     if (op.kind == OpKind::start) op.start_by = lease_until_;
     outputs_.push_back(RunOp{op});
   }
-  if (runner.take_changed()) dirty_.insert(instance);
+  if (runner.take_changed()) mark(instance, runner.passing(), now);
   if (runner.gone()) {
+    mark(instance, false, now);
     gone_.insert(instance);
     outputs_.push_back(DropRecord{instance});
     runners_.erase(at);
   }
-  flush_status();
+  flush_status(now);
+}
+
+void Core::mark(InstanceId instance, bool passing, Now now) {
+  if (dirty_.empty()) passing_since_ = now.boot;
+  urgent_ = urgent_ || !passing;
+  dirty_.insert(instance);
 }
 
 void Core::advance_all(Now now) {
@@ -190,8 +204,9 @@ void Core::advance_all(Now now) {
   for (InstanceId id : due) advance(id, now);
 }
 
-void Core::flush_status() {
+void Core::flush_status(Now now) {
   if (!welcomed_ || status_waiting_ || dirty_.empty()) return;
+  if (!urgent_ && now.boot < passing_since_ + milliseconds(kPassingStatusDelayMs)) return;
   WorkerMessage message;
   message.status = StatusMessage{++status_sequence_, {}};
   while (!dirty_.empty() && message.status->reports.size() < limits::kReportsPerMessageMax) {
@@ -209,6 +224,7 @@ void Core::flush_status() {
     }
   }
   status_waiting_ = true;
+  urgent_ = urgent_ && !dirty_.empty();
   outputs_.push_back(SendMessage{std::move(message)});
 }
 
@@ -240,11 +256,14 @@ void Core::beat(Now now) {
 void Core::tick(Now now) {
   if (welcomed_ && next_beat_ <= now.boot) beat(now);
   advance_all(now);
+  flush_status(now);
 }
 
 Duration Core::wake_in(Now now) const {
   Duration wait = milliseconds(limits::kBeatMs);
   if (welcomed_) wait = std::min(wait, std::max(Duration{0}, next_beat_ - now.boot));
+  if (welcomed_ && !status_waiting_ && !urgent_ && !dirty_.empty())
+    wait = std::min(wait, std::max(Duration{0}, passing_since_ + milliseconds(kPassingStatusDelayMs) - now.boot));
   for (const auto& [id, runner] : runners_) {
     const Time wake = runner->wake();
     if (wake) wait = std::min(wait, std::max(Duration{0}, wake - now.wall));

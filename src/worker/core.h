@@ -1,8 +1,8 @@
 #pragma once
 // Core: the worker's deciding half, a machine without I/O: session, assignments, outbox, lease.
 //
-// Owner: Worker (worker.h), on its one I/O thread; a simulation drives many of them itself. Inputs are methods; each may
-// add to the outputs, which the caller takes with take_outputs() and carries out in order.
+// Owner: Worker (worker.h), on its one I/O thread; a simulation drives many of them itself. Inputs are methods; each
+// may add to the outputs, which the caller takes with take_outputs() and carries out in order.
 //
 //   session   hello → welcome → assign(complete) … ; every message of the manager carries (epoch, session) and older
 //             ones are dropped. Statuses go out as a set of dirty ids, one message under way at a time, again after a
@@ -21,17 +21,36 @@
 
 namespace tutti::worker {
 
-struct SendMessage { WorkerMessage message; };
-struct StoreRecord { InstanceRecord record; };   // before the operations that follow it
-struct DropRecord { InstanceId instance; };
-struct RunOp { Op op; };
-struct SetLease { BootTime until; };
-struct OpenStream { StreamRequest request; };
-struct CloseSession { std::string reason; bool for_good = false; };
+struct SendMessage {
+  WorkerMessage message;
+};
+struct StoreRecord {
+  InstanceRecord record;
+};  // before the operations that follow it
+struct DropRecord {
+  InstanceId instance;
+};
+struct RunOp {
+  Op op;
+};
+struct SetLease {
+  BootTime until;
+};
+struct OpenStream {
+  StreamRequest request;
+};
+struct CloseSession {
+  std::string reason;
+  bool for_good = false;
+};
 // The first welcome, or one that differs: where bridges and names come from.
-struct UseWelcome { WelcomeMessage welcome; };
+struct UseWelcome {
+  WelcomeMessage welcome;
+};
 // The complete set has arrived: what is found on disk or in the kernel and not among these may go.
-struct SweepLeftovers { std::vector<InstanceId> live; };
+struct SweepLeftovers {
+  std::vector<InstanceId> live;
+};
 using Output = std::variant<SendMessage, StoreRecord, DropRecord, RunOp, SetLease, OpenStream, CloseSession, UseWelcome,
                             SweepLeftovers>;
 
@@ -68,7 +87,9 @@ class Core {
   void remove(InstanceId instance);
   void advance(InstanceId instance, Now now);
   void advance_all(Now now);
-  void flush_status();
+  void flush_status(Now now);
+  // To be reported; `passing`: it is on its way to a state worth waiting for.
+  void mark(InstanceId instance, bool passing, Now now);
   void beat(Now now);
 
   uint64_t process_;
@@ -85,12 +106,14 @@ class Core {
   WelcomeMessage welcome_;
   bool welcome_used_ = false;
 
-  bool completing_ = false;            // a complete set that goes on in the next message
-  std::set<InstanceId> named_;         // by the complete set so far
+  bool completing_ = false;     // a complete set that goes on in the next message
+  std::set<InstanceId> named_;  // by the complete set so far
 
-  std::set<InstanceId> dirty_;         // to be reported
-  std::set<InstanceId> gone_;          // nothing left here; reported until acknowledged
-  std::set<InstanceId> in_flight_;     // reported in the message under way
+  std::set<InstanceId> dirty_;  // to be reported
+  bool urgent_ = false;         // some of it is more than a state on the way
+  BootTime passing_since_;
+  std::set<InstanceId> gone_;       // nothing left here; reported until acknowledged
+  std::set<InstanceId> in_flight_;  // reported in the message under way
   uint64_t status_sequence_ = 0;
   bool status_waiting_ = false;
 

@@ -108,6 +108,10 @@ void Runner::issue(Task& task, uint16_t index, OpKind kind, std::vector<Op>& out
   out.push_back({kind, assignment_.instance, at.generation, at.attempt, index, spec_of(task).stop_grace});
 }
 
+bool Runner::passing() const {
+  return std::all_of(tasks_.begin(), tasks_.end(), [](const Task& task) { return task.status.position.state < TaskState::running; });
+}
+
 std::vector<Op> Runner::step(Now now, bool lease_valid) {
   std::vector<Op> out;
   if (gone_) return out;

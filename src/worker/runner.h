@@ -65,6 +65,8 @@ class Runner {
   // The manager wants nothing of it left.
   void clear();
 
+  // No task of it runs or has ended: it is on its way.
+  bool passing() const;
   // Next operations; call after every input and at wake(). `lease_valid`: tasks stopped for an ended lease wait for it.
   std::vector<Op> step(Now now, bool lease_valid);
   void op_done(const OpResult& result, Now now);

@@ -225,9 +225,12 @@ Duration SimManager::control_turn() {
     for (state::UpdateOperation& update : p.operations.sweep(*p.engine->snapshot(), now))
       submit(std::move(update), {}, [](const auto&) {});
   }
+  for (state::UpdateOperation& update : p.operations.catch_up(*p.engine->snapshot(), now))
+    submit(std::move(update), {}, [](const auto&) {});
   carry_out();
   Duration wait = milliseconds(500);
-  if (const Time wake = p.controller.wake()) wait = std::clamp(wake - now, Duration{0}, wait);
+  for (const Time wake : {p.controller.wake(), p.operations.wake()})
+    if (wake) wait = std::clamp(wake - now, Duration{0}, wait);
   return wait;
 }
 

@@ -1,10 +1,10 @@
 #pragma once
 // Housekeeping: what a manager does by itself from time to time, as a machine without I/O.
 //
-// Owner: the control thread of Manager. Trims the history in small batches (state::TrimHistory), goes on with removals of
-// nodes that one command could not finish (Node::removing: the row remembers, so a crash in between changes nothing), and
-// says when the catalog is to be pruned. Every command is asked again until it was answered; none is needed for
-// correctness, so a refusal only waits for the next round.
+// Owner: the control thread of Manager. Trims the history in small batches (state::TrimHistory), goes on with removals
+// of nodes that one command could not finish (Node::removing: the row remembers, so a crash in between changes
+// nothing), and says when the catalog is to be pruned. Every command is asked again until it was answered; none is
+// needed for correctness, so a refusal only waits for the next round.
 
 #include <map>
 #include <vector>

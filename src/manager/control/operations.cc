@@ -178,6 +178,11 @@ void measure_remove(const Snapshot& snapshot, const Operation& operation, state:
   if (gone) finish(update, OperationState::succeeded, "removed");
 }
 
+// Progress is told this often: a commit for each would delay the very work it speaks of.
+constexpr int64_t kProgressMs = 250;
+// Of a larger job even the end is looked for only so often: looking at every instance after every commit would cost n².
+constexpr size_t kMeasuredAtOnceMax = 64;
+
 bool differs(const state::UpdateOperation& update, const Operation& operation) {
   return update.state != operation.state || update.steps != operation.steps || update.progress != operation.progress ||
          update.done != operation.done || update.total != operation.total || update.message != operation.message;
@@ -213,18 +218,37 @@ std::optional<state::UpdateOperation> measure(const Snapshot& snapshot, const Op
 
 void OperationTracker::rebuild(const Snapshot& snapshot) {
   running_.clear();
+  late_.clear();
   snapshot.operations.for_each([&](uint64_t id, const Operation& operation) {
     if (operation.state == OperationState::running) running_.insert(OperationId{id});
   });
 }
 
-std::vector<state::UpdateOperation> OperationTracker::sweep(const Snapshot& snapshot, Time now) const {
+std::vector<state::UpdateOperation> OperationTracker::sweep(const Snapshot& snapshot, Time now) {
+  late_.clear();
+  for (OperationId id : running_) late_.insert({id, {}});
+  return catch_up(snapshot, now);
+}
+
+std::vector<state::UpdateOperation> OperationTracker::catch_up(const Snapshot& snapshot, Time now) {
   std::vector<state::UpdateOperation> out;
-  for (OperationId id : running_) {
-    const Operation* operation = snapshot.operations.find(id.value);
+  for (auto at = late_.begin(); at != late_.end();) {
+    if (at->second > now) {
+      ++at;
+      continue;
+    }
+    const Operation* operation = snapshot.operations.find(at->first.value);
+    at = late_.erase(at);
     if (operation == nullptr) continue;
     if (auto update = measure(snapshot, *operation, now)) out.push_back(std::move(*update));
   }
+  return out;
+}
+
+Time OperationTracker::wake() const {
+  Time out;
+  for (const auto& [id, at] : late_)
+    if (!out || at < out) out = at;
   return out;
 }
 
@@ -265,7 +289,11 @@ std::vector<state::UpdateOperation> OperationTracker::follow(const ChangeSet& ch
   for (OperationId id : running_) {
     const Operation* operation = changes.after->operations.find(id.value);
     if (operation == nullptr || !targets.contains(operation->target)) continue;
-    if (auto update = measure(*changes.after, *operation, now)) out.push_back(std::move(*update));
+    const IdSet* members = changes.after->instances_by_job.find(operation->target);
+    std::optional<state::UpdateOperation> update;
+    if (members == nullptr || members->size() <= kMeasuredAtOnceMax) update = measure(*changes.after, *operation, now);
+    if (update && update->state != OperationState::running) out.push_back(std::move(*update));
+    else late_.insert({id, now + milliseconds(kProgressMs)});
   }
   return out;
 }
