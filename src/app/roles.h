@@ -13,6 +13,9 @@ int run_worker(const std::vector<std::string>& arguments);
 // A whole pool on this machine: one manager, N workers; with more than one, each in a network namespace of its own.
 int run_up(const std::vector<std::string>& arguments);
 
+// `tutti sim …`; app/sim/.
+int run_sim(const std::vector<std::string>& arguments);
+int run_fleet(const std::vector<std::string>& arguments);
 // Measures this executable; app/bench/.
 int run_bench(const std::vector<std::string>& arguments);
 

@@ -27,7 +27,7 @@ const std::vector<Option> kOptions = {
     {"rootfs", 0, false}, {"limit", 0, true}, {"from", 0, true}, {"all", 'a', false}, {"job", 0, true}, {"node", 0, true}, {"credential-file", 0, true},
     {"service", 0, false}, {"grace", 0, true}, {"username", 0, true}, {"password-stdin", 0, false}, {"help", 'h', false}};
 
-const std::vector<std::string_view> kCommands = {"up", "manager", "worker", "bench", "run", "ps", "explain", "job", "instance", "node", "image", "event", "operation",
+const std::vector<std::string_view> kCommands = {"up", "manager", "worker", "bench", "sim", "run", "ps", "explain", "job", "instance", "node", "image", "event", "operation",
                                                  "context", "login", "whoami", "config", "completion", "version", "help"};
 
 int wrong_use(const std::string& message) {

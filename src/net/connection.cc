@@ -175,10 +175,14 @@ void Connection::watch_peer() {
 
 Co<bool> Connection::speaks_tls() {
   Socket& socket = socket_of(*stream_);
-  auto [error] = co_await socket.async_wait(Socket::wait_read, kAwait);
-  if (error) co_return false;
   unsigned char first = 0;
-  if (::recv(socket.native_handle(), &first, 1, MSG_PEEK | MSG_DONTWAIT) != 1) co_return false;
+  ssize_t seen = 0;
+  do {
+    auto [error] = co_await socket.async_wait(Socket::wait_read, kAwait);
+    if (error || aborted_) co_return false;
+    seen = ::recv(socket.native_handle(), &first, 1, MSG_PEEK | MSG_DONTWAIT);
+  } while (seen < 0 && (errno == EAGAIN || errno == EINTR));  // woken for nothing
+  if (seen != 1) co_return false;
   if (first == 0x16) co_return true;  // a TLS handshake record
   if (first < 'A' || first > 'Z') co_return false;
   std::string body = "this port speaks HTTPS: use https:// in front of the address\n";

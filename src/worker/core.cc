@@ -12,6 +12,9 @@ namespace {
 // would be three where one says it all.
 constexpr int64_t kPassingStatusDelayMs = 50;
 
+// A manager that takes a connection and then says nothing is left for another try: it may have died in between.
+constexpr int64_t kSilentManagerMs = 3 * limits::kLeaseMs;
+
 constexpr size_t kBeatsUnacknowledgedMax = 16;
 
 }  // namespace
@@ -29,6 +32,7 @@ void Core::load(std::vector<InstanceRecord> records, Now now) {
 
 void Core::session_opened(Now now) {
   connected_ = true;
+  heard_ = now.boot;
   welcomed_ = false;
   status_waiting_ = false;
   completing_ = false;
@@ -53,6 +57,7 @@ void Core::session_closed(Now now) {
 
 void Core::received(const ManagerMessage& message, Now now) {
   if (!connected_) return;
+  heard_ = now.boot;
   if (message.goodbye) {
     outputs_.push_back(CloseSession{message.goodbye->reason, true});
     return;
@@ -254,6 +259,10 @@ void Core::beat(Now now) {
 }
 
 void Core::tick(Now now) {
+  if (connected_ && now.boot - heard_ > milliseconds(kSilentManagerMs)) {
+    heard_ = now.boot;
+    outputs_.push_back(CloseSession{"the manager is silent"});
+  }
   if (welcomed_ && next_beat_ <= now.boot) beat(now);
   advance_all(now);
   flush_status(now);

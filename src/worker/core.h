@@ -101,6 +101,7 @@ class Core {
 
   bool connected_ = false;
   bool welcomed_ = false;
+  BootTime heard_;  // the manager, last
   uint64_t epoch_ = 0;
   uint64_t session_ = 0;
   WelcomeMessage welcome_;

@@ -153,7 +153,19 @@ class WorkerImpl final : public Worker {
       renewed_ = wall;
       renew_certificate();
     }
-    io_->after(std::max(milliseconds(5), core_->wake_in(now())), [this] { tick(); });
+    arm();
+  }
+
+  // What has just happened may be due for something sooner than the timer that runs: a restart, a report.
+  void arm() {
+    const BootTime at = clock_.boot_now() + std::max(milliseconds(1), core_->wake_in(now()));
+    if (stopping_ || (armed_.ns != 0 && armed_ <= at)) return;
+    armed_ = at;
+    io_->after(at - clock_.boot_now(), [this, at] {
+      if (armed_ != at) return;
+      armed_ = {};
+      tick();
+    });
   }
 
   // A day's work at most once an hour: blocking, so on a thread of its own.
@@ -171,6 +183,7 @@ class WorkerImpl final : public Worker {
     for (Output& output : outputs) {
       std::visit([this](auto& one) { perform(one); }, output);
     }
+    arm();
   }
   void perform(SendMessage& send) {
     if (!session_) return;
@@ -304,6 +317,7 @@ class WorkerImpl final : public Worker {
   std::string pool_;
   std::unique_ptr<Core> core_;
   std::shared_ptr<net::WebSocket> session_;
+  BootTime armed_;  // when the next tick comes; 0: none is on its way
   std::vector<Op> early_;   // asked for before the pool's name was known
   bool swept_ = false;
   int failures_ = 0;

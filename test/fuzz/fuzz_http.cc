@@ -69,8 +69,12 @@ struct Bench {
   // Everything that comes back, up to the end or a pause.
   std::string talk(std::string_view bytes, Duration patience) {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::nanoseconds(patience.ns);
-    auto socket = net::TlsSocket::connect(endpoint, *tls, -1, nullptr,
-                                          std::chrono::steady_clock::now() + std::chrono::seconds(10));
+    // Twice: on a machine that others load too a handshake may outlast its time. A server that takes none stays broken.
+    auto dial = [&] {
+      return net::TlsSocket::connect(endpoint, *tls, -1, nullptr, std::chrono::steady_clock::now() + std::chrono::seconds(10));
+    };
+    auto socket = dial();
+    if (!socket) socket = dial();
     if (!socket) fuzz::broken("the server takes no connection: " + socket.error().to_string());
     (void)(*socket)->write(bytes, deadline);
     std::string out;
