@@ -4,11 +4,11 @@ S10_bench_prints_figures() {
 }
 S10_a_fleet_is_a_pool_like_any_other() {
   export TUTTI_CONFIG="$work/fleet.json"  # a second pool beside the first; this runs in a shell of its own
-  t up --workers 0 --data "$work/fleet" --api-port 0 --worker-port 0 --rm >"$work/fleet-up.log" 2>&1 & manager=$!
+  "$tutti" up --workers 0 --data "$work/fleet" --api-port 0 --worker-port 0 --rm >"$work/fleet-up.log" 2>&1 & manager=$!
   eventually 20 t node list
-  t sim fleet --nodes 30 --manager "$(jq -r '.contexts[0].address' "$TUTTI_CONFIG")" --token "$(t node token -q --uses 30)" --fail-one-in 50 >"$work/fleet.log" 2>&1 & fleet=$!
+  "$tutti" sim fleet --nodes 30 --manager "$(jq -r '.contexts[0].address' "$TUTTI_CONFIG")" --token "$(t node token -q --uses 30)" --fail-one-in 50 >"$work/fleet.log" 2>&1 & fleet=$!
   eventually 30 sh -c "[ \$('$tutti' node list -o json | jq '[.items[] | select(.status.health == \"ready\")] | length') = 30 ]"
   printf 'job: many\ntasks:\n  - {name: main, driver: fake, count: 300, command: [x], resources: {cpu: 100m, memory: 64Mi}, restart: {delay: 100ms}}\n' | t job run - -q --no-wait
   eventually 30 sh -c "[ \$('$tutti' job show many -o json | jq .status.running) = 300 ]"
-  kill "$fleet"; wait "$fleet"; kill "$manager"; wait "$manager" || true
+  kill "$fleet"; wait "$fleet"; kill "$manager"; wait "$manager"
 }
