@@ -32,6 +32,21 @@ int show(Session& s, const std::string& path) {
   return print_object(s, *answer);
 }
 
+int submit_file(Session& s, const std::string& path) {
+  if (int bad = need(s, 1, "job run FILE (or -)")) return bad;
+  bool ok = true;
+  const std::string text = read_input(s.words[0], ok);
+  if (!ok) return complain({ErrorCode::not_found, "cannot read " + s.words[0], {}, 0});
+  auto answer = s.call("POST", path, text, text.starts_with("{") ? "application/json" : "application/yaml");
+  if (!answer) return complain(answer.error());
+  if (path == "/v1/jobs:validate") return print_object(s, *answer);
+  if (!s.flag("quiet")) std::printf("job %s: version %s\n", (*answer)["object.name"].text().c_str(), (*answer)["object.version"].text().c_str());
+  std::fflush(stdout);
+  return s.wait_operation(*answer);
+}
+
+}  // namespace
+
 std::string read_input(const std::string& file, bool& ok) {
   ok = true;
   if (file == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
@@ -48,20 +63,7 @@ std::string read_input(const std::string& file, bool& ok) {
   return out;
 }
 
-int submit_file(Session& s, const std::string& path) {
-  if (int bad = need(s, 1, "job run FILE (or -)")) return bad;
-  bool ok = true;
-  const std::string text = read_input(s.words[0], ok);
-  if (!ok) return complain({ErrorCode::not_found, "cannot read " + s.words[0], {}, 0});
-  auto answer = s.call("POST", path, text, text.starts_with("{") ? "application/json" : "application/yaml");
-  if (!answer) return complain(answer.error());
-  if (path != "/v1/jobs") return print_object(s, *answer);
-  if (!s.flag("quiet")) std::printf("job %s: version %s\n", (*answer)["object.name"].text().c_str(), (*answer)["object.version"].text().c_str());
-  std::fflush(stdout);
-  return s.wait_operation(*answer);
-}
-
-}  // namespace
+bool is_number(const std::string& text) { return !text.empty() && text.size() <= 18 && text.find_first_not_of("0123456789") == std::string::npos; }
 
 int need(const Session& s, size_t count, const char* usage) {
   if (s.words.size() >= count) return 0;
@@ -136,11 +138,19 @@ int job(Session& s, const std::string& verb) {
   if (verb == "list") return list_command(s, "/v1/jobs?limit=1000", kJobColumns);
   if (verb == "run") return submit_file(s, "/v1/jobs");
   if (verb == "validate") return submit_file(s, "/v1/jobs:validate");
+  if (verb == "plan") return job_plan(s);
   if (int bad = need(s, 1, ("job " + verb + " NAME").c_str())) return bad;
   const std::string path = path_of("/v1/jobs", s.words[0]);
   if (verb == "show") return show(s, path);
   if (verb == "stop" || verb == "start") return act(s, "POST", path + ":" + verb);
   if (verb == "delete") return act(s, "DELETE", path);
+  if (verb == "diff") return job_diff(s, path);
+  if (verb == "revert") {
+    if (int bad = need(s, 2, "job revert NAME VERSION")) return bad;
+    const std::string& version = s.words[1];
+    if (!is_number(version)) return complain({ErrorCode::invalid, "'" + version + "' is not a version: 'tutti job history' lists them", {}, 0});
+    return act(s, "POST", path + ":revert", "{\"version\":" + version + "}");
+  }
   if (verb == "history") return list_command(s, path + "/versions", {{"VERSION", "~version"}, {"STATE", "status.state"}, {"CREATED", "created"}, {"ERROR", "status.error"}});
   if (verb == "scale") {
     if (int bad = need(s, 2, "job scale NAME [TASK=]COUNT")) return bad;
@@ -150,7 +160,7 @@ int job(Session& s, const std::string& verb) {
     if (count.empty() || count.find_first_not_of("0123456789") != std::string::npos) return complain({ErrorCode::invalid, "'" + count + "' is not a count", {}, 0});
     return act(s, "POST", path + ":scale", "{\"group\":" + json_text(group) + ",\"count\":" + count + "}");
   }
-  return unknown_verb("job", verb, {"run", "list", "show", "validate", "scale", "stop", "start", "history", "delete"});
+  return unknown_verb("job", verb, {"run", "list", "show", "validate", "plan", "scale", "stop", "start", "history", "diff", "revert", "delete"});
 }
 
 int instance(Session& s, const std::string& verb) {

@@ -58,6 +58,9 @@ std::string path_of(const std::string& base, const std::string& name);
 // A verb that starts an operation: say what was asked for, wait, done.
 int act(Session& s, const std::string& method, const std::string& path, const std::string& body = "");
 
+bool is_number(const std::string& text);
+std::string read_input(const std::string& file, bool& ok);  // "-": standard input
+
 Error problem_of(const net::Response& response);
 int complain(const Error& error);
 int exit_code_of(ErrorCode code);
@@ -78,6 +81,8 @@ int list_command(Session& s, const std::string& path, const std::vector<Column>&
 int ps(Session& s);
 int explain(Session& s);
 int job(Session& s, const std::string& verb);
+int job_plan(Session& s);
+int job_diff(Session& s, const std::string& path);
 int instance(Session& s, const std::string& verb);
 int node(Session& s, const std::string& verb);
 int image(Session& s, const std::string& verb);

@@ -9,6 +9,7 @@
 #include "manager/api/routes.h"
 #include "manager/api/views.h"
 #include "manager/assets/assets.h"
+#include "manager/job_plan.h"
 
 namespace tutti::manager {
 namespace {
@@ -33,6 +34,8 @@ std::map<std::string, std::string> all_schemas() {
   add(schemas_of<TokenStatus>());
   add(schemas_of<EventStatus>());
   add(schemas_of<ScaleRequest>());
+  add(schemas_of<RevertRequest>());
+  add(schemas_of<JobPlan>());
   add(schemas_of<DrainRequest>());
   add(schemas_of<JoinTokenRequest>());
   add(schemas_of<TokenRequest>());
@@ -78,7 +81,7 @@ constexpr QueryWord kQueryWords[] = {
     {"limit", "integer", "Rows of this page, at most 1000"},
     {"cursor", "string", "The cursor of the page before"},
     {"watch", "boolean", "Server-sent events {cursor, type, object} instead of a list"},
-    {"from", "string", "Watch from this cursor on: the revision of a list, or that of the last event seen"},
+    {"from", "string", "Watch from this cursor on: the revision of a list, or that of the last event seen; of a comparison: the version to compare"},
     {"project", "string", "A project other than one's own"},
     {"fields", "string", "* shows whole objects, not summary rows"},
     {"dry_run", "boolean", "Check only, store nothing"},
@@ -100,6 +103,7 @@ constexpr QueryWord kQueryWords[] = {
     {"entrypoint", "string", "Of an image made from a root file system, words between blanks"},
     {"cmd", "string", "Of an image made from a root file system, words between blanks"},
     {"tag", "string", "Which tag; latest if left out"},
+    {"to", "integer", "Compare with this version; the newest if left out"},
     {"object", "string", "About this object only, by name or id"},
 };
 

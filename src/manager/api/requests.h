@@ -19,6 +19,11 @@ struct ScaleRequest {
 };
 BOOST_DESCRIBE_STRUCT(ScaleRequest, (), (group, count))
 
+struct RevertRequest {
+  uint64_t version = 0;  // 0: the one before the newest
+};
+BOOST_DESCRIBE_STRUCT(RevertRequest, (), (version))
+
 struct DrainRequest {
   Duration deadline;   // 0: without end
 };

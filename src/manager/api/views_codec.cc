@@ -1,6 +1,7 @@
 // The codec of the API's own structs.
 #include "manager/api/requests.h"
 #include "manager/api/views.h"
+#include "manager/job_plan.h"
 #include "model/codec_impl.h"
 
 TUTTI_INSTANTIATE_CODEC(tutti::manager::PoolStatus);
@@ -13,6 +14,9 @@ TUTTI_INSTANTIATE_CODEC(tutti::manager::ImageStatus);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::OperationStatus);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::TokenStatus);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::EventStatus);
+TUTTI_INSTANTIATE_CODEC(tutti::FieldChange);
+TUTTI_INSTANTIATE_CODEC(tutti::manager::JobPlan);
+TUTTI_INSTANTIATE_CODEC(tutti::manager::RevertRequest);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::ScaleRequest);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::DrainRequest);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::JoinTokenRequest);

@@ -1,0 +1,80 @@
+// What is planned is what then happens, and planning changes nothing.
+#include "manager/job_plan.h"
+
+#include <gtest/gtest.h>
+
+#include "model/test_pool.h"
+#include "model/validate.h"
+#include "state/apply.h"
+#include "state/draft.h"
+
+namespace tutti::manager {
+namespace {
+
+class Planning : public testing::Test {
+ protected:
+  Planning() {
+    Project project;
+    project.id = ProjectId{1};
+    project.name = "default";
+    state::Draft draft(pool_.s, now_);
+    draft.put(project);
+    pool_.s = draft.take();
+    pool_.s.next_id = 10;
+  }
+  JobPlan plan(JobSpec spec) {
+    apply_defaults(spec);
+    auto made = plan_job(pool_.s, {std::move(spec), ProjectId{1}, {}, {}}, now_);
+    EXPECT_TRUE(made) << made.error().to_string();
+    return made.value_or(JobPlan{});
+  }
+  // Submits and lets everything run.
+  JobId run(const JobSpec& spec) {
+    const JobId job = pool_.submit(spec);
+    state::Draft draft(pool_.s, now_);
+    draft.rebuild_indexes();
+    pool_.s = draft.take();
+    for (uint32_t slot = 0; slot < static_cast<uint32_t>(spec.tasks[0].count); ++slot)
+      pool_.place(pool_.add_pending(job, slot), nodes_[slot % nodes_.size()]);
+    return job;
+  }
+
+  TestPool pool_;
+  Time now_{1'000'000'000'000};
+  std::vector<NodeId> nodes_ = {pool_.add_node({{1000}, {1LL << 30}, {1LL << 30}}), pool_.add_node({{1000}, {1LL << 30}, {1LL << 30}})};
+};
+
+TEST_F(Planning, ANewJobIsPlacedOrToldWhyNot) {
+  const JobPlan fits = plan(TestPool::service("web", 2));
+  EXPECT_EQ(fits.version, 1u);
+  EXPECT_EQ(fits.start, 2);
+  EXPECT_EQ(fits.unplaced, 0);
+  ASSERT_EQ(fits.instances.size(), 2u);
+  EXPECT_EQ(fits.instances[0].name, "web-0");
+  EXPECT_FALSE(fits.instances[0].to.empty());
+  const JobPlan large = plan(TestPool::service("big", 3, {{800}, {1 << 20}, {}}));
+  EXPECT_EQ(large.start, 3);
+  EXPECT_EQ(large.unplaced, 1);
+  const JobPlan huge = plan(TestPool::service("huge", 1, {{8000}, {1 << 20}, {}}));
+  EXPECT_EQ(huge.instances[0].reason, "not enough cpu (2 nodes)");
+  EXPECT_EQ(pool_.s.jobs.size(), 0u);
+}
+
+TEST_F(Planning, AnUpdateSaysWhatIsReplacedAndWhatStops) {
+  JobSpec spec = TestPool::service("web", 3);
+  run(spec);
+  EXPECT_TRUE(plan(spec).unchanged);
+  EXPECT_EQ(plan(spec).keep, 3);
+  spec.tasks[0].env["A"] = "1";
+  spec.tasks[0].count = 2;
+  const JobPlan made = plan(spec);
+  EXPECT_FALSE(made.unchanged);
+  EXPECT_EQ(made.changes.size(), 2u);
+  EXPECT_EQ(made.replace, 2);
+  EXPECT_EQ(made.stop, 1);
+  EXPECT_EQ(made.instances.back().step, PlannedStep::stop);
+  EXPECT_EQ(made.version, 2u);
+}
+
+}  // namespace
+}  // namespace tutti::manager
