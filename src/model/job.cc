@@ -8,11 +8,12 @@ std::vector<GroupView> groups_of(const JobSpec& spec) {
   std::vector<GroupView> groups;
   for (size_t i = 0; i < spec.tasks.size(); ++i) {
     const TaskSpec& task = spec.tasks[i];
-    const std::string& name = task.group.empty() ? task.name : task.group;
-    auto group = std::ranges::find(groups, name, &GroupView::name);
-    if (group == groups.end()) group = groups.insert(groups.end(), GroupView{name, {}, task.count, {}});
+    const std::string& group_name = task.group.empty() ? task.name : task.group;
+    auto group = std::ranges::find(groups, group_name, &GroupView::name);
+    if (group == groups.end()) group = groups.insert(groups.end(), GroupView{group_name, {}, task.count, {}, {}});
     group->tasks.push_back(i);
     group->resources += task.resources;
+    for (const auto& [name, count] : task.node_limits) group->node_limits[name] += count;
   }
   return groups;
 }

@@ -21,8 +21,9 @@ namespace tutti {
 enum class JobType : uint8_t { service, batch, system };
 BOOST_DESCRIBE_ENUM(JobType, service, batch, system)
 
-enum class PlacementPolicy : uint8_t { default_, binpack, spread };  // a trailing _ is not part of the word
-BOOST_DESCRIBE_ENUM(PlacementPolicy, default_, binpack, spread)
+// Which of the nodes that will do (scheduler/policy.h). default: as the pool says. A trailing _ is not part of the word.
+enum class PlacementPolicy : uint8_t { default_, binpack, spread, roundrobin, greedy, epvm };
+BOOST_DESCRIBE_ENUM(PlacementPolicy, default_, binpack, spread, roundrobin, greedy, epvm)
 
 enum class RestartMode : uint8_t { never, on_failure, always };  // written on-failure in files
 BOOST_DESCRIBE_ENUM(RestartMode, never, on_failure, always)
@@ -131,6 +132,7 @@ struct TaskSpec {
   Security security;
   PullPolicy pull = PullPolicy::missing;
   std::vector<std::string> constraints; // "node.arch == x86_64" (model/constraint.h)
+  std::map<std::string, int64_t> node_limits;  // countable things that a node has few of: name → how many (W10)
   std::string stop_signal = "TERM";
   Duration stop_grace = seconds(10);
   DisconnectPolicy on_disconnect = DisconnectPolicy::keep;  // docs/decisions: a manager's outage must not stop work
@@ -141,8 +143,36 @@ struct TaskSpec {
   bool operator==(const TaskSpec&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(TaskSpec, (), (name, group, driver, image, entrypoint, command, env, user, workdir, count,
-  resources, limits, network, ports, volumes, restart, reschedule, security, pull, constraints, stop_signal, stop_grace,
+  resources, limits, network, ports, volumes, restart, reschedule, security, pull, constraints, node_limits, stop_signal, stop_grace,
   on_disconnect, disconnect_grace, tty, stdin_open, options))
+
+// A wish: nodes that meet the constraint are preferred, or avoided where the weight is negative. 100 outweighs the
+// whole difference between the best and the worst node of the policy.
+struct Affinity {
+  std::string constraint;   // "node.label.disk == ssd"
+  int32_t weight = 50;      // -100..100
+  bool operator==(const Affinity&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(Affinity, (), (constraint, weight))
+
+// The job's instances are shared out over the values of an attribute: evenly, or by percentages.
+struct SpreadOver {
+  std::string attribute;    // "node.label.zone"
+  int32_t weight = 100;     // 1..100: how much it counts beside the policy
+  std::map<std::string, int32_t> targets;  // value → percent; what is not named shares the rest
+  bool operator==(const SpreadOver&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(SpreadOver, (), (attribute, weight, targets))
+
+struct PlacementSpec {
+  std::string node_pool;                // only nodes of this pool; empty: of any
+  std::vector<Affinity> affinities;
+  std::vector<SpreadOver> spread;
+  bool same_node = false;               // the whole job on one node (J04)
+  bool all_or_nothing = false;          // no instance is placed unless all can be (S07)
+  bool operator==(const PlacementSpec&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(PlacementSpec, (), (node_pool, affinities, spread, same_node, all_or_nothing))
 
 struct JobSpec {
   std::string job;          // its name: unique in the project
@@ -150,12 +180,13 @@ struct JobSpec {
   JobType type = JobType::service;
   int32_t priority = 50;    // 0..100
   PlacementPolicy policy = PlacementPolicy::default_;
+  PlacementSpec placement;
   std::map<std::string, std::string> labels;
   Duration pending_timeout; // 0: waits without end
   std::vector<TaskSpec> tasks;
   bool operator==(const JobSpec&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(JobSpec, (), (job, project, type, priority, policy, labels, pending_timeout, tasks))
+BOOST_DESCRIBE_STRUCT(JobSpec, (), (job, project, type, priority, policy, placement, labels, pending_timeout, tasks))
 
 // One submitted spec. Its images become digests before it is activated; until then reconcile ignores it.
 enum class VersionState : uint8_t { resolving, active, failed };
@@ -197,6 +228,7 @@ struct GroupView {
   std::vector<size_t> tasks;
   int64_t count = 1;       // of its first task
   Resources resources;     // sum over its tasks
+  std::map<std::string, int64_t> node_limits;  // likewise
 };
 std::vector<GroupView> groups_of(const JobSpec& spec);
 

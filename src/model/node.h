@@ -58,10 +58,11 @@ struct Inventory {
   int32_t port_first = 20000;  // host ports the scheduler may give out
   int32_t port_last = 31999;
   std::map<std::string, std::string> attributes;  // free facts for constraints
+  std::map<std::string, int64_t> limits;  // countable things, from the worker's configuration: name → how many (W10)
   bool operator==(const Inventory&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Inventory, (), (hostname, os, kernel, arch, cpu_model, cores, memory, disks, drivers, addresses,
-  cgroups, boot_id, version, feature_level, capacity, reserved, port_first, port_last, attributes))
+  cgroups, boot_id, version, feature_level, capacity, reserved, port_first, port_last, attributes, limits))
 
 struct NodeSpec {
   std::map<std::string, std::string> labels;

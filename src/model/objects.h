@@ -29,9 +29,10 @@ struct Project {
   Revision revision;
   Time created;
   bool allow_privileged = false;
+  bool preemption = false;              // its work may push aside, and be pushed aside by, work of other priorities (J07)
   std::vector<std::string> host_paths;  // allow list for host volumes
 };
-BOOST_DESCRIBE_STRUCT(Project, (), (id, name, revision, created, allow_privileged, host_paths))
+BOOST_DESCRIBE_STRUCT(Project, (), (id, name, revision, created, allow_privileged, preemption, host_paths))
 
 struct Volume {
   VolumeId id;

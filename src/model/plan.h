@@ -17,8 +17,9 @@ struct Placement {
   uint32_t generation = 1;
   NodeId node;
   std::vector<PortBinding> ports;
+  bool together = false;  // with the others of its job in this plan that say so: all of them or none (S07)
 };
-BOOST_DESCRIBE_STRUCT(Placement, (), (instance, generation, node, ports))
+BOOST_DESCRIBE_STRUCT(Placement, (), (instance, generation, node, ports, together))
 
 struct Reason {
   std::string reason;   // "not enough memory", "constraint node.arch == aarch64", "cordoned", "port 80 in use", "no driver vm"
@@ -47,7 +48,7 @@ BOOST_DESCRIBE_STRUCT(Explanation, (), (instance, name, state, pending_since, no
 struct Plan {
   Revision based_on;
   std::vector<Placement> placements;
-  std::vector<InstanceId> refused;   // stay pending; explain() says why
+  std::vector<InstanceId> refused;   // the first of every kind that was tried and found no place; explain() says why
 };
 BOOST_DESCRIBE_STRUCT(Plan, (), (based_on, placements, refused))
 

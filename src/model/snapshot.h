@@ -5,7 +5,9 @@
 // (memory is shared between snapshots, so keep it short all the same). Tables are persistent radix trees by id;
 // the indexes below them are derived by apply, rebuilt at load and audited in simulation.
 
+#include <map>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -29,6 +31,7 @@ struct NodeUsage {
   Resources used;
   uint32_t instances = 0;
   std::vector<uint32_t> ports;  // sorted; (protocol << 16) | port
+  std::map<std::string, int64_t> limits;  // what is taken of Inventory::limits; never zero
 };
 
 // A row keyed by a 64-bit hash of what it is looked up by; more than one only when hashes collide.

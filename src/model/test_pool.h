@@ -117,6 +117,11 @@ class TestPool {
     s.versions.put(edit_, version_id, std::move(version));
     return id;
   }
+  void put(Project project) {
+    const uint64_t id = project.id.value;
+    touch(TableId::project, id);
+    s.projects.put(edit_, id, std::move(project));
+  }
   void put(Job job) {
     const uint64_t id = job.id.value;
     touch(TableId::job, id);
@@ -236,6 +241,8 @@ class TestPool {
     else
       usage.used -= held, --usage.instances;
     if (!row->admitted || row->finished || row->presence == Presence::given_up) return;
+    for (const auto& [name, count] : s.group_of(*row).node_limits)
+      if ((usage.limits[name] += add ? count : -count) == 0) usage.limits.erase(name);
     for (const PortBinding& port : row->detail->ports) {
       const uint32_t key = static_cast<uint32_t>(port.protocol) << 16 | static_cast<uint32_t>(port.host);
       const auto at = std::lower_bound(usage.ports.begin(), usage.ports.end(), key);

@@ -123,6 +123,7 @@ class Validator {
       if (key.empty() || key.size() > 128 || value.size() > 256)
         wrong("labels", "a label's key has 1 to 128 bytes, its value at most 256");
     }
+    placement();
     if (spec_.tasks.empty()) wrong("tasks", "a job has at least one task");
     if (spec_.tasks.size() > limits::kTasksPerJobMax) {
       wrong("tasks", "more than " + std::to_string(limits::kTasksPerJobMax) + " tasks (kTasksPerJobMax)");
@@ -134,6 +135,51 @@ class Validator {
         wrong("tasks[" + std::to_string(i) + "].name", "two tasks are called " + quoted(task_name),
               "give each its own name");
       }
+    }
+  }
+
+  void placement() {
+    const PlacementSpec& p = spec_.placement;
+    if (!p.node_pool.empty()) name("placement.node_pool", p.node_pool);
+    if (p.affinities.size() > limits::kAffinitiesMax)
+      wrong("placement.affinities", "more than " + std::to_string(limits::kAffinitiesMax) + " (kAffinitiesMax)");
+    for (size_t i = 0; i < p.affinities.size() && i < limits::kAffinitiesMax; ++i) {
+      const std::string field = "placement.affinities[" + std::to_string(i) + "]";
+      auto parsed = Constraint::parse(p.affinities[i].constraint);
+      if (!parsed)
+        wrong(field + ".constraint", parsed.error().message, "write constraint: \"node.label.disk == ssd\"");
+      range<int32_t>(field + ".weight", p.affinities[i].weight, -100, 100);
+    }
+    if (p.spread.size() > limits::kSpreadsMax)
+      wrong("placement.spread", "more than " + std::to_string(limits::kSpreadsMax) + " (kSpreadsMax)");
+    for (size_t i = 0; i < p.spread.size() && i < limits::kSpreadsMax; ++i)
+      spread("placement.spread[" + std::to_string(i) + "]", p.spread[i]);
+    together();
+  }
+  void spread(const std::string& field, const SpreadOver& over) {
+    if (auto known = check_attribute_key(over.attribute); !known)
+      wrong(field + ".attribute", known.error().message, "write attribute: node.label.zone");
+    range<int32_t>(field + ".weight", over.weight, 1, 100);
+    int64_t sum = 0;
+    for (const auto& [value, percent] : over.targets) {
+      range<int32_t>(field + ".targets." + value, percent, 0, 100);
+      sum += percent;
+    }
+    if (over.targets.size() > limits::kLabelsMax)
+      wrong(field + ".targets", "more than " + std::to_string(limits::kLabelsMax) + " (kLabelsMax)");
+    if (sum > 100) wrong(field + ".targets", "more than 100 percent in all", "what is not named shares the rest");
+  }
+  // What is placed at once goes into one plan.
+  void together() {
+    const PlacementSpec& p = spec_.placement;
+    if (!p.same_node && !p.all_or_nothing) return;
+    const std::string field = p.same_node ? "placement.same_node" : "placement.all_or_nothing";
+    if (spec_.type == JobType::system) return wrong(field, "a system job has an instance on every node", "leave it out");
+    int64_t instances = 0;
+    for (const GroupView& group : groups_of(spec_)) instances += std::clamp<int64_t>(group.count, 0, limits::kCountMax);
+    if (instances > limits::kTogetherMax) {
+      wrong(field, std::to_string(instances) + " instances at once",
+            "at most " + std::to_string(limits::kTogetherMax) + " (kTogetherMax)");
     }
   }
 
@@ -151,11 +197,21 @@ class Validator {
     ports(t);
     volumes(t);
     policies(t);
+    node_limits(t);
     if (t.constraints.size() > kListMax) wrong("constraints", "more than " + std::to_string(kListMax));
     for (size_t i = 0; i < t.constraints.size() && i < kListMax; ++i) {
       auto parsed = Constraint::parse(t.constraints[i]);
       if (!parsed)
         wrong("constraints[" + std::to_string(i) + "]", parsed.error().message, "write \"node.arch == x86_64\"");
+    }
+  }
+
+  void node_limits(const TaskSpec& t) {
+    if (t.node_limits.size() > limits::kLabelsMax)
+      wrong("node_limits", "more than " + std::to_string(limits::kLabelsMax) + " (kLabelsMax)");
+    for (const auto& [key, count] : t.node_limits) {
+      name("node_limits", key);
+      range<int64_t>("node_limits." + key, count, 1, limits::kNodeLimitMax);
     }
   }
 

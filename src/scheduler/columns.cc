@@ -1,13 +1,9 @@
 #include "scheduler/columns.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace tutti::scheduler {
 namespace {
-
-constexpr int64_t kMemoryUnit = 1 << 20;
-constexpr int64_t kDiskUnit = 1 << 20;
 
 int32_t clamp32(int64_t value) {
   return static_cast<int32_t>(std::clamp<int64_t>(value, -1, INT32_MAX));
@@ -17,16 +13,6 @@ int32_t up(int64_t free, int64_t unit) {
 }
 int32_t down(int64_t asked, int64_t unit) {
   return clamp32(asked / unit);
-}
-
-// 10^(part / all), from 1 to 10, in 3,000ths: fits a signed 16-bit lane.
-uint32_t power_of_free(int64_t part, int64_t all) {
-  const double fraction = all <= 0 ? 0 : std::clamp(static_cast<double>(part) / static_cast<double>(all), 0.0, 1.0);
-  return static_cast<uint32_t>(std::lround(3'000 * std::pow(10.0, fraction)));
-}
-uint32_t power_of_asked(int64_t part, int64_t all) {
-  const double fraction = all <= 0 ? 0 : std::clamp(static_cast<double>(part) / static_cast<double>(all), 0.0, 1.0);
-  return static_cast<uint32_t>(std::lround(32'767 * std::pow(10.0, -fraction)));
 }
 
 // Whatever is free, and without ports: those depend on the moment.
@@ -39,8 +25,22 @@ Request lasting(const Request& request) {
 }
 
 bool lastingly_fits(const Snapshot& snapshot, const Request& request, const Node& node) {
-  return !check(snapshot, request, node, {{INT64_MAX}, {INT64_MAX}, {INT64_MAX}}, {});
+  return !check_lasting(snapshot, request, node);
 }
+
+bool meets(const std::string& constraint, const Node& node) {
+  const auto parsed = Constraint::parse(constraint);
+  return parsed && node.inventory && parsed->matches([&](std::string_view key) { return node_attribute(node, key); });
+}
+
+uint32_t value_index(AttributeColumn& column, const std::string& key, const Node& node) {
+  std::string value = node.inventory ? node_attribute(node, key).value_or("") : "";
+  const auto [at, fresh] = column.index.try_emplace(value, static_cast<uint32_t>(column.values.size()));
+  if (fresh) column.values.push_back(std::move(value));
+  return at->second;
+}
+
+}  // namespace
 
 void set_bit(Mask& mask, uint32_t index, bool on) {
   const uint64_t bit = uint64_t{1} << (index % 64);
@@ -50,46 +50,54 @@ void set_bit(Mask& mask, uint32_t index, bool on) {
     mask[index / 64] &= ~bit;
 }
 
-}  // namespace
-
 void Columns::rebuild(const Snapshot& snapshot) {
   ids_.clear();
   kinds_.clear();
+  matching_.clear();
+  attributes_.clear();
   taken_.clear();
   snapshot.nodes.for_each([&](uint64_t id, const Node&) { ids_.push_back(NodeId{id}); });
   const size_t padded = words() * 64;
   all_.assign(ids_.size(), {});
   free_.assign(ids_.size(), {});
-  ab_.assign(padded, 0);
+  instances_.assign(ids_.size(), 0);
   for (auto* column : {&cpu_, &memory_, &disk_}) column->assign(padded, -1);
-  for (uint32_t i = 0; i < ids_.size(); ++i)
-    set(i, *snapshot.nodes.find(ids_[i].value), snapshot.usage_of(ids_[i]).used);
-  measure_largest();
+  for (FamilyColumns& family : families_) family = {};
+  uint32_t i = 0;
+  snapshot.nodes.for_each([&](uint64_t, const Node& node) { set(i, node, snapshot.usage_of(node.id)), ++i; });
+  measure_pool();
 }
 
-bool Columns::follow(const ChangeSet& changes) {
+bool Columns::follow(const ChangeSet& changes, std::vector<uint32_t>& touched) {
   bool capacities = false;
   for (const RowChange& row : changes.rows) {
     if (row.table == TableId::instance) {
       const Instance* before = changes.before->instances.find(row.id);
       const Instance* after = changes.after->instances.find(row.id);
-      for (const Instance* each : {before, after}) {
-        const uint32_t index = each != nullptr && each->node ? index_of(each->node) : static_cast<uint32_t>(size());
-        if (index < size())
-          set(index, *changes.after->nodes.find(each->node.value), changes.after->usage_of(each->node).used);
-      }
+      for (const Instance* each : {before, after})
+        if (each != nullptr && each->node) touched.push_back(index_of(each->node));
     }
     if (row.table != TableId::node) continue;
     const Node* node = changes.after->nodes.find(row.id);
     const uint32_t index = index_of(NodeId{row.id});
     if (node == nullptr || index == size()) return false;
-    const Resources all = all_[index];
-    set(index, *node, changes.after->usage_of(node->id).used);
-    capacities = capacities || !(all == all_[index]);
-    for (auto& [key, kind] : kinds_) set_bit(kind.mask, index, lastingly_fits(*changes.after, kind.request, *node));
+    touched.push_back(index);
+    capacities = capacities || !(allocatable(*node) == all_[index]);
+    update_node(*changes.after, index, *node);
   }
-  if (capacities) measure_largest();
+  std::sort(touched.begin(), touched.end());
+  touched.erase(std::unique(touched.begin(), touched.end()), touched.end());
+  while (!touched.empty() && touched.back() >= size()) touched.pop_back();
+  for (const uint32_t index : touched)
+    set(index, *changes.after->nodes.find(ids_[index].value), changes.after->usage_of(ids_[index]));
+  if (capacities) measure_pool();
   return true;
+}
+
+void Columns::update_node(const Snapshot& snapshot, uint32_t index, const Node& node) {
+  for (auto& [key, kind] : kinds_) set_bit(kind.mask, index, lastingly_fits(snapshot, kind.request, node));
+  for (auto& [constraint, mask] : matching_) set_bit(mask, index, meets(constraint, node));
+  for (auto& [key, column] : attributes_) column.value_of[index] = value_index(column, key, node);
 }
 
 uint32_t Columns::index_of(NodeId node) const {
@@ -98,39 +106,53 @@ uint32_t Columns::index_of(NodeId node) const {
                                                                : static_cast<std::ptrdiff_t>(ids_.size()));
 }
 
-void Columns::set(uint32_t index, const Node& node, const Resources& used) {
+void Columns::set(uint32_t index, const Node& node, const NodeUsage& usage) {
   all_[index] = allocatable(node);
-  free_[index] = all_[index] - used;
+  free_[index] = all_[index] - usage.used;
+  instances_[index] = usage.instances;
   refresh(index);
 }
 
 void Columns::refresh(uint32_t index) {
   const Resources& free = free_[index];
-  const Resources& all = all_[index];
-  ab_[index] = power_of_free(free.cpu.value, all.cpu.value) | power_of_free(free.memory.value, all.memory.value) << 16;
   cpu_[index] = clamp32(free.cpu.value);
   memory_[index] = up(free.memory.value, kMemoryUnit);
   disk_[index] = up(free.disk.value, kDiskUnit);
+  for (size_t i = 0; i < kFamilies; ++i) {
+    if (!families_[i].needed) continue;
+    const Factors factors = node_factors(static_cast<Family>(i), free, all_[index], largest_, instances_[index]);
+    families_[i].ab[index] = factors.ab;
+    families_[i].cd[index] = factors.cd;
+  }
 }
 
-void Columns::measure_largest() {
-  largest_ = {};
+void Columns::measure_pool() {
+  const Resources before = largest_;
+  largest_ = total_ = {};
   for (const Resources& all : all_) {
+    total_ += all;
     largest_.cpu = std::max(largest_.cpu, all.cpu);
     largest_.memory = std::max(largest_.memory, all.memory);
   }
+  if (before == largest_) return;
+  for (uint32_t i = 0; i < size(); ++i) refresh(i);
 }
 
 void Columns::take(uint32_t index, const Resources& resources) {
   taken_.emplace_back(index, resources);
   free_[index] -= resources;
+  ++instances_[index];
   refresh(index);
 }
 
-void Columns::undo() {
-  for (const auto& [index, resources] : taken_) free_[index] += resources;
-  for (const auto& [index, resources] : taken_) refresh(index);
-  taken_.clear();
+void Columns::undo(size_t left) {
+  for (size_t i = left; i < taken_.size(); ++i) {
+    free_[taken_[i].first] += taken_[i].second;
+    --instances_[taken_[i].first];
+  }
+  for (size_t i = left; i < taken_.size(); ++i)
+    if (i == left || taken_[i].first != taken_[i - 1].first) refresh(taken_[i].first);
+  taken_.resize(left);
 }
 
 const Mask& Columns::mask_of(const Snapshot& snapshot, const Request& request, const std::string& key) {
@@ -138,24 +160,57 @@ const Mask& Columns::mask_of(const Snapshot& snapshot, const Request& request, c
   if (known != kinds_.end()) return known->second.mask;
   if (kinds_.size() >= kMasksMax) kinds_.clear();
   Kind kind{lasting(request), Mask(words(), 0)};
-  for (uint32_t i = 0; i < ids_.size(); ++i)
-    set_bit(kind.mask, i, lastingly_fits(snapshot, kind.request, *snapshot.nodes.find(ids_[i].value)));
+  uint32_t i = 0;
+  snapshot.nodes.for_each([&](uint64_t, const Node& node) {
+    if (lastingly_fits(snapshot, kind.request, node)) set_bit(kind.mask, i, true);
+    ++i;
+  });
   return kinds_.emplace(key, std::move(kind)).first->second.mask;
 }
 
-ScanRequest Columns::scan_request(const Resources& asked, bool spread) const {
-  ScanRequest out;
-  out.cpu = clamp32(asked.cpu.value);
-  out.memory = down(asked.memory.value, kMemoryUnit);
-  out.disk = down(asked.disk.value, kDiskUnit);
-  out.ab = power_of_asked(asked.cpu.value, largest_.cpu.value) |
-           power_of_asked(asked.memory.value, largest_.memory.value) << 16;
-  out.flip = spread ? INT32_MAX : 0;
-  return out;
+const Mask& Columns::matching(const Snapshot& snapshot, const std::string& constraint) {
+  if (const auto known = matching_.find(constraint); known != matching_.end()) return known->second;
+  if (matching_.size() >= kMasksMax) matching_.clear();
+  Mask mask(words(), 0);
+  uint32_t i = 0;
+  snapshot.nodes.for_each([&](uint64_t, const Node& node) { set_bit(mask, i, meets(constraint, node)), ++i; });
+  return matching_.emplace(constraint, std::move(mask)).first->second;
 }
 
-ScanColumns Columns::view(const Mask& mask) const {
-  return {ab_.data(), cpu_.data(), memory_.data(), disk_.data(), mask.data(), mask.size()};
+const AttributeColumn& Columns::attribute(const Snapshot& snapshot, const std::string& key) {
+  if (const auto known = attributes_.find(key); known != attributes_.end()) return known->second;
+  if (attributes_.size() >= kMasksMax) attributes_.clear();
+  AttributeColumn column;
+  column.value_of.reserve(size());
+  snapshot.nodes.for_each(
+      [&](uint64_t, const Node& node) { column.value_of.push_back(value_index(column, key, node)); });
+  return attributes_.emplace(key, std::move(column)).first->second;
+}
+
+ScanRequest Columns::scan_request(const Resources& asked, PlacementPolicy policy) const {
+  const Factors factors = request_factors(policy, asked, largest_);
+  return {.cpu = clamp32(asked.cpu.value),
+          .memory = down(asked.memory.value, kMemoryUnit),
+          .disk = down(asked.disk.value, kDiskUnit),
+          .ab = factors.ab,
+          .cd = factors.cd,
+          .flip = flip_of(policy)};
+}
+
+void Columns::need(Family family) {
+  const auto i = static_cast<size_t>(family);
+  FamilyColumns& columns = families_[i < kFamilies ? i : 0];  // greedy reads any, and multiplies it by nothing
+  if (columns.needed) return;
+  columns.needed = true;
+  columns.ab.assign(words() * 64, 0);
+  columns.cd.assign(words() * 64, 0);
+  for (uint32_t node = 0; node < size(); ++node) refresh(node);
+}
+
+ScanColumns Columns::view(Family family) const {
+  const auto i = static_cast<size_t>(family);
+  const FamilyColumns& columns = families_[i < kFamilies ? i : 0];
+  return {columns.ab.data(), columns.cd.data(), cpu_.data(), memory_.data(), disk_.data(), nullptr, words()};
 }
 
 }  // namespace tutti::scheduler

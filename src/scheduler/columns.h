@@ -3,17 +3,18 @@
 //
 // Index i is the i-th node by id, so the lower index is the lower id. Sizes are rounded so that the scan never leaves a
 // node out that has room (free rounded up, asked rounded down); the exact check is the caller's, on the one that won.
+// The factors of a policy (policy.h) are columns once somebody places by it.
 //
-// The score (scan.h) is A·a + B·b: A = 10^(free cpu / all cpu) and B = 10^(free memory / all memory) of the node, a and
-// b = 10^(-asked / the largest node's) of the request: Google's BestFit v3 as in Nomad's binpack, made separable by
-// measuring the request against the pool's largest node. Owner: one Scheduler, on its thread. Memory: 20 bytes a node,
-// and an eighth of a byte per node and mask.
+// Owner: one Scheduler, on its thread. Memory: about 100 bytes a node, and an eighth of a byte per node and mask.
 
-#include <memory>
+#include <array>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "model/snapshot.h"
 #include "scheduler/feasible.h"
+#include "scheduler/policy.h"
 #include "scheduler/scan.h"
 
 namespace tutti::scheduler {
@@ -21,11 +22,23 @@ namespace tutti::scheduler {
 // A bit per node, in words of 64.
 using Mask = std::vector<uint64_t>;
 
+inline bool has(const Mask& mask, uint32_t index) {
+  return (mask[index / 64] >> (index % 64) & 1) != 0;
+}
+void set_bit(Mask& mask, uint32_t index, bool on);
+
+// An attribute of every node, as numbers.
+struct AttributeColumn {
+  std::vector<uint32_t> value_of;   // node → index in `values`
+  std::vector<std::string> values;  // in order of appearance; "" stands for a node without
+  std::map<std::string, uint32_t, std::less<>> index;
+};
+
 class Columns {
  public:
   void rebuild(const Snapshot& snapshot);
-  // False if nodes came or went: then rebuild().
-  bool follow(const ChangeSet& changes);
+  // False if nodes came or went: then rebuild(). `touched`: the nodes that something happened to, each once.
+  bool follow(const ChangeSet& changes, std::vector<uint32_t>& touched);
 
   size_t size() const { return ids_.size(); }
   size_t words() const { return (ids_.size() + 63) / 64; }
@@ -33,17 +46,25 @@ class Columns {
   // size() if it is not there.
   uint32_t index_of(NodeId node) const;
   const Resources& free(uint32_t index) const { return free_[index]; }
+  const Resources& total() const { return total_; }
+  const Resources& largest() const { return largest_; }
 
-  // Charged for the length of a round; undo() gives everything back.
+  // Charged for the length of a round; undo() gives back what was taken since there were `left` of them.
   void take(uint32_t index, const Resources& resources);
-  void undo();
+  size_t taken() const { return taken_.size(); }
+  void undo(size_t left);
 
   // Which nodes may hold this at all, whatever is free there: drivers, constraints, health, wishes of the node's user.
-  // Computed once per kind of request, then kept; at most kMasksMax kinds.
+  // Computed once per kind of request, then kept; at most kMasksMax kinds. The references hold until the next call.
   const Mask& mask_of(const Snapshot& snapshot, const Request& request, const std::string& key);
+  // The nodes that meet a constraint, and the values of an attribute; kept likewise.
+  const Mask& matching(const Snapshot& snapshot, const std::string& constraint);
+  const AttributeColumn& attribute(const Snapshot& snapshot, const std::string& key);
 
-  ScanRequest scan_request(const Resources& asked, bool spread) const;
-  ScanColumns view(const Mask& mask) const;
+  ScanRequest scan_request(const Resources& asked, PlacementPolicy policy) const;
+  // The policy's factors are there from now on.
+  void need(Family family);
+  ScanColumns view(Family family) const;
 
  private:
   static constexpr size_t kMasksMax = 256;
@@ -51,17 +72,25 @@ class Columns {
     Request request;
     Mask mask;
   };
-  void set(uint32_t index, const Node& node, const Resources& used);
+  struct FamilyColumns {
+    bool needed = false;
+    std::vector<uint32_t> ab, cd;
+  };
+  void set(uint32_t index, const Node& node, const NodeUsage& usage);
   void refresh(uint32_t index);
-  void measure_largest();
+  void measure_pool();
+  void update_node(const Snapshot& snapshot, uint32_t index, const Node& node);
 
   std::vector<NodeId> ids_;
   std::vector<Resources> all_;
   std::vector<Resources> free_;
-  std::vector<uint32_t> ab_;
+  std::vector<uint32_t> instances_;
   std::vector<int32_t> cpu_, memory_, disk_;
-  Resources largest_;
+  std::array<FamilyColumns, kFamilies> families_;
+  Resources largest_, total_;
   std::map<std::string, Kind> kinds_;
+  std::map<std::string, Mask> matching_;
+  std::map<std::string, AttributeColumn> attributes_;
   std::vector<std::pair<uint32_t, Resources>> taken_;
 };
 

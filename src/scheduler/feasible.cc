@@ -11,8 +11,8 @@ uint32_t key_of(Protocol protocol, int32_t port) {
   return static_cast<uint32_t>(protocol) << 16 | static_cast<uint32_t>(port);
 }
 
-bool in_use(const NodeUsage& usage, const std::set<uint32_t>& taken, uint32_t key) {
-  return taken.contains(key) || std::binary_search(usage.ports.begin(), usage.ports.end(), key);
+bool in_use(const NodeUsage& usage, const Given& given, uint32_t key) {
+  return given.ports.contains(key) || std::binary_search(usage.ports.begin(), usage.ports.end(), key);
 }
 
 std::optional<std::string> check_wishes(const Request& request, const Node& node) {
@@ -36,11 +36,21 @@ std::optional<std::string> check_wishes(const Request& request, const Node& node
   return std::nullopt;
 }
 
+int64_t count_of(const std::map<std::string, int64_t>& counts, const std::string& name) {
+  const auto at = counts.find(name);
+  return at == counts.end() ? 0 : at->second;
+}
+
 }  // namespace
 
 Request request_of(const JobSpec& spec, const GroupView& group) {
   Request out;
   out.resources = group.resources;
+  out.node_limits = group.node_limits;
+  if (!spec.placement.node_pool.empty()) {
+    if (auto pool = Constraint::parse("node.pool == " + spec.placement.node_pool))
+      out.constraints.push_back(std::move(*pool));
+  }
   for (size_t index : group.tasks) {
     const TaskSpec& task = spec.tasks[index];
     out.drivers.insert(task.driver);
@@ -68,7 +78,12 @@ Request request_of(const Snapshot& snapshot, const Instance& instance) {
 }
 
 std::optional<std::string> check(const Snapshot& snapshot, const Request& request, const Node& node,
-                                 const Resources& free, const std::set<uint32_t>& taken) {
+                                 const Resources& free, const Given& given) {
+  if (auto why = check_lasting(snapshot, request, node)) return why;
+  return check_free(snapshot, request, node, free, given);
+}
+
+std::optional<std::string> check_lasting(const Snapshot&, const Request& request, const Node& node) {
   if (auto why = check_wishes(request, node)) return why;
   for (const std::string& name : request.drivers) {
     auto found = std::find_if(node.inventory->drivers.begin(), node.inventory->drivers.end(),
@@ -80,36 +95,54 @@ std::optional<std::string> check(const Snapshot& snapshot, const Request& reques
     if (!constraint.matches([&](std::string_view key) { return node_attribute(node, key); }))
       return "constraint " + constraint.to_string();
   }
+  for (const auto& [name, asked] : request.node_limits) {
+    if (count_of(node.inventory->limits, name) < asked) return "has no " + std::to_string(asked) + " " + name;
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> check_free(const Snapshot& snapshot, const Request& request, const Node& node,
+                                      const Resources& free, const Given& given) {
   if (request.resources.cpu > free.cpu) return "not enough cpu";
   if (request.resources.memory > free.memory) return "not enough memory";
   if (request.resources.disk > free.disk) return "not enough disk";
+  if (request.ports.empty() && request.node_limits.empty()) return std::nullopt;
   const NodeUsage& usage = snapshot.usage_of(node.id);
+  for (const auto& [name, asked] : request.node_limits) {
+    if (count_of(usage.limits, name) + count_of(given.limits, name) + asked > count_of(node.inventory->limits, name))
+      return "not enough " + name;
+  }
   for (const PortBinding& port : request.ports) {
-    if (port.host != 0 && in_use(usage, taken, key_of(port.protocol, port.host))) {
+    if (port.host != 0 && in_use(usage, given, key_of(port.protocol, port.host))) {
       return "port " + std::to_string(port.host) + (port.protocol == Protocol::tcp ? "/tcp" : "/udp") + " in use";
     }
   }
   return std::nullopt;
 }
 
-bool choose_ports(const Snapshot& snapshot, const Request& request, const Node& node, std::set<uint32_t>& taken,
-                  uint64_t seed, std::vector<PortBinding>& out) {
+bool give(const Snapshot& snapshot, const Request& request, const Node& node, Given& given, uint64_t seed,
+          std::vector<PortBinding>& out) {
   const NodeUsage& usage = snapshot.usage_of(node.id);
   const int64_t first = node.inventory->port_first;
   const int64_t range = node.inventory->port_last - first + 1;
+  const std::set<uint32_t> before = given.ports;
   for (const PortBinding& wanted : request.ports) {
     PortBinding port = wanted;
     if (port.host == 0 && range > 0) {
       const int64_t start = static_cast<int64_t>(seed % static_cast<uint64_t>(range));
       for (int64_t i = 0; i < range && port.host == 0; ++i) {
         const auto candidate = static_cast<int32_t>(first + (start + i) % range);
-        if (!in_use(usage, taken, key_of(port.protocol, candidate))) port.host = candidate;
+        if (!in_use(usage, given, key_of(port.protocol, candidate))) port.host = candidate;
       }
     }
-    if (port.host == 0) return false;
-    taken.insert(key_of(port.protocol, port.host));
+    if (port.host == 0) {
+      given.ports = before;
+      return false;
+    }
+    given.ports.insert(key_of(port.protocol, port.host));
     out.push_back(std::move(port));
   }
+  for (const auto& [name, asked] : request.node_limits) given.limits[name] += asked;
   return true;
 }
 

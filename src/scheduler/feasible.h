@@ -1,6 +1,7 @@
 #pragma once
 // Whether a node will do, and if not, why: one rule in one place, for placing and for explaining. Pure.
 
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -17,6 +18,7 @@ struct Request {
   std::vector<Constraint> constraints;
   std::set<std::string> drivers;
   std::vector<PortBinding> ports;  // host 0: to be chosen
+  std::map<std::string, int64_t> node_limits;
   NodeId pinned;
   NodeId home;  // it has a disk there: it may go nowhere else, and may go back to a cordoned node
   uint32_t feature_level = 1;
@@ -24,11 +26,23 @@ struct Request {
 Request request_of(const JobSpec& spec, const GroupView& group);
 Request request_of(const Snapshot& snapshot, const Instance& instance);
 
-// The first reason, in a fixed order, why not; none: it will do. `taken`: ports given out since the snapshot.
+// What a round has given out of a node since the snapshot, beside room.
+struct Given {
+  std::set<uint32_t> ports;
+  std::map<std::string, int64_t> limits;
+};
+
+// The first reason, in a fixed order, why not; none: it will do.
 std::optional<std::string> check(const Snapshot& snapshot, const Request& request, const Node& node,
-                                 const Resources& free, const std::set<uint32_t>& taken);
-// Host ports for every port asked for; adds them to `taken`. False if the node's range is used up.
-bool choose_ports(const Snapshot& snapshot, const Request& request, const Node& node, std::set<uint32_t>& taken,
-                  uint64_t seed, std::vector<PortBinding>& out);
+                                 const Resources& free, const Given& given);
+// The part of it that does not depend on what is free: the same until the node's row changes.
+std::optional<std::string> check_lasting(const Snapshot& snapshot, const Request& request, const Node& node);
+// The rest.
+std::optional<std::string> check_free(const Snapshot& snapshot, const Request& request, const Node& node,
+                                      const Resources& free, const Given& given);
+// Host ports for every port asked for, and the countable things; adds them to `given`. False if the node's range of
+// ports is used up.
+bool give(const Snapshot& snapshot, const Request& request, const Node& node, Given& given, uint64_t seed,
+          std::vector<PortBinding>& out);
 
 }  // namespace tutti::scheduler

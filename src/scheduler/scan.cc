@@ -13,7 +13,7 @@ ScanBest scan_scalar(const ScanColumns& c, const ScanRequest& r) {
     for (uint64_t left = c.mask[word]; left != 0; left &= left - 1) {
       const size_t i = word * 64 + static_cast<size_t>(std::countr_zero(left));
       if (c.cpu[i] < r.cpu || c.memory[i] < r.memory || (r.disk > 0 && c.disk[i] < r.disk)) continue;
-      const int32_t score = score_of(c.ab[i], r.ab, r.flip);
+      const int32_t score = score_of(c.ab[i], r.cd == 0 ? 0 : c.cd[i], r);
       if (score < best.score || best.index == UINT32_MAX) best = {score, static_cast<uint32_t>(i)};
     }
   }
@@ -44,6 +44,7 @@ __attribute__((target("avx2"))) ScanBest scan_avx2(const ScanColumns& c, const S
   const __m256i need_memory = _mm256_set1_epi32(r.memory);
   const __m256i need_disk = _mm256_set1_epi32(r.disk);
   const __m256i factor = _mm256_set1_epi32(static_cast<int32_t>(r.ab));
+  const __m256i second = _mm256_set1_epi32(static_cast<int32_t>(r.cd));
   const __m256i flip = _mm256_set1_epi32(r.flip);
   const __m256i bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
   const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
@@ -66,7 +67,12 @@ __attribute__((target("avx2"))) ScanBest scan_avx2(const ScanColumns& c, const S
         ok = _mm256_andnot_si256(_mm256_cmpgt_epi32(need_disk, disk), ok);
       }
       const __m256i ab = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(c.ab + i));
-      const __m256i score = _mm256_xor_si256(_mm256_madd_epi16(ab, factor), flip);
+      __m256i score = _mm256_madd_epi16(ab, factor);
+      if (r.cd != 0) {
+        const __m256i cd = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(c.cd + i));
+        score = _mm256_add_epi32(score, _mm256_madd_epi16(cd, second));
+      }
+      score = _mm256_xor_si256(score, flip);
       const __m256i better = _mm256_and_si256(ok, _mm256_cmpgt_epi32(best, score));
       best = _mm256_blendv_epi8(best, score, better);
       best_index =
@@ -85,6 +91,7 @@ __attribute__((target("avx512f,avx512bw"))) ScanBest scan_avx512(const ScanColum
   const __m512i need_memory = _mm512_set1_epi32(r.memory);
   const __m512i need_disk = _mm512_set1_epi32(r.disk);
   const __m512i factor = _mm512_set1_epi32(static_cast<int32_t>(r.ab));
+  const __m512i second = _mm512_set1_epi32(static_cast<int32_t>(r.cd));
   const __m512i flip = _mm512_set1_epi32(r.flip);
   const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   __m512i best = _mm512_set1_epi32(INT32_MAX);
@@ -99,7 +106,10 @@ __attribute__((target("avx512f,avx512bw"))) ScanBest scan_avx512(const ScanColum
       ok = _mm512_mask_cmple_epi32_mask(ok, need_cpu, _mm512_loadu_si512(c.cpu + i));
       ok = _mm512_mask_cmple_epi32_mask(ok, need_memory, _mm512_loadu_si512(c.memory + i));
       if (r.disk > 0) ok = _mm512_mask_cmple_epi32_mask(ok, need_disk, _mm512_loadu_si512(c.disk + i));
-      const __m512i score = _mm512_xor_si512(_mm512_madd_epi16(_mm512_loadu_si512(c.ab + i), factor), flip);
+      __m512i score = _mm512_madd_epi16(_mm512_loadu_si512(c.ab + i), factor);
+      if (r.cd != 0)
+        score = _mm512_add_epi32(score, _mm512_madd_epi16(_mm512_loadu_si512(c.cd + i), second));
+      score = _mm512_xor_si512(score, flip);
       ok = _mm512_mask_cmplt_epi32_mask(ok, score, best);
       best = _mm512_mask_mov_epi32(best, ok, score);
       best_index = _mm512_mask_add_epi32(best_index, ok, lane, _mm512_set1_epi32(static_cast<int32_t>(i)));

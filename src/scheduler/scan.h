@@ -2,9 +2,9 @@
 // The inner loop: the best node of a block for one request. Three bodies (scalar, AVX2, AVX-512) over the same exact
 // integers, so that they agree to the last bit; which one runs is chosen once, by what the processor has.
 //
-// Score of a node: A·a + B·b with A = 10^freeCpuFraction and B = 10^freeMemoryFraction of the node, a and b the
-// factors 10^(−requestFraction) of the request: two 16-bit products, one instruction. Lower is better; `flip` =
-// 0x7fffffff turns that around for spread. Of equal scores the lowest index wins.
+// Score of a node: A·a + B·b + C·c + D·d, capitals the node's factors and small letters the request's (policy.h), all
+// signed 16-bit: two products and their sum are one instruction. Lower is better; `flip` = 0x7fffffff turns that around.
+// Of equal scores the lowest index wins.
 
 #include <cstddef>
 #include <cstdint>
@@ -14,6 +14,7 @@ namespace tutti::scheduler {
 // Every array is padded to whole words of 64 nodes; padding is never in the mask.
 struct ScanColumns {
   const uint32_t* ab = nullptr;     // A | B << 16
+  const uint32_t* cd = nullptr;     // C | D << 16
   const int32_t* cpu = nullptr;     // free, millicores
   const int32_t* memory = nullptr;  // free, in units of kMemoryUnit, rounded down
   const int32_t* disk = nullptr;    // free, in units of kDiskUnit, rounded down
@@ -26,6 +27,7 @@ struct ScanRequest {
   int32_t memory = 0;
   int32_t disk = 0;  // 0: not looked at
   uint32_t ab = 0;   // a | b << 16
+  uint32_t cd = 0;   // c | d << 16; 0: the columns' is not read
   int32_t flip = 0;
 };
 
@@ -33,6 +35,10 @@ struct ScanBest {
   int32_t score = INT32_MAX;
   uint32_t index = UINT32_MAX;  // none
 };
+
+// Bytes of one unit of the columns.
+inline constexpr int64_t kMemoryUnit = 1 << 20;
+inline constexpr int64_t kDiskUnit = 1 << 20;
 
 using Scan = ScanBest (*)(const ScanColumns&, const ScanRequest&);
 
@@ -46,10 +52,12 @@ bool has_avx512();
 // The widest one this processor runs.
 Scan fastest_scan();
 
-constexpr int32_t score_of(uint32_t node_ab, uint32_t request_ab, int32_t flip) {
-  const uint32_t a = (node_ab & 0xffff) * (request_ab & 0xffff);
-  const uint32_t b = (node_ab >> 16) * (request_ab >> 16);
-  return static_cast<int32_t>(a + b) ^ flip;
+constexpr int32_t products(uint32_t node, uint32_t request) {
+  return static_cast<int16_t>(node & 0xffff) * static_cast<int16_t>(request & 0xffff) +
+         static_cast<int16_t>(node >> 16) * static_cast<int16_t>(request >> 16);
+}
+constexpr int32_t score_of(uint32_t node_ab, uint32_t node_cd, const ScanRequest& r) {
+  return (products(node_ab, r.ab) + (r.cd == 0 ? 0 : products(node_cd, r.cd))) ^ r.flip;
 }
 
 }  // namespace tutti::scheduler

@@ -1,126 +1,317 @@
 #include "scheduler/shape.h"
 
 #include <algorithm>
-#include <bit>
+#include <unordered_map>
 
 namespace tutti::scheduler {
 namespace {
 
-const Scan kScan = fastest_scan();
+// An attribute with more values than this, or that would make more groups than that, moves its nodes.
+constexpr size_t kGroupedValuesMax = 64;
+constexpr size_t kGroupsMax = 256;
+constexpr int64_t kPercent = 10'000;  // a share of one percent
+constexpr int64_t kRatioMax = 100'000;
 
-bool has(const Mask& mask, uint32_t index) {
-  return (mask[index / 64] >> (index % 64) & 1) != 0;
+std::string kind_of(const Request& request) {
+  std::string out = std::to_string(request.feature_level);
+  for (const std::string& driver : request.drivers) out += "\n" + driver;
+  for (const Constraint& constraint : request.constraints) out += "\n" + constraint.to_string();
+  for (const auto& [name, count] : request.node_limits) out += "\n" + name + " " + std::to_string(count);
+  return out;
+}
+
+bool better(const ScanBest& a, const ScanBest& b) {
+  if (a.index == UINT32_MAX || b.index == UINT32_MAX) return a.index != UINT32_MAX;
+  return a.score < b.score || (a.score == b.score && a.index <= b.index);
+}
+
+template <class F>
+void for_each_bit(const Mask& mask, F&& visit) {
+  for (size_t word = 0; word < mask.size(); ++word)
+    for (uint64_t left = mask[word]; left != 0; left &= left - 1)
+      visit(static_cast<uint32_t>(word * 64 + static_cast<size_t>(__builtin_ctzll(left))));
 }
 
 }  // namespace
 
-Shape::Shape(Columns& columns, Request request, Mask mask, JobId job, std::map<uint32_t, uint32_t> counts, size_t seen)
+Ask ask_of(const Snapshot& snapshot, const JobVersion& version, uint16_t group) {
+  const JobSpec& spec = *version.spec;
+  Ask out;
+  out.request = request_of(spec, (**snapshot.groups.find(version.id.value))[group]);
+  out.kind = kind_of(out.request);
+  out.policy = policy_of(spec, snapshot.pool);
+  out.wishes = spec.placement;
+  const Resources& r = out.request.resources;
+  out.shape = std::to_string(r.cpu.value) + " " + std::to_string(r.memory.value) + " " + std::to_string(r.disk.value) +
+              " " + std::to_string(static_cast<int>(out.policy)) + " " + out.kind;
+  for (const Affinity& affinity : out.wishes.affinities)
+    out.shape += "\n" + std::to_string(affinity.weight) + " " + affinity.constraint;
+  if (out.policy == PlacementPolicy::spread || !out.wishes.spread.empty()) out.job = version.job;
+  // Ports may leave a node out that suits others; a spread is about one job's own instances.
+  if (out.job || !out.request.ports.empty())
+    out.shape += "\nof " + std::to_string(version.id.value) + " " + std::to_string(group);
+  return out;
+}
+
+std::vector<int64_t> shares_of(const SpreadOver& over, const std::vector<std::string>& values,
+                               const std::vector<bool>& present) {
+  std::vector<int64_t> out(values.size(), 0);
+  int64_t left = 100;
+  for (const auto& [value, percent] : over.targets) left -= percent;
+  int64_t rest = 0;
+  auto is_rest = [&](size_t i) { return present[i] && !values[i].empty() && !over.targets.contains(values[i]); };
+  for (size_t i = 0; i < values.size(); ++i) rest += is_rest(i) ? 1 : 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const auto target = over.targets.find(values[i]);
+    if (target != over.targets.end())
+      out[i] = target->second * kPercent;
+    else if (is_rest(i))
+      out[i] = left * kPercent / rest;
+  }
+  return out;
+}
+
+Tournament::Tournament(size_t words) {
+  while (leaves_ < words) leaves_ *= 2;
+  tree_.resize(2 * leaves_);
+}
+
+void Tournament::fill(const std::vector<ScanBest>& best) {
+  std::copy(best.begin(), best.end(), tree_.begin() + static_cast<std::ptrdiff_t>(leaves_));
+  for (size_t i = leaves_ - 1; i > 0; --i) tree_[i] = better(tree_[2 * i], tree_[2 * i + 1]) ? tree_[2 * i] : tree_[2 * i + 1];
+}
+
+void Tournament::set(size_t word, ScanBest best) {
+  size_t i = leaves_ + word;
+  tree_[i] = best;
+  for (i /= 2; i > 0; i /= 2) tree_[i] = better(tree_[2 * i], tree_[2 * i + 1]) ? tree_[2 * i] : tree_[2 * i + 1];
+}
+
+Shape::Shape(const Snapshot& snapshot, Columns& columns, const Ask& ask, const Counts& counts, size_t seen)
     : columns_(columns),
-      request_(std::move(request)),
-      scan_request_(columns.scan_request(request_.resources, static_cast<bool>(job))),
-      job_(job),
-      counts_(std::move(counts)),
+      scan_(fastest_scan()),
+      family_(family_of(ask.policy)),
+      request_(columns.scan_request(ask.request.resources, ask.policy)),
+      job_(ask.job),
       seen_(seen) {
-  std::map<uint32_t, Mask> masks;
-  for (const auto& [index, count] : counts_) {
-    if (!has(mask, index)) continue;
-    mask[index / 64] &= ~(uint64_t{1} << (index % 64));
-    Mask& level = masks.try_emplace(count, Mask(mask.size(), 0)).first->second;
-    level[index / 64] |= uint64_t{1} << (index % 64);
-  }
-  levels_.emplace(0, make_level(std::move(mask)));
-  for (auto& [count, level] : masks) levels_.emplace(count, make_level(std::move(level)));
+  columns.need(family_);
+  const Mask mask = columns.mask_of(snapshot, ask.request, ask.kind);
+  add_dimensions(snapshot, ask, mask, counts);
+  add_groups(snapshot, ask);
+  add_classes(mask);
 }
 
-Shape::Level Shape::make_level(Mask mask) const {
-  Level level;
-  level.mask = std::move(mask);
-  level.words.resize(level.mask.size());
-  for (size_t word = 0; word < level.mask.size(); ++word) {
-    level.nodes += static_cast<size_t>(std::popcount(level.mask[word]));
-    scan_word(level, word);
-  }
-  return level;
+int64_t Shape::Dimension::cost(uint32_t value) const {
+  if (shares.empty()) return spread_cost(weight, counts[value], 1, 1);
+  if (shares[value] <= 0) return spread_cost(weight, 0, 0, 1);
+  return spread_cost(weight, counts[value], 1'000, std::min(largest_share * 1'000 / shares[value], kRatioMax));
 }
 
-void Shape::scan_word(Level& level, size_t word) const {
-  ScanBest& out = level.words[word];
-  out = {};
-  if (level.mask[word] == 0) return;
-  ScanColumns one = columns_.view(level.mask);
-  one.ab += word * 64, one.cpu += word * 64, one.memory += word * 64, one.disk += word * 64;
-  one.mask += word;
+void Shape::add_dimensions(const Snapshot& snapshot, const Ask& ask, const Mask& mask, const Counts& counts) {
+  size_t groups = 1;
+  for (const SpreadOver& over : ask.wishes.spread) {
+    const AttributeColumn& column = columns_.attribute(snapshot, over.attribute);
+    Dimension d;
+    d.weight = over.weight;
+    d.value_of = column.value_of;
+    d.counts.assign(column.values.size(), 0);
+    for (const auto& [index, count] : counts) d.counts[d.value_of[index]] += count;
+    std::vector<bool> present(column.values.size(), false);
+    for_each_bit(mask, [&](uint32_t i) { present[d.value_of[i]] = true; });
+    d.shares = shares_of(over, column.values, present);
+    for (const int64_t share : d.shares) d.largest_share = std::max(d.largest_share, share);
+    d.moves = column.values.size() > kGroupedValuesMax || groups * column.values.size() > kGroupsMax;
+    if (d.moves) {
+      d.nodes.resize(column.values.size());
+      for_each_bit(mask, [&](uint32_t i) { d.nodes[d.value_of[i]].push_back(i); });
+    } else {
+      groups *= column.values.size();
+    }
+    dimensions_.push_back(std::move(d));
+  }
+  if (ask.policy != PlacementPolicy::spread) return;
+  Dimension d;
+  d.moves = true;
+  d.counts.assign(columns_.size(), 0);
+  for (const auto& [index, count] : counts) d.counts[index] += count;
+  dimensions_.push_back(std::move(d));
+}
+
+// Nodes that meet the same affinities and share the values of what does not move.
+void Shape::add_groups(const Snapshot& snapshot, const Ask& ask) {
+  std::vector<Dimension*> still;
+  for (Dimension& d : dimensions_)
+    if (!d.moves) still.push_back(&d);
+  std::vector<Mask> masks;
+  for (const Affinity& affinity : ask.wishes.affinities)
+    masks.push_back(columns_.matching(snapshot, affinity.constraint));
+  if (still.empty() && masks.empty()) {
+    affinity_of_.assign(1, 0), values_.resize(1), by_group_.resize(1);
+    return;
+  }
+  for (Dimension* d : still) d->groups.resize(d->counts.size());
+  std::unordered_map<uint64_t, uint32_t> known;  // looked up, never iterated
+  group_of_.resize(columns_.size());
+  for (uint32_t i = 0; i < columns_.size(); ++i) {
+    uint64_t key = 0;
+    for (const Mask& mask : masks) key = key << 1 | (has(mask, i) ? 1 : 0);
+    for (const Dimension* d : still) key = key * d->counts.size() + d->value_of[i];
+    const auto [at, fresh] = known.try_emplace(key, static_cast<uint32_t>(values_.size()));
+    group_of_[i] = at->second;
+    if (!fresh) continue;
+    int64_t cost = 0;
+    for (size_t a = 0; a < masks.size(); ++a)
+      cost += has(masks[a], i) ? affinity_cost(ask.wishes.affinities[a].weight) : 0;
+    affinity_of_.push_back(cost);
+    values_.emplace_back();
+    for (Dimension* d : still) {
+      values_.back().push_back(d->value_of[i]);
+      d->groups[d->value_of[i]].push_back(at->second);
+    }
+  }
+  by_group_.resize(values_.size());
+}
+
+int64_t Shape::group_dimensions_cost(uint32_t group) const {
+  int64_t cost = affinity_of_[group];
+  size_t at = 0;
+  for (const Dimension& d : dimensions_)
+    if (!d.moves) cost += d.cost(values_[group][at++]);
+  return cost;
+}
+
+int64_t Shape::moving_cost(uint32_t index) const {
+  int64_t cost = 0;
+  for (const Dimension& d : dimensions_)
+    if (d.moves) cost += d.cost(d.value(index));
+  return cost;
+}
+
+void Shape::add_classes(const Mask& mask) {
+  const bool moves = std::any_of(dimensions_.begin(), dimensions_.end(), [](const Dimension& d) { return d.moves; });
+  if (moves) {
+    moving_of_.resize(columns_.size());
+    for (uint32_t i = 0; i < columns_.size(); ++i) moving_of_[i] = moving_cost(i);
+  }
+  if (!moves && group_of_.empty())
+    class_at(0, 0).mask = mask;
+  else
+    for_each_bit(mask, [&](uint32_t i) { set_bit(class_of(i).mask, i, true); });
+  for (const auto& each : classes_) {
+    std::vector<ScanBest> best(each->mask.size());
+    for (size_t word = 0; word < best.size(); ++word) best[word] = scan(*each, word);
+    each->words.fill(best);
+  }
+}
+
+Shape::Class& Shape::class_at(uint32_t group, int64_t moving) {
+  for (const auto& [cost, at] : by_group_[group])
+    if (cost == moving) return *at;
+  auto fresh = std::make_unique<Class>();
+  fresh->cost = group_dimensions_cost(group) + moving;
+  fresh->group = group;
+  fresh->mask.resize(columns_.words());
+  fresh->words = Tournament(columns_.words());
+  by_group_[group].emplace_back(moving, fresh.get());
+  classes_.push_back(std::move(fresh));
+  return *classes_.back();
+}
+
+Shape::Class& Shape::class_of(uint32_t index) {
+  return class_at(group_of_.empty() ? 0 : group_of_[index], moving_of_.empty() ? 0 : moving_of_[index]);
+}
+
+ScanBest Shape::scan(const Class& of, size_t word) const {
+  if (of.mask[word] == 0) return {};
+  ScanColumns one = columns_.view(family_);
+  one.ab += word * 64, one.cd += word * 64, one.cpu += word * 64, one.memory += word * 64, one.disk += word * 64;
+  one.mask = &of.mask[word];
   one.words = 1;
-  out = kScan(one, scan_request_);
+  ScanBest out = scan_(one, request_);
   if (out.index != UINT32_MAX) out.index += static_cast<uint32_t>(word * 64);
+  return out;
 }
 
-std::optional<uint32_t> Shape::best_of(const Level& level) {
-  ScanBest best;
-  for (const ScanBest& word : level.words) {
-    if (word.index != UINT32_MAX && (best.index == UINT32_MAX || word.score < best.score)) best = word;
+void Shape::scan_word(Class& of, size_t word) const {
+  of.words.set(word, scan(of, word));
+}
+
+const Shape::Class* Shape::best_class() const {
+  const Class* best = nullptr;
+  for (const auto& each : classes_) {
+    const ScanBest& top = each->words.top();
+    if (top.index == UINT32_MAX) continue;
+    if (best != nullptr) {
+      const int64_t total = each->cost + top.score;
+      const int64_t so_far = best->cost + best->words.top().score;
+      if (total > so_far || (total == so_far && top.index > best->words.top().index)) continue;
+    }
+    best = each.get();
   }
-  return best.index == UINT32_MAX ? std::nullopt : std::optional(best.index);
-}
-
-std::optional<uint32_t> Shape::best_without(const Level& level, uint32_t avoid) const {
-  Level without = level;
-  without.mask[avoid / 64] &= ~(uint64_t{1} << (avoid % 64));
-  scan_word(without, avoid / 64);
-  return best_of(without);
+  return best;
 }
 
 std::optional<uint32_t> Shape::best(uint32_t avoid) {
-  if (exhausted_) return std::nullopt;
-  bool avoided = false;
-  for (const auto& [count, level] : levels_) {
-    const bool here = avoid < columns_.size() && has(level.mask, avoid);
-    avoided = avoided || here;
-    if (auto found = here ? best_without(level, avoid) : best_of(level)) return found;
-  }
-  // Only the one to avoid is left, if that.
-  if (avoided) {
-    for (const auto& [count, level] : levels_) {
-      if (auto found = best_of(level)) return found;
-    }
-  }
-  exhausted_ = true;
-  return std::nullopt;
+  const Class* found = best_class();
+  if (found == nullptr) return std::nullopt;
+  const uint32_t index = found->words.top().index;
+  if (index != avoid) return index;
+  Class& its = class_of(avoid);
+  set_bit(its.mask, avoid, false);
+  scan_word(its, avoid / 64);
+  const Class* other = best_class();
+  const uint32_t out = other == nullptr ? avoid : other->words.top().index;
+  set_bit(its.mask, avoid, true);
+  scan_word(its, avoid / 64);
+  return out;
 }
 
 void Shape::exclude(uint32_t index) {
-  for (auto& [count, level] : levels_) {
-    if (!has(level.mask, index)) continue;
-    level.mask[index / 64] &= ~(uint64_t{1} << (index % 64));
-    scan_word(level, index / 64);
-  }
+  Class& its = class_of(index);
+  set_bit(its.mask, index, false);
+  scan_word(its, index / 64);
+}
+
+void Shape::touch(uint32_t index) {
+  Class& its = class_of(index);
+  if (has(its.mask, index)) scan_word(its, index / 64);
 }
 
 void Shape::catch_up(const std::vector<Taken>& placed) {
   for (; seen_ < placed.size(); ++seen_) {
-    if (job_ && placed[seen_].job == job_)
-      count_up(placed[seen_].index);
-    else
-      rescan(placed[seen_].index);
+    const Taken& taken = placed[seen_];
+    if (job_ && taken.job == job_) count(taken.index);
+    // Of many in a row on one node the last is enough.
+    if (seen_ + 1 == placed.size() || placed[seen_ + 1].index != taken.index) touch(taken.index);
   }
 }
 
-void Shape::rescan(uint32_t index) {
-  for (auto& [count, level] : levels_) {
-    if (has(level.mask, index)) scan_word(level, index / 64);
+void Shape::count(uint32_t index) {
+  for (Dimension& d : dimensions_) {
+    const uint32_t value = d.value(index);
+    ++d.counts[value];
+    if (!d.moves) {
+      for (const uint32_t group : d.groups[value])
+        for (const auto& [moving, each] : by_group_[group]) each->cost = group_dimensions_cost(group) + moving;
+    } else if (d.nodes.empty()) {
+      move(index);
+    } else {
+      for (const uint32_t node : d.nodes[value]) move(node);
+    }
   }
 }
 
-void Shape::count_up(uint32_t index) {
-  const bool candidate =
-      std::any_of(levels_.begin(), levels_.end(), [&](const auto& level) { return has(level.second.mask, index); });
-  if (!candidate) return;
-  exclude(index);
-  const uint32_t count = ++counts_[index];
-  auto at = levels_.find(count);
-  if (at == levels_.end()) at = levels_.emplace(count, make_level(Mask(columns_.words(), 0))).first;
-  at->second.mask[index / 64] |= uint64_t{1} << (index % 64);
-  scan_word(at->second, index / 64);
+void Shape::move(uint32_t index) {
+  const int64_t cost = moving_cost(index);
+  if (cost == moving_of_[index]) return;
+  Class& from = class_of(index);
+  moving_of_[index] = cost;
+  if (!has(from.mask, index)) return;
+  set_bit(from.mask, index, false);
+  scan_word(from, index / 64);
+  Class& to = class_of(index);
+  set_bit(to.mask, index, true);
+  scan_word(to, index / 64);
 }
 
 }  // namespace tutti::scheduler

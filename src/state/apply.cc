@@ -181,7 +181,7 @@ std::string difference(const Snapshot& have, const Snapshot& want) {
   if (have.usage.size() != want.usage.size()) what = "usage";
   want.usage.for_each([&](uint64_t node, const NodeUsage& usage) {
     const NodeUsage& other = have.usage_of(NodeId{node});
-    if (!(other.used == usage.used) || other.instances != usage.instances || other.ports != usage.ports) what = "usage of node " + id_text(node);
+    if (!(other.used == usage.used) || other.instances != usage.instances || other.ports != usage.ports || other.limits != usage.limits) what = "usage of node " + id_text(node);
   });
   if (have.names.size() != want.names.size() || have.keys.size() != want.keys.size()) what = "names";
   return what;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <span>
 
 #include "base/limits.h"
 #include "state/apply_internal.h"
@@ -138,15 +139,41 @@ bool ports_as_asked(const Snapshot& state, const Instance& row, const Node& node
   return true;
 }
 
-void place(ApplyContext& c, const Placement& placement, uint64_t& applied) {
+// W10: what the group asks of the countable things is still there.
+bool limits_left(const Snapshot& state, const Instance& row, const Node& node) {
+  const NodeUsage& usage = state.usage_of(node.id);
+  for (const auto& [name, asked] : state.group_of(row).node_limits) {
+    const auto all = node.inventory->limits.find(name);
+    const auto used = usage.limits.find(name);
+    if (all == node.inventory->limits.end()) return false;
+    if ((used == usage.limits.end() ? 0 : used->second) + asked > all->second) return false;
+  }
+  return true;
+}
+
+// J04: a job that stays together is nowhere else.
+bool stays_together(const Snapshot& state, const Instance& row) {
+  if (!state.version_of(row)->spec->placement.same_node) return true;
+  bool together = true;
+  if (const IdSet* ids = state.instances_by_job.find(row.job.value)) {
+    ids->for_each([&](uint64_t id, const Unit&) {
+      const Instance& other = *state.instances.find(id);
+      if (on_node(other) && other.admitted && !other.finished && other.presence != Presence::given_up)
+        together = together && other.node == row.node;
+    });
+  }
+  return together;
+}
+
+bool place(ApplyContext& c, const Placement& placement) {
   const Instance* present = c.state().instances.find(placement.instance.value);
   const Node* node = c.state().nodes.find(placement.node.value);
-  if (present == nullptr || node == nullptr || !is_pending(*present) || present->generation != placement.generation) return;
-  if (present->not_before > c.now || (present->pinned && present->pinned != placement.node)) return;
-  if (on_node(*present) && present->node != placement.node) return;
+  if (present == nullptr || node == nullptr || !is_pending(*present) || present->generation != placement.generation) return false;
+  if (present->not_before > c.now || (present->pinned && present->pinned != placement.node)) return false;
+  if (on_node(*present) && present->node != placement.node) return false;
   const bool returning = on_node(*present);
-  if (node->health != NodeHealth::ready || !node->inventory) return;
-  if (node->spec.eligibility != Eligibility::eligible && !(returning && node->spec.eligibility != Eligibility::draining)) return;
+  if (node->health != NodeHealth::ready || !node->inventory) return false;
+  if (node->spec.eligibility != Eligibility::eligible && !(returning && node->spec.eligibility != Eligibility::draining)) return false;
   Instance row = *present;
   row.node = placement.node;
   row.admitted = true;
@@ -155,18 +182,46 @@ void place(ApplyContext& c, const Placement& placement, uint64_t& applied) {
   row.detail = fresh_detail(c.state(), row, placement.ports);
   const NodeUsage& usage = c.state().usage_of(node->id);
   const Resources before = held_resources(c.state(), *present);
-  if (!(usage.used - before + held_resources(c.state(), row)).fits(allocatable(*node))) return;
-  if (!ports_as_asked(c.state(), row, *node, placement.ports)) return;
+  if (!(usage.used - before + held_resources(c.state(), row)).fits(allocatable(*node))) return false;
+  if (!ports_as_asked(c.state(), row, *node, placement.ports)) return false;
   std::vector<uint32_t> ports;
   for (const PortBinding& port : placement.ports) ports.push_back(port_key(port));
   std::sort(ports.begin(), ports.end());
-  if (std::adjacent_find(ports.begin(), ports.end()) != ports.end()) return;
+  if (std::adjacent_find(ports.begin(), ports.end()) != ports.end()) return false;
   for (uint32_t port : ports) {
-    if (std::binary_search(usage.ports.begin(), usage.ports.end(), port)) return;
+    if (std::binary_search(usage.ports.begin(), usage.ports.end(), port)) return false;
   }
-  emit_instance(c, row, "instance.placed", "info", "on " + node->name);
+  if (!limits_left(c.state(), row, *node) || !stays_together(c.state(), row)) return false;
   c.draft.put(std::move(row));
-  ++applied;
+  return true;
+}
+
+void tell_placed(ApplyContext& c, InstanceId id) {
+  const Instance& row = *c.state().instances.find(id.value);
+  emit_instance(c, row, "instance.placed", "info", "on " + c.state().nodes.find(row.node.value)->name);
+}
+
+// S07: those of one job that stand together in the plan, all of them or none. Where one does not fit any more, those
+// before it are as they were. Returns how many were placed.
+size_t place_together(ApplyContext& c, std::span<const Placement> placements) {
+  std::vector<Instance> before;
+  for (const Placement& placement : placements) {
+    const Instance* present = c.state().instances.find(placement.instance.value);
+    const Instance old = present != nullptr ? *present : Instance{};
+    if (!place(c, placement)) break;
+    before.push_back(old);
+  }
+  if (before.size() == placements.size()) {
+    for (const Placement& placement : placements) tell_placed(c, placement.instance);
+    return placements.size();
+  }
+  for (Instance& row : before) c.draft.put(std::move(row));
+  return 0;
+}
+
+JobId job_of(const Snapshot& state, InstanceId id) {
+  const Instance* row = state.instances.find(id.value);
+  return row != nullptr ? row->job : JobId{};
 }
 
 Status within_rows(size_t items, std::string_view what) {
@@ -204,7 +259,16 @@ Result<Outcome> apply_one(ApplyContext& c, const ApplyActions& command) {
 Result<Outcome> apply_one(ApplyContext& c, const ApplyPlan& command) {
   TUTTI_CHECK(within_rows(command.plan.placements.size(), "placements"));
   Outcome outcome{.table = TableId::instance};
-  for (const Placement& placement : command.plan.placements) place(c, placement, outcome.number);
+  const std::span<const Placement> all = command.plan.placements;
+  for (size_t i = 0; i < all.size();) {
+    size_t end = i + 1;
+    if (all[i].together) {
+      const JobId job = job_of(c.state(), all[i].instance);
+      while (end < all.size() && all[end].together && job_of(c.state(), all[end].instance) == job) ++end;
+    }
+    outcome.number += place_together(c, all.subspan(i, end - i));
+    i = end;
+  }
   return outcome;
 }
 

@@ -139,6 +139,17 @@ void Draft::charge_node(NodeId node, const Resources& more, const Resources& les
   if (usage->instances == 0 && usage->ports.empty() && usage->used == Resources{}) state_.usage.erase(edit_, node.value);
 }
 
+// Countable things are held as ports are.
+void Draft::charge_limits(const Instance& i, int64_t sign) {
+  const auto& limits = state_.group_of(i).node_limits;
+  if (limits.empty()) return;
+  if (!state_.usage.contains(i.node.value)) state_.usage.put(edit_, i.node.value, NodeUsage{});
+  NodeUsage* usage = state_.usage.edit(edit_, i.node.value);
+  for (const auto& [name, count] : limits) {
+    if ((usage->limits[name] += sign * count) == 0) usage->limits.erase(name);
+  }
+}
+
 // Usage changes only here, by charge(new) − charge(old).
 void Draft::index_instance(const Instance* before, const Instance* after) {
   const bool was_on = before != nullptr && on_node(*before);
@@ -148,6 +159,12 @@ void Draft::index_instance(const Instance* before, const Instance* after) {
   const Resources less = was_on ? held_resources(state_, *before) : Resources{};
   const Resources more = is_on ? held_resources(state_, *after) : Resources{};
   const uint64_t id = after != nullptr ? after->id.value : before->id.value;
+  const bool was_holding = was_on && holds_ports(*before);
+  const bool is_holding = is_on && holds_ports(*after);
+  if (was_holding != is_holding || (is_holding && before->node != after->node)) {
+    if (is_holding) charge_limits(*after, 1);
+    if (was_holding) charge_limits(*before, -1);
+  }
   if (was_on && is_on && before->node == after->node) {
     const bool same_ports = had_ports == has_ports && (!has_ports || before->detail->ports == after->detail->ports);
     charge_node(after->node, more, less, 0, has_ports && !same_ports ? &after->detail->ports : nullptr,

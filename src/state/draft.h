@@ -55,6 +55,7 @@ class Draft {
   void index_instance(const Instance* before, const Instance* after);
   void index_name(HashIndex& index, uint64_t key, uint64_t id, bool add);
   void set_member(Table<IdSet>& table, uint64_t key, uint64_t id, bool member);
+  void charge_limits(const Instance& i, int64_t sign);
   void charge_node(NodeId node, const Resources& more, const Resources& less, int instances,
                    const std::vector<PortBinding>* take, const std::vector<PortBinding>* give);
 

@@ -1,0 +1,59 @@
+#pragma once
+// Policies: how good a node is for a request, as quantised integers that every scan agrees on. Pure.
+//
+// Every score is a sum of products of a node's factors and a request's (scan.h), so that a node is measured once per
+// change and a request once. Lower is better. `f` is the free fraction of a node, `r` what is asked as a fraction of
+// the pool's largest node; both in 4,096ths; one unit is kUnit.
+//
+//   binpack     10^(f_cpu − r_cpu) + 10^(f_memory − r_memory): Google's BestFit v3 as in Nomad, plus an imbalance term
+//               30·((f_cpu − r_cpu) − (f_memory − r_memory))², which keeps both used up at the same pace
+//   spread      the first part of that, upside down; the instances of a job keep apart before that (shape.h)
+//   epvm        marginal cost: asked · d/du 10^u at the node's use u, summed over cpu and memory, weighed by the node's
+//               size (Amir et al., "An opportunity cost approach for job assignment", to first order)
+//   roundrobin  the node with the fewest instances: each in turn
+//   greedy      the first that will do, by id
+//
+// On top come costs per node that the policy knows nothing of: affinities and spreads (costs below).
+
+#include <cstdint>
+
+#include "model/job.h"
+#include "model/objects.h"
+
+namespace tutti::scheduler {
+
+inline constexpr int64_t kUnit = 10'000'000;
+// More than any two nodes differ by in spread: one more instance of the job costs as much. A weight of 100 too.
+inline constexpr int64_t kCountCost = 20 * kUnit;
+
+// The node's factors that a policy reads; binpack and spread share theirs.
+enum class Family : uint8_t { packing, marginal, count, none };
+inline constexpr size_t kFamilies = 3;  // that are columns
+
+struct Factors {
+  uint32_t ab = 0;  // two signed 16-bit numbers, low and high
+  uint32_t cd = 0;
+  bool operator==(const Factors&) const = default;
+};
+
+// Never default_.
+PlacementPolicy policy_of(const JobSpec& spec, const Pool& pool);
+Family family_of(PlacementPolicy policy);
+Factors node_factors(Family family, const Resources& free, const Resources& all, const Resources& largest,
+                     uint32_t instances);
+Factors request_factors(PlacementPolicy policy, const Resources& asked, const Resources& largest);
+// Turns the order around (scan.h).
+int32_t flip_of(PlacementPolicy policy);
+
+// What an affinity of this weight is worth where it matches.
+constexpr int64_t affinity_cost(int32_t weight) {
+  return -weight * kCountCost / 100;
+}
+// What one more instance costs a value that has `instances` of the job and should have `share` of every `largest_share`
+// that the best off should have. Highest averages (D'Hondt): the values fill in proportion.
+constexpr int64_t spread_cost(int32_t weight, int64_t instances, int64_t share, int64_t largest_share) {
+  if (share <= 0) return 1'000'000 * kCountCost;
+  return (instances + 1) * kCountCost * weight / 100 * largest_share / share;
+}
+
+}  // namespace tutti::scheduler
