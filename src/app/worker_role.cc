@@ -1,13 +1,16 @@
 #include <unistd.h>
 
+#include <charconv>
 #include <csignal>
 #include <cstdio>
 
 #include "app/drivers.h"
 #include "app/host.h"
 #include "app/roles.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "model/validate.h"
 #include "model/values.h"
 #include "sys/cgroup.h"
 #include "sys/file.h"
@@ -28,6 +31,7 @@ std::vector<Setting> worker_settings() {
           {"memory", "", "given out at most, instead of what the machine has"},
           {"port-first", "20000", "first host port that the scheduler may give out"},
           {"port-last", "31999", "last one"},
+          {"node-limits", "", "countable things that tasks ask for with node_limits: licence=2,encoder=1"},
           {"threads", "4", "operations at a time"},
           {"container-runtime", "", "crun or runc; empty: crun, or runc where crun is missing or does not answer"},
           {"purge", "false", "end everything of this worker, take away what is left of it, and exit"},
@@ -36,6 +40,21 @@ std::vector<Setting> worker_settings() {
 }
 
 namespace {
+
+Result<std::map<std::string, int64_t>> parse_node_limits(const std::string& text) {
+  std::map<std::string, int64_t> out;
+  for (const std::string& part : split(text, ',')) {
+    if (part.empty()) continue;
+    const size_t at = part.find('=');
+    int64_t count = 0;
+    const char* end = part.data() + part.size();
+    const bool number = at != std::string::npos && std::from_chars(part.data() + at + 1, end, count).ptr == end;
+    if (!number || !is_name(part.substr(0, at)) || count < 1 || count > limits::kNodeLimitMax)
+      return fail(ErrorCode::invalid, "node-limits: '" + part + "' is not name=count (at most " + std::to_string(limits::kNodeLimitMax) + ", kNodeLimitMax): write licence=2");
+    out[part.substr(0, at)] = count;
+  }
+  return out;
+}
 
 Result<worker::FingerprintOptions> fingerprint_options(const Settings& settings) {
   worker::FingerprintOptions out;
@@ -60,6 +79,7 @@ Result<worker::FingerprintOptions> fingerprint_options(const Settings& settings)
   TUTTI_TRY(const int64_t last, settings.number("port-last", first, 65535));
   out.port_first = static_cast<int32_t>(first);
   out.port_last = static_cast<int32_t>(last);
+  TUTTI_TRY(out.limits, parse_node_limits(settings.get("node-limits")));
   return out;
 }
 

@@ -31,11 +31,12 @@ struct Tables {
 };
 const Tables kTables;
 
-constexpr std::array<std::pair<std::string_view, PlacementPolicy>, 5> kWords{{{"binpack", PlacementPolicy::binpack},
-                                                                              {"spread", PlacementPolicy::spread},
-                                                                              {"roundrobin", PlacementPolicy::roundrobin},
-                                                                              {"greedy", PlacementPolicy::greedy},
-                                                                              {"epvm", PlacementPolicy::epvm}}};
+constexpr std::array<std::pair<std::string_view, PlacementPolicy>, 5> kWords{
+    {{"binpack", PlacementPolicy::binpack},
+     {"spread", PlacementPolicy::spread},
+     {"roundrobin", PlacementPolicy::roundrobin},
+     {"greedy", PlacementPolicy::greedy},
+     {"epvm", PlacementPolicy::epvm}}};
 
 size_t fraction(int64_t part, int64_t all) {
   if (all <= 0 || part <= 0) return 0;
@@ -113,8 +114,9 @@ Factors request_factors(PlacementPolicy policy, const Resources& asked, const Re
       return {packing, imbalance_of_request(static_cast<int64_t>(cpu) - static_cast<int64_t>(memory))};
     case PlacementPolicy::spread: return {packing, 0};
     case PlacementPolicy::epvm:
-      return {pair_of(static_cast<int64_t>(cpu) * INT16_MAX / kSteps, static_cast<int64_t>(memory) * INT16_MAX / kSteps),
-              0};
+      return {
+          pair_of(static_cast<int64_t>(cpu) * INT16_MAX / kSteps, static_cast<int64_t>(memory) * INT16_MAX / kSteps),
+          0};
     case PlacementPolicy::roundrobin: return {pair_of(1'000, 0), 0};
     case PlacementPolicy::greedy: return {};
   }

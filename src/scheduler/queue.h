@@ -2,8 +2,8 @@
 // Queue: what waits for a node, in lanes. Pure; owner: one Scheduler, on its thread.
 //
 // A lane holds what has the same priority, is of the same project and asks for the same: one search answers for all of
-// it. Within a lane who waits longest comes first. A lane in which nothing found a place is blocked: it is not looked at
-// again before something happens on a node that it could use, so that a long queue costs nothing while it is stuck.
+// it. Within a lane who waits longest comes first. A lane in which nothing found a place is blocked: it is not looked
+// at again before something happens on a node that it could use, so that a long queue costs nothing while it is stuck.
 //
 // Order between lanes: priority, then the project that holds the smallest share of the pool (of cpu or memory,
 // whichever is larger), then who waits longest, then the id.
@@ -42,7 +42,7 @@ struct Lane {
   std::deque<Waiting> waiting;     // by (since, id)
   size_t next = 0;                 // of the round: how many were dealt with
   bool blocked = false;
-  bool ready = false;              // stands in Queue::ready() as `head`
+  bool ready = false;  // stands in Queue::ready() as `head`
   std::pair<Time, InstanceId> head;
 };
 

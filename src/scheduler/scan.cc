@@ -107,8 +107,7 @@ __attribute__((target("avx512f,avx512bw"))) ScanBest scan_avx512(const ScanColum
       ok = _mm512_mask_cmple_epi32_mask(ok, need_memory, _mm512_loadu_si512(c.memory + i));
       if (r.disk > 0) ok = _mm512_mask_cmple_epi32_mask(ok, need_disk, _mm512_loadu_si512(c.disk + i));
       __m512i score = _mm512_madd_epi16(_mm512_loadu_si512(c.ab + i), factor);
-      if (r.cd != 0)
-        score = _mm512_add_epi32(score, _mm512_madd_epi16(_mm512_loadu_si512(c.cd + i), second));
+      if (r.cd != 0) score = _mm512_add_epi32(score, _mm512_madd_epi16(_mm512_loadu_si512(c.cd + i), second));
       score = _mm512_xor_si512(score, flip);
       ok = _mm512_mask_cmplt_epi32_mask(ok, score, best);
       best = _mm512_mask_mov_epi32(best, ok, score);

@@ -3,8 +3,8 @@
 // integers, so that they agree to the last bit; which one runs is chosen once, by what the processor has.
 //
 // Score of a node: A·a + B·b + C·c + D·d, capitals the node's factors and small letters the request's (policy.h), all
-// signed 16-bit: two products and their sum are one instruction. Lower is better; `flip` = 0x7fffffff turns that around.
-// Of equal scores the lowest index wins.
+// signed 16-bit: two products and their sum are one instruction. Lower is better; `flip` = 0x7fffffff turns that
+// around. Of equal scores the lowest index wins.
 
 #include <cstddef>
 #include <cstdint>

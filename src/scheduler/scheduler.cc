@@ -86,7 +86,8 @@ class SchedulerImpl final : public Scheduler {
     const Resources less = held_of_pool(*changes.before, before);
     const Resources more = held_of_pool(*changes.after, after);
     if (less == more) return;
-    Resources& used = used_[after != nullptr ? project_of(*changes.after, *after) : project_of(*changes.before, *before)];
+    Resources& used =
+        used_[after != nullptr ? project_of(*changes.after, *after) : project_of(*changes.before, *before)];
     used += more;
     used -= less;
   }

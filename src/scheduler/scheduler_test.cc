@@ -35,8 +35,7 @@ TEST(Scheduler, PlansAsTheNaiveOneDoesWhateverItHasCached) {
       ASSERT_EQ(text_of(plan.placements), text_of(naive)) << "seed " << seed << " step " << step;
       auto cold = make_scheduler();
       cold->rebuild(world.pool.published());
-      ASSERT_EQ(text_of(plan.placements),
-                text_of(cold->schedule_all_pending(plan_seed, s.now, 100'000).placements))
+      ASSERT_EQ(text_of(plan.placements), text_of(cold->schedule_all_pending(plan_seed, s.now, 100'000).placements))
           << "seed " << seed << " step " << step;
       world.apply(plan);
       world.change();
@@ -124,7 +123,8 @@ TEST(Scan, EveryBodyFindsTheSame) {
     }
     const ScanColumns columns{ab.data(), cd.data(), cpu.data(), memory.data(), disk.data(), mask.data(), words};
     const ScanRequest request{
-        static_cast<int32_t>(random.below(110)), static_cast<int32_t>(random.below(100)),
+        static_cast<int32_t>(random.below(110)),
+        static_cast<int32_t>(random.below(100)),
         static_cast<int32_t>(random.below(2) * random.below(100)),
         static_cast<uint32_t>(1'000 + random.below(9'000)) | static_cast<uint32_t>(1'000 + random.below(9'000)) << 16,
         random.below(2) == 0 ? 0 : 30'000 | static_cast<uint32_t>(static_cast<uint16_t>(random.below(30'000))) << 16,

@@ -78,7 +78,8 @@ Tournament::Tournament(size_t words) {
 
 void Tournament::fill(const std::vector<ScanBest>& best) {
   std::copy(best.begin(), best.end(), tree_.begin() + static_cast<std::ptrdiff_t>(leaves_));
-  for (size_t i = leaves_ - 1; i > 0; --i) tree_[i] = better(tree_[2 * i], tree_[2 * i + 1]) ? tree_[2 * i] : tree_[2 * i + 1];
+  for (size_t i = leaves_ - 1; i > 0; --i)
+    tree_[i] = better(tree_[2 * i], tree_[2 * i + 1]) ? tree_[2 * i] : tree_[2 * i + 1];
 }
 
 void Tournament::set(size_t word, ScanBest best) {

@@ -30,7 +30,7 @@ struct Ask {
   std::string shape;  // the same for all that are searched for alike
   PlacementPolicy policy = PlacementPolicy::binpack;
   PlacementSpec wishes;
-  JobId job;          // whose instances are spread; 0: none are
+  JobId job;  // whose instances are spread; 0: none are
 };
 Ask ask_of(const Snapshot& snapshot, const JobVersion& version, uint16_t group);
 
@@ -78,12 +78,12 @@ class Shape {
   // An attribute that the job is spread over.
   struct Dimension {
     int32_t weight = 100;
-    bool moves = false;                          // many values: their nodes move between classes
-    std::vector<uint32_t> value_of;              // node → value; empty: the node itself
-    std::vector<int64_t> counts, shares;         // by value
+    bool moves = false;                   // many values: their nodes move between classes
+    std::vector<uint32_t> value_of;       // node → value; empty: the node itself
+    std::vector<int64_t> counts, shares;  // by value
     int64_t largest_share = 1;
-    std::vector<std::vector<uint32_t>> nodes;    // by value, where it moves; empty: the node itself
-    std::vector<std::vector<uint32_t>> groups;   // by value, where it does not
+    std::vector<std::vector<uint32_t>> nodes;   // by value, where it moves; empty: the node itself
+    std::vector<std::vector<uint32_t>> groups;  // by value, where it does not
     uint32_t value(uint32_t index) const { return value_of.empty() ? index : value_of[index]; }
     int64_t cost(uint32_t value) const;
   };
@@ -108,8 +108,8 @@ class Shape {
   std::vector<Dimension> dimensions_;
   std::vector<int64_t> affinity_of_;           // by group
   std::vector<std::vector<uint32_t>> values_;  // by group, of each dimension that does not move
-  std::vector<uint32_t> group_of_;   // by node; empty: one group
-  std::vector<int64_t> moving_of_;   // by node: its cost by dimensions that move; empty: there are none
+  std::vector<uint32_t> group_of_;             // by node; empty: one group
+  std::vector<int64_t> moving_of_;             // by node: its cost by dimensions that move; empty: there are none
   std::vector<std::vector<std::pair<int64_t, Class*>>> by_group_;  // group → its classes, by cost of what moves
   std::vector<std::unique_ptr<Class>> classes_;
   size_t seen_ = 0;  // of the round's placements

@@ -43,9 +43,9 @@ class Oracle {
       if (s_.instances.find(id)->not_before <= now) waiting_.push_back(s_.instances.find(id));
     });
     while (!waiting_.empty()) {
-      const Instance* i = *std::min_element(waiting_.begin(), waiting_.end(), [&](const Instance* a, const Instance* b) {
-        return order(*a) < order(*b);
-      });
+      const Instance* i =
+          *std::min_element(waiting_.begin(), waiting_.end(),
+                            [&](const Instance* a, const Instance* b) { return order(*a) < order(*b); });
       const PlacementSpec& wishes = spec(*i).placement;
       if ((wishes.same_node || wishes.all_or_nothing) && !i->pinned && !i->node) {
         place_together(*i);

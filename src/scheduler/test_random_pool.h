@@ -107,8 +107,7 @@ class RandomPool {
       case 4:
         return pool.edit_node(
             any(nodes_), [&](Node& n) { n.health = random_.below(2) == 0 ? NodeHealth::ready : NodeHealth::lost; });
-      case 5:
-        return pool.edit_node(any(nodes_), [&](Node& n) { n.spec.labels["zone"] = zone(); });
+      case 5: return pool.edit_node(any(nodes_), [&](Node& n) { n.spec.labels["zone"] = zone(); });
       case 6:
         return pool.edit_inventory(any(nodes_),
                                    [&](Inventory& i) { i.capacity.cpu.value += random_.below(2) == 0 ? 1'000 : 0; });

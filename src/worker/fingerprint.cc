@@ -72,6 +72,7 @@ Inventory fingerprint(const FingerprintOptions& options, driver::Registry& drive
   out.version = options.version;
   out.feature_level = 1;
   out.port_first = options.port_first;
+  out.limits = options.limits;
   out.port_last = options.port_last;
   out.attributes = options.attributes;
   return out;

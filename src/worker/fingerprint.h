@@ -16,6 +16,7 @@ struct FingerprintOptions {
   int32_t port_first = 20000;
   int32_t port_last = 31999;
   std::map<std::string, std::string> attributes;
+  std::map<std::string, int64_t> limits;  // countable things: name → how many
 };
 
 Inventory fingerprint(const FingerprintOptions& options, driver::Registry& drivers);
