@@ -84,10 +84,11 @@ struct Token {
   std::string node_name;     // join tokens: only this name
   std::map<std::string, NodeId> bound;  // join tokens: key fingerprint → node, so that a retry gets the same answer
   bool revoked = false;
+  TokenId parent;            // a session's: the token it was made with; it ends when that one does
   Revision revision;
 };
 BOOST_DESCRIBE_STRUCT(Token, (), (id, kind, name, secret_hash, role, node_role, project, created, expires, uses_left,
-  node_name, bound, revoked, revision))
+  node_name, bound, revoked, parent, revision))
 
 enum class OperationState : uint8_t { running, succeeded, failed, cancelled };
 BOOST_DESCRIBE_ENUM(OperationState, running, succeeded, failed, cancelled)

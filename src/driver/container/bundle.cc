@@ -13,17 +13,15 @@
 
 #include "base/text.h"
 #include "driver/container/exec.h"
-#include "driver/container/seccomp.h"
+#include "driver/monitor/seccomp.h"
 #include "model/codec.h"
+#include "model/security.h"
 #include "sys/fd.h"
 #include "sys/file.h"
 
 namespace tutti::driver {
 namespace {
 
-constexpr const char* kDefaultCapabilities[] = {
-    "CHOWN",  "DAC_OVERRIDE", "FSETID",  "FOWNER",           "MKNOD",      "NET_RAW", "SETGID",
-    "SETUID", "SETFCAP",      "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL",    "AUDIT_WRITE"};
 // What the kernel knows; a container that is privileged gets those that the worker itself has.
 constexpr const char* kAllCapabilities[] = {
     "CHOWN",      "DAC_OVERRIDE",   "DAC_READ_SEARCH", "FOWNER",          "FSETID",           "KILL",
@@ -139,20 +137,15 @@ std::vector<std::string> capabilities_of(const Security& security) {
   if (security.privileged) {
     for (const char* word : kAllCapabilities) names.insert(word);
   } else {
-    for (const char* word : kDefaultCapabilities) names.insert(word);
+    for (std::string_view word : default_capabilities()) names.emplace(word);
   }
-  auto plain = [](std::string word) {
-    std::transform(word.begin(), word.end(), word.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
-    return word.starts_with("CAP_") ? word.substr(4) : word;
-  };
   for (const std::string& word : security.cap_drop) {
-    if (plain(word) == "ALL")
+    if (plain_capability(word) == "ALL")
       names.clear();
     else
-      names.erase(plain(word));
+      names.erase(plain_capability(word));
   }
-  for (const std::string& word : security.cap_add) names.insert(plain(word));
+  for (const std::string& word : security.cap_add) names.insert(plain_capability(word));
   std::vector<std::string> out;
   for (const std::string& word : names) out.push_back("CAP_" + word);
   return out;

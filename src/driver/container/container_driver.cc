@@ -10,7 +10,7 @@
 #include "base/text.h"
 #include "driver/container/bundle.h"
 #include "driver/container/exec.h"
-#include "driver/container/seccomp.h"
+#include "driver/monitor/seccomp.h"
 #include "driver/monitor/monitored.h"
 #include "sys/file.h"
 #include "sys/process.h"

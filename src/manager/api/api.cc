@@ -12,18 +12,18 @@
 namespace tutti::manager {
 namespace {
 
-bool allowed(Right right, Role role) {
+bool allowed(Right right, const Identity& identity) {
   switch (right) {
     case Right::nobody:
     case Right::any:
     case Right::viewer: return true;
-    case Right::operator_: return role != Role::viewer;
-    case Right::admin: return role == Role::admin;
+    case Right::operator_: return identity.role != Role::viewer;
+    case Right::admin: return pool_admin(identity);
   }
   return false;
 }
 
-std::string_view word(Right right) { return right == Right::admin ? "admin" : "operator"; }
+std::string_view word(Right right) { return right == Right::admin ? "admin of the whole pool" : "operator"; }
 
 }  // namespace
 
@@ -57,7 +57,7 @@ struct Api::Impl {
       if (route.right != Right::nobody) {
         Result<Identity> identity = identify(*call->state, request, services.clock().now(), route.right == Right::any);
         if (!identity) return answer_error(*call, identity.error());
-        if (!allowed(route.right, identity->role)) {
+        if (!allowed(route.right, *identity)) {
           return answer_error(*call, Error{ErrorCode::forbidden, "this needs the role " + std::string(word(route.right)) + "; " + identity->text + " does not have it", {}, 0});
         }
         call->identity = std::move(*identity);

@@ -173,15 +173,19 @@ const Job* find_job(const Call& call, const std::string& text) {
 
 const Instance* find_instance(const Call& call, const std::string& text) {
   const Snapshot& s = *call.state;
+  // A name counts within the project that is asked for; without one, in all that the identity sees.
+  const Project* project = nullptr;
+  if (!call.query("project").empty() && (project = project_of(call)) == nullptr) return nullptr;
+  auto within = [&](const Job& job) { return sees(call.identity, job.project, s) && (project == nullptr || job.project == project->id); };
   auto visible = [&](const Instance& i) {
     const Job* job = s.jobs.find(i.job.value);
-    return job != nullptr && sees(call.identity, job->project, s);
+    return job != nullptr && within(*job);
   };
   // A name is a job's, a group's and a slot; of several in a slot the one that lives is meant, else the newest.
   auto named = [&](const std::string& name) -> const Instance* {
     const Instance* best = nullptr;
     s.jobs.for_each([&](uint64_t id, const Job& job) {
-      if (!name.starts_with(job.name + "-")) return;
+      if (!name.starts_with(job.name + "-") || !within(job)) return;
       const IdSet* ids = s.instances_by_job.find(id);
       if (ids == nullptr) return;
       ids->for_each([&](uint64_t instance_id, const Unit&) {

@@ -58,6 +58,10 @@ const Instance* find_instance(const Call& call, const std::string& text);
 const Node* find_node(const Call& call, const std::string& text);
 const Operation* find_operation(const Call& call, const std::string& text);
 
+// Whether the job's project allows what this version of it wants, today; else the error was answered. For what was stored
+// earlier and is asked for again.
+bool still_allowed(const Call& call, const Job& job, const JobVersion& version);
+
 // Whether this identity sees rows of that project.
 bool sees(const Identity& identity, ProjectId project, const Snapshot& state);
 

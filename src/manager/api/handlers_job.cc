@@ -7,19 +7,22 @@
 #include "manager/api/views.h"
 #include "manager/images.h"
 #include "manager/job_plan.h"
+#include "model/security.h"
 #include "model/validate.h"
 
 namespace tutti::manager {
-namespace {
 
 // What a project does not allow is refused before anything is stored.
-Status allowed_in(const Project& project, const JobSpec& spec) {
+static Status allowed_in(const Project& project, const JobSpec& spec) {
   std::vector<ErrorDetail> details;
   for (size_t i = 0; i < spec.tasks.size(); ++i) {
     const TaskSpec& task = spec.tasks[i];
     const std::string path = "tasks[" + std::to_string(i) + "]";
-    if (task.security.privileged && !project.allow_privileged) {
-      details.push_back({path + ".security.privileged", "project " + project.name + " does not allow privileged tasks", "an admin can allow it for the project"});
+    if (!project.allow_privileged) {
+      for (ErrorDetail& wish : needs_consent(task, path)) {
+        wish.message += ", and project " + project.name + " does not allow that";
+        details.push_back(std::move(wish));
+      }
     }
     for (size_t v = 0; v < task.volumes.size(); ++v) {
       const VolumeMount& mount = task.volumes[v];
@@ -36,6 +39,8 @@ Status allowed_in(const Project& project, const JobSpec& spec) {
   if (details.empty()) return {};
   return fail(ErrorCode::forbidden, "the project does not allow this job", std::move(details));
 }
+
+namespace {
 
 Result<JobSpec> read_spec(const Call& call) {
   const std::string type = call.request->header("content-type");
@@ -98,6 +103,13 @@ std::optional<uint64_t> version_query(const Call& call, const std::string& name,
 }
 
 }  // namespace
+
+bool still_allowed(const Call& call, const Job& job, const JobVersion& version) {
+  const Project* project = call.state->projects.find(job.project.value);
+  Status ok = project != nullptr ? allowed_in(*project, *version.spec) : fail(ErrorCode::not_found, "the project of job " + job.name + " is gone");
+  if (!ok) answer_error(call, ok.error());
+  return ok.has_value();
+}
 
 void list_jobs(CallPtr call) {
   if (call->flag("watch")) return watch_table(call, TableId::job);
@@ -168,7 +180,7 @@ void revert_job(CallPtr call) {
   const uint64_t number = body->version != 0 ? body->version : version_before(*call->state, *job, job->version);
   if (number == 0) return answer_error(*call, Error{ErrorCode::conflict, "job " + job->name + " has no earlier version to go back to", {}, 0});
   const JobVersion* version = find_version(*call, *job, number);
-  if (version == nullptr) return;
+  if (version == nullptr || !still_allowed(*call, *job, *version)) return;
   bool bad = false;
   const auto if_version = if_match(*call, bad);
   if (!bad) commit_operation(call, state::SubmitJob{*version->spec, job->project, version->images, if_version});

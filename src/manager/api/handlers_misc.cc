@@ -22,6 +22,25 @@ void list_projects(CallPtr call) {
   answer_list(*call, s.projects, [&](const Project& p) { return sees(call->identity, p.id, s); }, [&](const Project& p) { return render(s, p); });
 }
 
+// What a project allows; what the body leaves out stays as it is.
+void patch_project(CallPtr call) {
+  auto body = body_of<ProjectRequest>(*call);
+  if (!body) return;
+  const Project* present = call->state->project_by_name(call->param("project"));
+  if (present == nullptr) return answer_error(*call, Error{ErrorCode::not_found, "no project '" + call->param("project") + "'", {}, 0});
+  Project project = *present;
+  if (body->allow_privileged) project.allow_privileged = *body->allow_privileged;
+  if (body->preemption) project.preemption = *body->preemption;
+  if (body->host_paths) project.host_paths = *body->host_paths;
+  for (size_t i = 0; i < project.host_paths.size(); ++i) {
+    const std::string& path = project.host_paths[i];
+    if (!path.starts_with('/') || path.find("..") != std::string::npos) {
+      return answer_error(*call, Error{ErrorCode::invalid, "a host path is absolute and goes up nowhere", {{"host_paths[" + std::to_string(i) + "]", "not such a path", "/srv/shared"}}, 0});
+    }
+  }
+  commit_object(call, state::PutProject{std::move(project)}, 200);
+}
+
 void whoami(CallPtr call) {
   std::string body = "{\"identity\":";
   append_json_string(body, call->identity.text);
@@ -58,6 +77,11 @@ void create_session(CallPtr call) {
   const Token* used = call->state->tokens.find(call->identity.token.value);
   const bool bootstrap = used != nullptr && used->kind == TokenKind::bootstrap;
   const TokenId id = call->identity.token;
+  // The bootstrap credential ends with this; of any other token the session is a part.
+  if (!bootstrap && used != nullptr) {
+    token.parent = id;
+    token.expires = used->expires;
+  }
   answer_new_token(call, std::move(token), [call, bootstrap, id] {
     if (!bootstrap) return;
     call->services.submit(state::RevokeToken{id}, {}, [call](Result<state::Outcome> revoked) {
@@ -141,15 +165,26 @@ void get_operation(CallPtr call) {
   if (!added) answer_error(*call, added.error());
 }
 
+namespace {
+
+// Who may not ask for something may not ask for it again either, nor take it back.
+bool may_ask(const Call& call, const Operation& operation) {
+  if (!operation.kind.starts_with("node.") || pool_admin(call.identity)) return true;
+  answer_error(call, Error{ErrorCode::forbidden, "this operation is about a node: that needs the role admin of the whole pool; " + call.identity.text + " does not have it", {}, 0});
+  return false;
+}
+
+}  // namespace
+
 void cancel_operation(CallPtr call) {
   const Operation* operation = find_operation(*call, call->param("operation"));
-  if (operation != nullptr) commit_object(call, state::CancelOperation{operation->id}, 200);
+  if (operation != nullptr && may_ask(*call, *operation)) commit_object(call, state::CancelOperation{operation->id}, 200);
 }
 
 // Asks again for what the operation was about.
 void retry_operation(CallPtr call) {
   const Operation* found = find_operation(*call, call->param("operation"));
-  if (found == nullptr) return;
+  if (found == nullptr || !may_ask(*call, *found)) return;
   const Operation& o = *found;
   if (o.state == OperationState::running) return answer_error(*call, Error{ErrorCode::conflict, "the operation is still running: cancel it first", {}, 0});
   const Snapshot& s = *call->state;
@@ -157,6 +192,7 @@ void retry_operation(CallPtr call) {
     const JobVersion* version = s.version_of(JobId{o.target}, o.target_version);
     const Job* job = s.jobs.find(o.target);
     if (version == nullptr || job == nullptr) return answer_error(*call, Error{ErrorCode::conflict, "that version is no longer there", {}, 0});
+    if (!still_allowed(*call, *job, *version)) return;
     return commit_operation(call, state::SubmitJob{*version->spec, job->project, version->images, {}});
   }
   if (o.kind == "job.stop" || o.kind == "job.start") return commit_operation(call, state::SetJobStopped{JobId{o.target}, o.kind == "job.stop"});

@@ -35,6 +35,7 @@ std::map<std::string, std::string> all_schemas() {
   add(schemas_of<EventStatus>());
   add(schemas_of<ScaleRequest>());
   add(schemas_of<RevertRequest>());
+  add(schemas_of<ProjectRequest>());
   add(schemas_of<JobPlan>());
   add(schemas_of<DrainRequest>());
   add(schemas_of<JoinTokenRequest>());

@@ -3,6 +3,7 @@
 
 #include <boost/describe.hpp>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,13 @@ struct TokenRequest {
   std::string project;
 };
 BOOST_DESCRIBE_STRUCT(TokenRequest, (), (name, role, ttl, project))
+
+struct ProjectRequest {
+  std::optional<bool> allow_privileged;  // its tasks may be privileged, have any capability, be any account of a node
+  std::optional<bool> preemption;
+  std::optional<std::vector<std::string>> host_paths;  // whole list
+};
+BOOST_DESCRIBE_STRUCT(ProjectRequest, (), (allow_privileged, preemption, host_paths))
 
 struct SessionRequest {
   std::string name = "admin";

@@ -60,7 +60,7 @@ void start_push(CallPtr call, const PushRequest& request);
 void start_prune(CallPtr call, Duration grace);
 void get_pool(CallPtr), whoami(CallPtr), create_session(CallPtr), list_tokens(CallPtr), create_token(CallPtr), revoke_token(CallPtr),
     list_events(CallPtr), list_operations(CallPtr), get_operation(CallPtr), cancel_operation(CallPtr), retry_operation(CallPtr),
-    list_projects(CallPtr), health(CallPtr), get_openapi(CallPtr), get_docs(CallPtr);
+    list_projects(CallPtr), patch_project(CallPtr), health(CallPtr), get_openapi(CallPtr), get_docs(CallPtr);
 
 // SSE from a cursor, for one table or (with none) all of them.
 void watch_table(CallPtr call, std::optional<TableId> table);

@@ -33,6 +33,9 @@ struct Identity {
   TokenId token;
 };
 
+// A role counts within the identity's project; what is about the whole pool needs an identity of the whole pool.
+inline bool pool_admin(const Identity& identity) { return identity.role == Role::admin && identity.project.empty(); }
+
 using StreamOpened = std::function<void(Result<std::shared_ptr<net::WebSocket>>)>;
 
 class Services {

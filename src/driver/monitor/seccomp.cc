@@ -1,4 +1,4 @@
-#include "driver/container/seccomp.h"
+#include "driver/monitor/seccomp.h"
 
 #include <seccomp.h>
 #include <sys/syscall.h>

@@ -1,0 +1,40 @@
+# What an attacker tries: each row is an attack that must fail, or the defence at work. Sourced by test/e2e/run.
+as() { local who=$1; shift; curl -sS --cacert "$work/pool/manager/authority.pem" -H "Authorization: Bearer $who" "$@"; }
+code() { local who=$1; shift; as "$who" -o "$work/code.out" -w '%{http_code}' "$@"; }
+token_of() { api -X POST -H 'content-type: application/json' -d "$1" "$(url)/v1/tokens" | jq -r .token; }
+post() { local who=$1 body=$2; shift 2; code "$who" -X POST -H 'content-type: application/json' -d "$body" "$@"; }
+
+A02_an_admin_of_a_project_is_none_of_the_pool() {
+  admin=$(token_of '{"name":"sec-pa","role":"admin","project":"default"}')
+  for at in tokens join-tokens; do [ "$(post "$admin" '{"name":"sec-more","role":"admin"}' "$(url)/v1/$at")" = 403 ]; done
+  [ "$(code "$admin" -X PATCH -d '{"allow_privileged":true}' "$(url)/v1/projects/default")" = 403 ]
+  [ "$(code "$admin" -X DELETE "$(url)/v1/nodes/node-1?fenced")" = 403 ]; [ "$(code "$admin" "$(url)/v1/tokens")" = 403 ]
+  [ "$(code "$admin" "$(url)/v1/jobs")" = 200 ]
+}
+A02_operators_do_not_ask_again_for_what_admins_asked() {
+  operator=$(token_of '{"name":"sec-op","role":"operator"}')
+  drain=$(api -X POST -d '{}' "$(url)/v1/nodes/node-2:drain?wait=10s" | jq -r .operation.id); t node enable node-2 -q
+  [ "$(post "$operator" '' "$(url)/v1/operations/$drain:retry")" = 403 ]; [ "$(post "$operator" '' "$(url)/v1/operations/$drain:cancel")" = 403 ]
+  t node show node-2 -o json | jq -e '.spec.eligibility == "eligible"'
+}
+A03_a_session_is_worth_what_its_token_is() {
+  short=$(token_of '{"name":"sec-short","role":"operator","ttl":"1h"}')
+  session=$(as "$short" -X POST -H 'content-type: application/json' -d '{"name":"sec-s1"}' "$(url)/v1/sessions" | jq -r .token)
+  second=$(as "$session" -X POST -H 'content-type: application/json' -d '{"name":"sec-s2"}' "$(url)/v1/sessions" | jq -r .token)
+  [ "$(code "$second" "$(url)/v1/jobs")" = 200 ]; api "$(url)/v1/tokens" | jq -e '[.items[] | select(.name == "sec-s2" and .status.expires != "")] | length == 1'
+  api -X DELETE "$(url)/v1/tokens/$(echo "$short" | cut -d_ -f2)"
+  for each in "$short" "$session" "$second"; do [ "$(code "$each" "$(url)/v1/jobs")" = 401 ]; done
+}
+C03_nobody_becomes_the_node_without_consent() {
+  for wish in '"security":{"cap_add":["SYS_ADMIN"]}' '"security":{"cap_add":["ALL"]}' '"security":{"privileged":true}' '"driver":"process","user":"root"' \
+    '"driver":"process","user":"0:1000"' '"driver":"process","user":"www-data"' '"driver":"process","security":{"no_new_privileges":false}'; do
+    [ "$(post "$(cat "$work/pool/admin-token")" '{"job":"c03n","tasks":[{"name":"a","image":"hello:1","command":["sleep","1000"],'"$wish"'}]}' "$(url)/v1/jobs")" = 403 ]
+    jq -e '.errors[0].path | startswith("tasks[0].")' "$work/code.out"
+  done
+  # Allowed, then not any more: what was stored meanwhile does not come back by a revert.
+  api -X PATCH -H 'content-type: application/json' -d '{"allow_privileged":true}' "$(url)/v1/projects/default" >/dev/null
+  printf 'job: c03n\ntasks: [{name: a, count: 0, image: "hello:1", security: {cap_add: [SYS_ADMIN]}}]\n' | t job run - -q
+  api -X PATCH -H 'content-type: application/json' -d '{"allow_privileged":false}' "$(url)/v1/projects/default" >/dev/null
+  printf 'job: c03n\ntasks: [{name: a, count: 0, image: "hello:1"}]\n' | t job run - -q
+  [ "$(post "$(cat "$work/pool/admin-token")" '{"version":1}' "$(url)/v1/jobs/c03n:revert")" = 403 ]; t job delete c03n -q
+}
