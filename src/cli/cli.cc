@@ -93,7 +93,7 @@ int completion(const Session& s) {
   const std::string shell = s.words.empty() ? "bash" : s.words[0];
   CompletionWords words;
   words.commands = kCommands;
-  words.nouns = {{"job", {"run", "list", "show", "validate", "plan", "scale", "stop", "start", "history", "diff", "revert", "delete"}, true},
+  words.nouns = {{"job", {"run", "list", "show", "validate", "plan", "scale", "stop", "start", "history", "diff", "revert", "promote", "abort", "delete"}, true},
                  {"instance", {"list", "show", "logs", "exec", "attach", "stop", "start", "restart", "pause", "unpause", "suspend", "resume", "delete", "signal", "cp"}, true},
                  {"node", {"list", "show", "token", "cordon", "uncordon", "drain", "disable", "enable", "label", "remove", "resources"}, true},
                  {"image", {"import", "list", "show", "pull", "push", "prune", "delete"}, true},
@@ -121,7 +121,7 @@ tutti run IMAGE [-- CMD]                one thing, now: its output, its exit cod
 tutti ps [--all] [--job J] [--node N]   what is running
 tutti explain X                         why X is where it is, or is not anywhere
 tutti job       run FILE | plan FILE | validate FILE | list | show | scale NAME [TASK=]N | stop | start | delete
-                history NAME | diff NAME [A] [B] | revert NAME VERSION
+                history NAME | diff NAME [A] [B] | revert NAME VERSION | promote NAME | abort NAME
 tutti instance  list | show | logs [-f --tail --since] | exec [-it] X -- CMD | attach | cp | signal
                 stop | start | restart | pause | unpause | suspend | resume | delete
 tutti node      list | show | token | cordon | uncordon | drain | disable | enable | label | remove | resources

@@ -142,7 +142,7 @@ int job(Session& s, const std::string& verb) {
   if (int bad = need(s, 1, ("job " + verb + " NAME").c_str())) return bad;
   const std::string path = path_of("/v1/jobs", s.words[0]);
   if (verb == "show") return show(s, path);
-  if (verb == "stop" || verb == "start") return act(s, "POST", path + ":" + verb);
+  if (verb == "stop" || verb == "start" || verb == "promote" || verb == "abort") return act(s, "POST", path + ":" + verb);
   if (verb == "delete") return act(s, "DELETE", path);
   if (verb == "diff") return job_diff(s, path);
   if (verb == "revert") {
@@ -160,7 +160,7 @@ int job(Session& s, const std::string& verb) {
     if (count.empty() || count.find_first_not_of("0123456789") != std::string::npos) return complain({ErrorCode::invalid, "'" + count + "' is not a count", {}, 0});
     return act(s, "POST", path + ":scale", "{\"group\":" + json_text(group) + ",\"count\":" + count + "}");
   }
-  return unknown_verb("job", verb, {"run", "list", "show", "validate", "plan", "scale", "stop", "start", "history", "diff", "revert", "delete"});
+  return unknown_verb("job", verb, {"run", "list", "show", "validate", "plan", "scale", "stop", "start", "history", "diff", "revert", "promote", "abort", "delete"});
 }
 
 int instance(Session& s, const std::string& verb) {

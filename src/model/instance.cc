@@ -55,6 +55,14 @@ Resources charge(const Instance& instance, const Resources& request) {
   return request;
 }
 
+Health health_of(const Instance& instance, Duration min_healthy_time, Time now) {
+  const bool runs = instance.admitted && !instance.finished && instance.state == TaskState::running &&
+                    static_cast<bool>(instance.detail->running_since);
+  if (!runs) return {};
+  const Time from = instance.detail->running_since + min_healthy_time;
+  return {from <= now, from};
+}
+
 bool moves_forward(Position from, Position to) {
   if (to.generation == from.generation && to.attempt == from.attempt && is_terminal(from.state)) return false;
   return to > from;

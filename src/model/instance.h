@@ -80,9 +80,13 @@ struct InstanceDetail {
   std::string reason;                 // why presence or desired is what it is
   int32_t reschedules = 0;            // how many instances held this slot before, for H02's backoff
   NodeId avoid;                       // the node that its predecessor was lost or failed on
+  Time counted_since;                 // reschedules are counted from here (ReschedulePolicy::interval)
+  Time placed;                        // on its node, in this generation
+  Time running_since;                 // by the manager's clock: no task of it was restarted since; 0: it does not run
   bool operator==(const InstanceDetail&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(InstanceDetail, (), (tasks, ports, address, reason, reschedules, avoid))
+BOOST_DESCRIBE_STRUCT(InstanceDetail, (), (tasks, ports, address, reason, reschedules, avoid,
+  counted_since, placed, running_since))
 
 // The hot half stays within 128 bytes. Its name is not stored: instance_name().
 struct Instance {
@@ -99,6 +103,7 @@ struct Instance {
   bool finished = false;              // every task final (or the instance given up / never placed and removed): its resources are free
   bool admitted = false;              // its node has reserved for it; false: pending (node, if set, holds its disk)
   bool cleared = false;               // nothing of it is left on its node
+  bool beside = false;                // stands beside the one that holds its slot (an update, a move) until that is gone
   NodeId node;
   NodeId pinned;                      // system jobs, machines: the only node that may be chosen
   Revision revision;
@@ -108,10 +113,17 @@ struct Instance {
   std::shared_ptr<const InstanceDetail> detail;  // never null
 };
 BOOST_DESCRIBE_STRUCT(Instance, (), (id, job, job_version, slot, generation, group, desired, override_, presence, state,
-  finished, admitted, cleared, node, pinned, revision, created, pending_since, not_before, detail))
+  finished, admitted, cleared, beside, node, pinned, revision, created, pending_since, not_before, detail))
 
 // "shop-web-0": job, group (left out where the job has one group of the job's own name), slot.
 std::string instance_name(std::string_view job, std::string_view group, uint32_t slot);
+
+// Running as a whole, for at least that long. `from` is when it became or will become so, 0 while it does not run.
+struct Health {
+  bool healthy = false;
+  Time from;
+};
+Health health_of(const Instance& instance, Duration min_healthy_time, Time now);
 
 // What an instance holds on its node (DESIGN section 5). `request` is the group's sum.
 //   running, paused, backing off: everything · stopped: disk · suspended: disk and a file the size of the memory

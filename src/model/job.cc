@@ -18,4 +18,15 @@ std::vector<GroupView> groups_of(const JobSpec& spec) {
   return groups;
 }
 
+Deployment begin_deployment(const Job& job, const JobVersion& version, Time now) {
+  Deployment out;
+  if (job.type == JobType::batch) return out;
+  out.version = version.number;
+  out.from = job.stable_version == version.number ? 0 : job.stable_version;
+  out.state = DeploymentState::running;
+  out.promoted = out.from == 0 || !wants_promotion(version.spec->update);
+  out.started = out.progressed = now;
+  return out;
+}
+
 }  // namespace tutti

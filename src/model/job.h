@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/time.h"
+#include "model/deployment.h"
 #include "model/ids.h"
 #include "model/resources.h"
 
@@ -77,16 +78,23 @@ struct RestartPolicy {
 };
 BOOST_DESCRIBE_STRUCT(RestartPolicy, (), (policy, attempts, interval, delay, max_delay, backoff, jitter))
 
+enum class Backoff : uint8_t { exponential, constant, fibonacci };
+BOOST_DESCRIBE_ENUM(Backoff, exponential, constant, fibonacci)
+
 // H02. By the manager: a new instance in the same slot, elsewhere if it can, after the node was given up
-// or restarts are exhausted. attempts < 0: without end.
+// or restarts are exhausted. At most `attempts` within `interval`; attempts < 0: without end; interval 0: ever.
+// The wait before the n-th is delay (constant), delay · backoff^(n−1) (exponential) or delay · F(n) with F = 1, 2, 3, 5, 8 …
+// (fibonacci), at most max_delay.
 struct ReschedulePolicy {
   int32_t attempts = -1;
+  Duration interval;
+  Backoff function = Backoff::exponential;
   Duration delay = seconds(5);
   Duration max_delay = seconds(300);
   double backoff = 2.0;
   bool operator==(const ReschedulePolicy&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(ReschedulePolicy, (), (attempts, delay, max_delay, backoff))
+BOOST_DESCRIBE_STRUCT(ReschedulePolicy, (), (attempts, interval, function, delay, max_delay, backoff))
 
 // Ceilings beyond the reservation. Zero means: as the driver's default says.
 struct Limits {
@@ -183,10 +191,12 @@ struct JobSpec {
   PlacementSpec placement;
   std::map<std::string, std::string> labels;
   Duration pending_timeout; // 0: waits without end
+  UpdatePolicy update;
+  DisruptionPolicy disruption;
   std::vector<TaskSpec> tasks;
   bool operator==(const JobSpec&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(JobSpec, (), (job, project, type, priority, policy, placement, labels, pending_timeout, tasks))
+BOOST_DESCRIBE_STRUCT(JobSpec, (), (job, project, type, priority, policy, placement, labels, pending_timeout, update, disruption, tasks))
 
 // One submitted spec. Its images become digests before it is activated; until then reconcile ignores it.
 enum class VersionState : uint8_t { resolving, active, failed };
@@ -218,9 +228,14 @@ struct Job {
   bool stopped = false;               // the user wants nothing of it to run
   bool deleted = false;               // stopped, and the row goes when the last instance is gone
   JobType type = JobType::service;
+  uint32_t stable_version = 0;        // the newest that was healthy as a whole; 0: none yet
+  Deployment deployment;              // the newest one; of batch jobs: none
 };
 BOOST_DESCRIBE_STRUCT(Job, (), (id, project, name, version, active_version, revision, created, updated, creator, counts,
-  stopped, deleted, type))
+  stopped, deleted, type, stable_version, deployment))
+
+// The deployment that begins where `version` becomes the active one. Pure.
+Deployment begin_deployment(const Job& job, const JobVersion& version, Time now);
 
 // The groups of a spec, in order of first appearance: name and indexes of its tasks.
 struct GroupView {

@@ -62,18 +62,36 @@ struct CreateInstance {
   NodeId pinned;
   NodeId avoid;
   int32_t reschedules = 0;
+  Time counted_since;
   Time not_before;
+  bool beside = false;
 };
-BOOST_DESCRIBE_STRUCT(CreateInstance, (), (job, job_version, group, slot, pinned, avoid, reschedules, not_before))
+BOOST_DESCRIBE_STRUCT(CreateInstance, (), (job, job_version, group, slot, pinned, avoid, reschedules, counted_since, not_before,
+  beside))
 
 struct ChangeInstance {
   InstanceId instance;
   std::optional<Desired> desired;
   bool start_over = false;   // generation + 1, and pending again, pinned to its node where it has a disk there
   bool give_up = false;      // presence becomes given_up, finally; its reservation is free
+  bool take_place = false;   // the one it stood beside is gone: the slot is its own
+  uint32_t version = 0;      // taken over by this version as it runs (model/diff.h same_work); 0: no
+  uint16_t group = 0;        // in that version
   std::string reason;        // for the event and the detail
 };
-BOOST_DESCRIBE_STRUCT(ChangeInstance, (), (instance, desired, start_over, give_up, reason))
+BOOST_DESCRIBE_STRUCT(ChangeInstance, (), (instance, desired, start_over, give_up, take_place, version, group, reason))
+
+// Applied only while that version's deployment is the job's.
+struct ChangeDeployment {
+  JobId job;
+  uint32_t version = 0;
+  DeploymentState state = DeploymentState::running;
+  bool promoted = true;
+  bool progressed = false;   // the progress deadline counts from now
+  bool revert = false;       // and the version that served before is submitted again
+  std::string reason;
+};
+BOOST_DESCRIBE_STRUCT(ChangeDeployment, (), (job, version, state, promoted, progressed, revert, reason))
 
 // Everything here is one command, hence one commit: giving up and replacing cannot be torn apart.
 // At most limits::kCommandRowsMax rows; `more` says that there is more to do for this job.
@@ -82,10 +100,11 @@ struct Actions {
   std::vector<ChangeInstance> change;
   std::vector<InstanceId> forget;    // rows of finished instances beyond what history keeps, gone from their node
   std::vector<JobId> forget_jobs;    // deleted, and the last instance is gone
+  std::vector<ChangeDeployment> deployments;
   bool more = false;
   Time wake;                         // look again then, even if nothing changes; 0: no need
-  bool empty() const { return create.empty() && change.empty() && forget.empty() && forget_jobs.empty(); }
+  bool empty() const { return create.empty() && change.empty() && forget.empty() && forget_jobs.empty() && deployments.empty(); }
 };
-BOOST_DESCRIBE_STRUCT(Actions, (), (create, change, forget, forget_jobs, more, wake))
+BOOST_DESCRIBE_STRUCT(Actions, (), (create, change, forget, forget_jobs, deployments, more, wake))
 
 }  // namespace tutti

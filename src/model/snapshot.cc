@@ -74,7 +74,8 @@ const NodeUsage& Snapshot::usage_of(NodeId node) const {
 std::string Snapshot::name_of(const Instance& instance) const {
   const Job* job = jobs.find(instance.job.value);
   if (job == nullptr || version_of(instance) == nullptr) return to_text(instance.id);
-  return instance_name(job->name, group_of(instance).name, instance.slot);
+  const std::string name = instance_name(job->name, group_of(instance).name, instance.slot);
+  return instance.beside ? name + "-next" : name;  // no other name ends in anything but digits
 }
 
 Presence Snapshot::presence_of(const Instance& instance) const {

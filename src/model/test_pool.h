@@ -80,6 +80,7 @@ class TestPool {
   static JobSpec service(const std::string& name, int64_t count, Resources resources = {{100}, {64 << 20}, {}}) {
     JobSpec spec;
     spec.job = name;
+    spec.update.min_healthy_time = {};
     TaskSpec task;
     task.name = name;
     task.driver = "fake";
@@ -159,8 +160,8 @@ class TestPool {
       row.cleared = false;
       row.state = state;
       row.pending_since = {};
-      if (ports.empty() && row.detail->ports.empty()) return;
       InstanceDetail detail = *row.detail;
+      detail.placed = s.now;
       detail.ports = std::move(ports);
       row.detail = std::make_shared<const InstanceDetail>(std::move(detail));
     });
@@ -181,6 +182,12 @@ class TestPool {
   }
   void put(Instance row) {
     const uint64_t id = row.id.value;
+    const bool runs = row.state == TaskState::running;
+    if (runs != static_cast<bool>(row.detail->running_since)) {
+      InstanceDetail detail = *row.detail;
+      detail.running_since = runs ? s.now : Time{};
+      row.detail = std::make_shared<const InstanceDetail>(std::move(detail));
+    }
     index(s.instances.find(id), false);
     touch(TableId::instance, id);
     set_member(s.instances_by_job, row.job.value, id, true);

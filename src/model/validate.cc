@@ -116,6 +116,7 @@ class Validator {
     if (!spec_.project.empty()) name("project", spec_.project);
     range<int32_t>("priority", spec_.priority, 0, 100);
     range("pending_timeout", spec_.pending_timeout, Duration{}, kDurationMax);
+    update();
     if (spec_.labels.size() > limits::kLabelsMax) {
       wrong("labels", "more than " + std::to_string(limits::kLabelsMax) + " labels (kLabelsMax)");
     }
@@ -181,6 +182,25 @@ class Validator {
       wrong(field, std::to_string(instances) + " instances at once",
             "at most " + std::to_string(limits::kTogetherMax) + " (kTogetherMax)");
     }
+  }
+  void update() {
+    const UpdatePolicy& u = spec_.update;
+    range<int32_t>("update.max_parallel", u.max_parallel, 1, static_cast<int32_t>(limits::kCountMax));
+    range<int32_t>("update.canary", u.canary, 1, static_cast<int32_t>(limits::kCountMax));
+    range("update.min_healthy_time", u.min_healthy_time, Duration{}, kDurationMax);
+    range("update.healthy_deadline", u.healthy_deadline, Duration{}, kDurationMax);
+    range("update.progress_deadline", u.progress_deadline, Duration{}, kDurationMax);
+    range<int32_t>("disruption.max_unavailable", spec_.disruption.max_unavailable, 1, static_cast<int32_t>(limits::kCountMax));
+    if (u.healthy_deadline.ns > 0 && u.healthy_deadline <= u.min_healthy_time)
+      wrong("update.healthy_deadline", "not more than update.min_healthy_time", "nothing could ever be healthy in time");
+    if (u.progress_deadline.ns > 0 && u.progress_deadline <= u.min_healthy_time)
+      wrong("update.progress_deadline", "not more than update.min_healthy_time", "nothing could ever be healthy in time");
+    if (u.auto_promote && !wants_promotion(u))
+      wrong("update.auto_promote", "there is nothing to promote", "strategy: canary or blue-green");
+    if (spec_.type == JobType::batch && u != UpdatePolicy{})
+      wrong("update", "a batch job's new version replaces the old one at once", "leave update out");
+    if (spec_.type == JobType::system && (wants_promotion(u) || u.start_first))
+      wrong("update.strategy", "a system job has one instance on a node, never two", "strategy: rolling or recreate");
   }
 
   void task(const TaskSpec& t) {
@@ -350,6 +370,7 @@ class Validator {
     if (r.max_delay < r.delay) wrong("restart.max_delay", "less than restart.delay");
     const ReschedulePolicy& s = t.reschedule;
     range<int32_t>("reschedule.attempts", s.attempts, -1, 1'000'000);
+    range("reschedule.interval", s.interval, Duration{}, kDurationMax);
     range("reschedule.delay", s.delay, Duration{}, kDurationMax);
     range("reschedule.max_delay", s.max_delay, Duration{}, kDurationMax);
     range("reschedule.backoff", s.backoff, 1.0, 100.0);

@@ -19,6 +19,11 @@ bool matters(const Snapshot& after, const Instance* was, const Instance* is) {
   return job == nullptr || job->active_version > 1 || job->version > 1 || is->detail->avoid;
 }
 
+bool draining(const Snapshot& snapshot, NodeId id) {
+  const Node* node = snapshot.nodes.find(id.value);
+  return node != nullptr && node->spec.eligibility == Eligibility::draining;
+}
+
 bool matters(const Node* was, const Node* is) {
   if (was == nullptr || is == nullptr) return true;
   return was->health != is->health || was->spec != is->spec || was->inventory != is->inventory;
@@ -51,8 +56,12 @@ std::vector<JobId> concerned_jobs(const ChangeSet& changes) {
       case TableId::instance: {
         const Instance* was = before.instances.find(row.id);
         const Instance* is = after.instances.find(row.id);
-        if ((was != nullptr || is != nullptr) && matters(after, was, is))
-          jobs.push_back(is != nullptr ? is->job : was->job);
+        if ((was == nullptr && is == nullptr) || !matters(after, was, is)) break;
+        jobs.push_back(is != nullptr ? is->job : was->job);
+        // System work leaves a draining node when the last of the other work has.
+        if (was != nullptr && was->node && (is == nullptr || is->finished != was->finished) &&
+            draining(after, was->node))
+          add_all_of_node(after, was->node.value, jobs);
         break;
       }
       case TableId::node:

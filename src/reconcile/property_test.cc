@@ -30,7 +30,7 @@ class Chaos {
     const size_t which = random_.below(jobs_.size());
     const JobId job = jobs_[which];
     const NodeId node = nodes_[random_.below(nodes_.size())];
-    switch (random_.below(13)) {
+    switch (random_.below(14)) {
       case 0: health(node, NodeHealth::lost); break;
       case 1: health(node, NodeHealth::unknown); break;
       case 2: health(node, NodeHealth::ready); break;
@@ -40,11 +40,15 @@ class Chaos {
             job, [&](Job& j) { j.counts[specs_[which].tasks[0].name] = static_cast<int64_t>(random_.below(4)); });
         break;
       case 5: w_.pool.edit_job(job, [&](Job& j) { j.stopped = !j.stopped; }); break;
-      case 6: w_.pool.submit(specs_[which], job); break;
+      case 6:
+        if (random_.below(3) != 0) update(which);
+        w_.deploy(specs_[which], job);
+        break;
       case 7: wish(job, static_cast<Override>(random_.below(5))); break;
       case 8: wish(job, Override::none); break;
       case 9: end(job, TaskState::failed); break;
       case 10: end(job, random_.below(2) == 0 ? TaskState::completed : TaskState::rejected); break;
+      case 11: promote(job); break;
       default: w_.now = w_.now + seconds(static_cast<int64_t>(random_.below(20))); break;
     }
   }
@@ -66,6 +70,7 @@ class Chaos {
     }
     for (JobId job : jobs_) {
       w_.pool.edit_job(job, [](Job& j) { j.stopped = false; });
+      promote(job);
       for (const Instance& i : w_.instances(job)) {
         if (i.override_ != Override::delete_)
           w_.pool.edit_instance(i.id, [](Instance& row) { row.override_ = Override::none; });
@@ -96,7 +101,31 @@ class Chaos {
     }
     check(w_.running(id) == wanted,
           job.name + ": " + std::to_string(w_.running(id)) + " run, wanted " + std::to_string(wanted));
-    for (const Instance& i : w_.live(id)) check(i.job_version == job.active_version, "an old version is still there");
+    const bool over = job.deployment.state == DeploymentState::failed;
+    for (const Instance& i : w_.live(id)) {
+      check(!i.beside, "one still stands beside");
+      check(over || i.job_version == job.active_version, "an old version is still there");
+    }
+  }
+  // The next version: other work, and another way to bring it in.
+  void update(size_t which) {
+    JobSpec& spec = specs_[which];
+    for (TaskSpec& task : spec.tasks) task.env["V"] = std::to_string(random_.below(1000));
+    if (spec.type == JobType::batch) return;
+    spec.update.max_parallel = 1 + static_cast<int32_t>(random_.below(3));
+    spec.update.min_healthy_time = seconds(static_cast<int64_t>(random_.below(3)));
+    spec.update.progress_deadline = seconds(random_.below(3) == 0 ? 40 : 0);
+    spec.update.auto_revert = random_.below(2) == 0;
+    spec.update.strategy = random_.below(3) == 0 ? UpdateStrategy::recreate : UpdateStrategy::rolling;
+    if (spec.type == JobType::system) return;
+    spec.update.strategy = static_cast<UpdateStrategy>(random_.below(4));
+    spec.update.start_first = random_.below(2) == 0;
+    spec.update.auto_promote = random_.below(2) == 0;
+  }
+  void promote(JobId job) {
+    w_.pool.edit_job(job, [](Job& row) {
+      if (under_way(row.deployment)) row.deployment.promoted = true, row.deployment.state = DeploymentState::running;
+    });
   }
   void check(bool ok, const std::string& what) {
     if (!ok && wrong.empty()) wrong = what;

@@ -1,9 +1,10 @@
 #include "reconcile/reconcile.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/limits.h"
-#include "reconcile/slots.h"
+#include "reconcile/decider.h"
 
 namespace tutti::reconcile {
 namespace {
@@ -23,14 +24,18 @@ Desired desired_of(Override wish) {
   return Desired::running;
 }
 
-bool waits_for_user(const Instance& i) {
-  return i.desired == Desired::stopped || i.desired == Desired::suspended;
-}
-
+// Before the n-th successor, n counting from 0.
 Duration backoff(const ReschedulePolicy& policy, int32_t before) {
   auto delay = static_cast<double>(policy.delay.ns);
   const auto most = static_cast<double>(policy.max_delay.ns);
-  for (int32_t i = 0; i < before && delay < most; ++i) delay *= std::max(policy.backoff, 1.0);
+  double earlier = delay;
+  for (int32_t i = 0; i < before && delay < most; ++i) {
+    switch (policy.function) {
+      case Backoff::constant: return std::min(policy.delay, policy.max_delay);
+      case Backoff::exponential: delay *= std::max(policy.backoff, 1.0); break;
+      case Backoff::fibonacci: delay += std::exchange(earlier, delay); break;
+    }
+  }
   return Duration{static_cast<int64_t>(std::min(delay, most))};
 }
 
@@ -42,376 +47,387 @@ bool ran_long(const Instance& instance, const ReschedulePolicy& policy) {
   return !instance.detail->tasks.empty();
 }
 
-class Decider {
- public:
-  Decider(const Snapshot& snapshot, const Job& job, Time now)
-      : snapshot_(snapshot),
-        job_(job),
-        now_(now),
-        active_(job.active_version == 0 ? nullptr : snapshot.version_of(job.id, job.active_version)) {}
-
-  Actions run() {
-    const bool ending = job_.stopped || job_.deleted;
-    if (active_ == nullptr && !ending) return {};
-    table_ = slots_of(snapshot_, job_, active_);
-    if (ending) {
-      wind_down();
-    } else {
-      keep_up();
-    }
-    return std::move(actions_);
-  }
-
- private:
-  // ---- a stopped or deleted job
-  void wind_down() {
-    const std::string why = job_.deleted ? "job deleted" : "job stopped";
-    for (const Instance* instance : table_.duplicates) let_go(*instance, why);
-    for (Group& group : table_.groups) {
-      for (Slot& slot : group.slots) {
-        if (slot.leaving != nullptr && lost(*slot.leaving)) give_up(*slot.leaving);
-        if (slot.live != nullptr) let_go(*slot.live, why);
-        // What went before is no longer counted: a start begins anew. A completed batch run stays done.
-        if (!job_.deleted && slot.last != nullptr && slot.last != slot.completed && !wants_to_go(*slot.last))
-          forgive(*slot.last, why);
-      }
-    }
-    if (!job_.deleted) return trim_history();
-    for (const Past& past : table_.past) drop(*past.instance, why);
-    const IdSet* left = snapshot_.instances_by_job.find(job_.id.value);
-    if (left == nullptr || left->size() == 0) actions_.forget_jobs.push_back(job_.id);
-  }
-
-  // ---- a job that is to run
-  void keep_up() {
-    for (const Instance* instance : table_.duplicates) let_go(*instance, "a second one in its slot");
-    for (Group& group : table_.groups) {
-      // Surplus slots go highest first.
-      for (auto slot = group.slots.rbegin(); slot != group.slots.rend(); ++slot)
-        if (slot->surplus && slot->live != nullptr) let_go(*slot->live, surplus_reason(group));
-      for (Slot& slot : group.slots) keep_up_slot(group, slot);
-    }
-    move_from_draining();
-    for (Group& group : table_.groups) update(group);
-    trim_history();
-  }
-
-  void keep_up_slot(const Group& group, Slot& slot) {
-    if (slot.leaving != nullptr && lost(*slot.leaving)) {
-      if (!slot.surplus && slot.live == nullptr && !room(2)) return;
-      if (!give_up(*slot.leaving)) return;
-      slot.last = slot.leaving;
-      slot.leaving = nullptr;
-    }
-    if (slot.surplus) return;
-    if (slot.live != nullptr) keep_up_live(slot);
-    if (slot.live == nullptr && slot.leaving == nullptr) succeed(group, slot);
-  }
-
-  // May turn the slot's live one into its last one, for which there is a successor in the same command.
-  void keep_up_live(Slot& slot) {
-    const Instance& live = *slot.live;
-    if (live.override_ == Override::delete_) {
-      let_go(live, "deleted by its user");
-      return leave(slot);
-    }
-    if (lost(live)) {
-      // A stopped one lies on its disk and waits for the node, as long as there is hope.
-      const bool wanted = live.override_ == Override::none;
-      if (!wanted && waits_for_user(live) && snapshot_.nodes.find(live.node.value) != nullptr) return;
-      if (!room(2)) return;
-      give_up(live);
-      slot.last = &live;
-      slot.live = nullptr;
-      return;
-    }
-    if (timed_out(live)) {
-      change({.instance = live.id,
-              .give_up = true,
-              .reason =
-                  "pending for longer than its pending_timeout of " + format_duration(active_->spec->pending_timeout)});
-      return leave(slot);
-    }
-    follow_override(live);
-  }
-
-  void follow_override(const Instance& live) {
-    const Desired wanted = desired_of(live.override_);
-    if (wanted == live.desired) return;
-    switch (wanted) {
-      case Desired::running:
-        // Started over only once it has come to rest: until then it holds its room for the generation that stops.
-        if (waits_for_user(live) && !live.finished) return;
-        change({.instance = live.id,
-                .desired = wanted,
-                .start_over = waits_for_user(live),
-                .reason = "started by its user"});
-        return;
-      case Desired::paused:
-        if (waits_for_user(live)) return;  // nothing runs that could be paused
-        change({.instance = live.id, .desired = wanted, .reason = "paused by its user"});
-        return;
-      case Desired::stopped: change({.instance = live.id, .desired = wanted, .reason = "stopped by its user"}); return;
-      case Desired::suspended:
-        change({.instance = live.id, .desired = wanted, .reason = "suspended by its user"});
-        return;
-      case Desired::removed: return;
-    }
-  }
-
-  bool timed_out(const Instance& live) {
-    const Duration most = active_->spec->pending_timeout;
-    if (most.ns <= 0 || live.node || live.admitted || live.finished || live.desired != Desired::running) return false;
-    const Time deadline = std::max(live.pending_since, live.not_before) + most;
-    if (now_ >= deadline) return true;
-    wake(deadline);
-    return false;
-  }
-
-  // The next one of an empty slot, if and when the policy lets it have one.
-  void succeed(const Group& group, Slot& slot) {
-    if (!slot.may_start || slot.completed != nullptr) return;
-    CreateInstance next{.job = job_.id,
-                        .job_version = active_->number,
-                        .group = group.index,
-                        .slot = slot.number,
-                        .pinned = slot.pinned};
-    const Instance* last = slot.last;
-    if (last != nullptr && !slot.pinned && (is_given_up(*last) || failed(*last) || draining(last->node)))
-      next.avoid = last->node;
-    if (last != nullptr && last->job_version == active_->number && !let_go_before(*last) &&
-        !account(group, *last, next)) {
-      return;
-    }
-    if (last != nullptr && draining(last->node)) moving_ = true;
-    if (room(1)) actions_.create.push_back(next);
-  }
-
-  // Counts the predecessor against the policy; false when there shall be no other.
-  bool account(const Group& group, const Instance& last, CreateInstance& next) const {
-    const ReschedulePolicy& policy = active_->spec->tasks[group.view->tasks.front()].reschedule;
-    const bool system = job_.type == JobType::system;
-    int32_t before = last.detail->reschedules;
-    // Given up before, or by these very actions: it is not its own fault, so its successor does not wait.
-    if (is_given_up(last) || !last.finished) {
-      if (!last.node) return false;  // it waited in vain
-      next.reschedules = policy.attempts < 0 ? before : before + 1;
-      return system || policy.attempts < 0 || before < policy.attempts;
-    }
-    if (job_.type != JobType::batch && ran_long(last, policy)) before = 0;
-    const int32_t most = policy.attempts < 0 && job_.type == JobType::batch ? kBatchAttemptsDefault : policy.attempts;
-    if (most >= 0 && before >= most) return false;
-    next.reschedules = before + 1;
-    next.not_before = now_ + backoff(policy, before);
-    return true;
-  }
-
-  // ---- draining nodes: one instance of a job at a time, until the deadline
-  void move_from_draining() {
-    if (job_.type == JobType::system) return;  // their slots are surplus by now
-    std::vector<Slot*> candidates;
-    for (Group& group : table_.groups) {
-      for (Slot& slot : group.slots) {
-        if (slot.leaving != nullptr && draining(slot.leaving->node)) moving_ = true;
-        if (slot.surplus || slot.live == nullptr) continue;
-        const Instance& live = *slot.live;
-        if (live.state != TaskState::running && draining(live.detail->avoid) && !waits_for_user(live)) moving_ = true;
-        if (draining(live.node) && follows_job(live) && reachable(live)) candidates.push_back(&slot);
-      }
-    }
-    for (Slot* slot : candidates) {
-      const Node& node = *snapshot_.nodes.find(slot->live->node.value);
-      const Time deadline = node.spec.drain_deadline;
-      const bool forced = deadline && now_ >= deadline;
-      if (!forced && moving_ && slot->live->state == TaskState::running) {
-        if (deadline) wake(deadline);
-        continue;
-      }
-      if (!let_go(*slot->live, "node " + node.name + " is draining")) return;
-      leave(*slot);
-      moving_ = true;
-    }
-  }
-
-  // ---- a new version, one slot after the other
-  void update(Group& group) {
-    if (group.view == nullptr) return;
-    Slot* next = nullptr;
-    size_t served = 0;   // slots that had a place when the update came to them, or have one still
-    size_t running = 0;  // slots that serve now, in either version
-    for (Slot& slot : group.slots) {
-      if (slot.surplus || set_aside(slot)) continue;
-      served += had_a_place(slot) ? 1 : 0;
-      running += serves(slot) ? 1 : 0;
-      if (slot.live == nullptr || slot.live->job_version == active_->number) continue;
-      const Instance& old = *slot.live;
-      if (!follows_job(old) || !reachable(old)) continue;
-      if (job_.type == JobType::batch || old.state != TaskState::running) {
-        let_go(old, new_version_reason());
-        leave(slot);
-      } else if (next == nullptr) {
-        next = &slot;
-      }
-    }
-    // Counted, not tied to a slot: where room is short, a slot that never had a place may have taken another's.
-    if (next == nullptr || moving_ || running < served) return;
-    let_go(*next->live, new_version_reason());
-    leave(*next);
-  }
-
-  // Stopped by its user, or done: it neither serves nor is missed.
-  bool set_aside(const Slot& slot) const {
-    if (slot.leaving != nullptr) return false;
-    return slot.live != nullptr ? slot.live->desired != Desired::running : !slot.may_start;
-  }
-  bool serves(const Slot& slot) const {
-    return slot.live != nullptr && slot.live->admitted && slot.live->state == TaskState::running &&
-           reachable(*slot.live);
-  }
-  bool had_a_place(const Slot& slot) const {
-    if (slot.leaving != nullptr) return slot.leaving->admitted;
-    if (slot.live != nullptr && slot.live->admitted && slot.live->job_version != active_->number) return true;
-    return slot.last != nullptr && static_cast<bool>(slot.last->node);
-  }
-
-  // ---- history
-  void trim_history() {
-    bool due = false;
-    for (const Group& group : table_.groups)
-      for (const Slot& slot : group.slots) due = due || slot.past > limits::kFinishedInstancesKeptPerSlot;
-    for (const Past& past : table_.past) due = due || wants_to_go(*past.instance);
-    if (!due) return;
-    std::vector<Past> order = table_.past;
-    std::sort(order.begin(), order.end(), [](const Past& a, const Past& b) {
-      if (a.group != b.group) return a.group < b.group;
-      if (a.instance->slot != b.instance->slot) return a.instance->slot < b.instance->slot;
-      return a.instance->id > b.instance->id;  // newest first
-    });
-    size_t rank = 0;
-    for (size_t i = 0; i < order.size(); ++i) {
-      const Instance& instance = *order[i].instance;
-      const bool same = i > 0 && order[i - 1].group == order[i].group && order[i - 1].instance->slot == instance.slot;
-      rank = same ? rank + 1 : 0;
-      if (is_proof(instance)) continue;
-      if (rank >= limits::kFinishedInstancesKeptPerSlot)
-        drop(instance, "history is full");
-      else if (wants_to_go(instance))
-        drop(instance, "deleted by its user");
-    }
-  }
-
-  // Deleted by its user, or of a system job on a node that is no more.
-  bool wants_to_go(const Instance& past) const {
-    if (is_proof(past)) return false;
-    if (past.override_ == Override::delete_) return true;
-    return job_.type == JobType::system && past.node && snapshot_.nodes.find(past.node.value) == nullptr;
-  }
-
-  // A batch slot is done because this row says so.
-  bool is_proof(const Instance& past) const {
-    return job_.type == JobType::batch && past.state == TaskState::completed && !is_given_up(past) &&
-           past.job_version == job_.active_version && !job_.deleted;
-  }
-
-  // ---- single steps
-  bool room(size_t rows) {
-    const size_t used = actions_.create.size() + actions_.change.size() + actions_.forget.size();
-    if (used + rows <= kActionsMax) return true;
-    actions_.more = true;
-    return false;
-  }
-
-  bool change(ChangeInstance step) {
-    if (!room(1)) return false;
-    actions_.change.push_back(std::move(step));
-    return true;
-  }
-
-  bool give_up(const Instance& instance) {
-    return change({.instance = instance.id, .give_up = true, .reason = "node " + node_name(instance.node) + " lost"});
-  }
-
-  // It shall go: told so, or given up where nobody listens any more.
-  bool let_go(const Instance& instance, const std::string& why) {
-    if (lost(instance)) return give_up(instance);
-    return change({.instance = instance.id, .desired = Desired::removed, .reason = why});
-  }
-
-  // A given-up one is final: its node clears it away untold, should it come back.
-  void remove_remains(const Instance& past, const std::string& why) {
-    if (!is_given_up(past) && past.desired != Desired::removed)
-      change({.instance = past.id, .desired = Desired::removed, .reason = why});
-  }
-
-  void drop(const Instance& past, const std::string& why) {
-    if (!remains_gone(past)) return remove_remains(past, why);
-    if (room(1)) actions_.forget.push_back(past.id);
-  }
-
-  // Its end shall not count against its successor.
-  void forgive(const Instance& past, const std::string& why) {
-    if (!is_given_up(past)) return remove_remains(past, why);
-    if (remains_gone(past) && room(1)) actions_.forget.push_back(past.id);
-  }
-
-  // The slot's live one was told to go: for the rest of this call it is leaving.
-  static void leave(Slot& slot) {
-    slot.leaving = slot.live;
-    slot.live = nullptr;
-  }
-
-  void wake(Time at) {
-    if (!actions_.wake || at < actions_.wake) actions_.wake = at;
-  }
-
-  bool lost(const Instance& instance) const {
-    if (!instance.node || (instance.finished && !waits_for_user(instance))) return false;
-    const Node* node = snapshot_.nodes.find(instance.node.value);
-    return node == nullptr || node->health == NodeHealth::lost;
-  }
-  bool draining(NodeId id) const {
-    const Node* node = id ? snapshot_.nodes.find(id.value) : nullptr;
-    return node != nullptr && node->spec.eligibility == Eligibility::draining;
-  }
-  // Pending, or on a node that is listening.
-  bool reachable(const Instance& instance) const {
-    if (!instance.node) return true;
-    const Node* node = snapshot_.nodes.find(instance.node.value);
-    return node != nullptr && node->health != NodeHealth::unknown && node->health != NodeHealth::lost;
-  }
-  // Not held by a wish of its user.
-  static bool follows_job(const Instance& live) {
-    return live.desired == Desired::running && live.override_ == Override::none;
-  }
-  static bool failed(const Instance& last) {
-    return last.desired == Desired::running && last.state != TaskState::completed && static_cast<bool>(last.node);
-  }
-  // Gone because it was told to, so its end says nothing about the work.
-  static bool let_go_before(const Instance& last) {
-    return last.desired == Desired::removed || last.override_ == Override::delete_;
-  }
-
-  std::string surplus_reason(const Group& group) const {
-    if (group.view == nullptr) return "version " + std::to_string(active_->number) + " has no group " + group.name;
-    if (job_.type == JobType::system) return "its node is not for this job any more";
-    return "scaled to " + std::to_string(group.count);
-  }
-  std::string new_version_reason() const { return "replaced by version " + std::to_string(active_->number); }
-  std::string node_name(NodeId id) const {
-    const Node* node = snapshot_.nodes.find(id.value);
-    return node == nullptr ? to_text(id) : node->name;
-  }
-
-  const Snapshot& snapshot_;
-  const Job& job_;
-  Time now_;
-  const JobVersion* active_;
-  SlotTable table_;
-  Actions actions_;
-  bool moving_ = false;  // an instance of this job is on its way from a draining node
-};
+bool failed(const Instance& last) {
+  return last.desired == Desired::running && last.state != TaskState::completed && static_cast<bool>(last.node);
+}
+// Gone because it was told to, so its end says nothing about the work.
+bool let_go_before(const Instance& last) {
+  return last.desired == Desired::removed || last.override_ == Override::delete_;
+}
 
 }  // namespace
+
+bool waits_for_user(const Instance& i) {
+  return i.desired == Desired::stopped || i.desired == Desired::suspended;
+}
+
+bool follows_job(const Instance& live) {
+  return live.desired == Desired::running && live.override_ == Override::none;
+}
+
+Decider::Decider(const Snapshot& snapshot, const Job& job, Time now)
+    : snapshot_(snapshot),
+      job_(job),
+      now_(now),
+      active_(job.active_version == 0 ? nullptr : snapshot.version_of(job.id, job.active_version)),
+      base_(active_) {
+  const Deployment& d = job.deployment;
+  if (active_ == nullptr) return;
+  policy_ = &active_->spec->update;
+  if (d.version != active_->number || d.state == DeploymentState::none) return;
+  tracked_ = under_way(d);
+  halted_ = d.state == DeploymentState::failed || d.state == DeploymentState::cancelled;
+  const JobVersion* before = d.from == 0 ? nullptr : snapshot.version_of(job.id, d.from);
+  if (before != nullptr && (halted_ || !d.promoted)) base_ = before;
+}
+
+Actions Decider::run() {
+  const bool ending = job_.stopped || job_.deleted;
+  if (active_ == nullptr && !ending) return {};
+  table_ = slots_of(snapshot_, job_, active_, base_, now_);
+  if (ending) {
+    wind_down();
+  } else {
+    keep_up();
+  }
+  return std::move(actions_);
+}
+
+// ---- a stopped or deleted job
+void Decider::wind_down() {
+  const std::string why = job_.deleted ? "job deleted" : "job stopped";
+  for (const Instance* instance : table_.duplicates) let_go(*instance, why);
+  for (Group& group : table_.groups) {
+    for (Slot& slot : group.slots) {
+      if (slot.leaving != nullptr && lost(*slot.leaving)) give_up(*slot.leaving);
+      if (slot.beside_leaving != nullptr && lost(*slot.beside_leaving)) give_up(*slot.beside_leaving);
+      if (slot.beside != nullptr) let_go(*slot.beside, why);
+      if (slot.live != nullptr) let_go(*slot.live, why);
+      // What went before is no longer counted: a start begins anew. A completed batch run stays done.
+      if (!job_.deleted && slot.last != nullptr && slot.last != slot.completed && !wants_to_go(*slot.last))
+        forgive(*slot.last, why);
+    }
+  }
+  if (!job_.deleted) return trim_history();
+  for (const Past& past : table_.past) drop(*past.instance, why);
+  const IdSet* left = snapshot_.instances_by_job.find(job_.id.value);
+  if (left == nullptr || left->size() == 0) actions_.forget_jobs.push_back(job_.id);
+}
+
+// ---- a job that is to run
+void Decider::keep_up() {
+  for (const Instance* instance : table_.duplicates) let_go(*instance, "a second one in its slot");
+  for (Group& group : table_.groups) {
+    // Surplus slots go highest first.
+    for (auto slot = group.slots.rbegin(); slot != group.slots.rend(); ++slot) {
+      if (!slot->surplus) continue;
+      for (const Instance* i : {slot->beside, slot->live})
+        if (i != nullptr) let_go(*i, surplus_reason(group));
+    }
+  }
+  adopt();
+  recreating_ =
+      policy_->strategy == UpdateStrategy::recreate && !halted_ && job_.type != JobType::batch && old_one_left();
+  for (Group& group : table_.groups)
+    for (Slot& slot : group.slots) keep_up_slot(group, slot);
+  move_from_draining();
+  if (!adopting_)
+    for (Group& group : table_.groups) update(group);
+  judge();
+  trim_history();
+}
+
+void Decider::keep_up_slot(const Group& group, Slot& slot) {
+  if (slot.leaving != nullptr && lost(*slot.leaving)) {
+    if (!slot.surplus && slot.live == nullptr && !room(2)) return;
+    if (!give_up(*slot.leaving)) return;
+    slot.last = slot.leaving;
+    slot.leaving = nullptr;
+  }
+  keep_up_beside(slot);
+  if (slot.surplus) return;
+  if (slot.live != nullptr) keep_up_live(slot);
+  if (slot.live != nullptr || slot.leaving != nullptr) return;
+  if (!takes_place(slot)) return succeed(group, slot);
+  if (!change({.instance = slot.beside->id, .take_place = true})) return;
+  slot.live = slot.beside;
+  slot.beside = nullptr;
+}
+
+// It has no claim to be replaced: who put it there decides whether there shall be another.
+void Decider::keep_up_beside(Slot& slot) {
+  if (slot.beside_leaving != nullptr && lost(*slot.beside_leaving)) {
+    if (!give_up(*slot.beside_leaving)) return;
+    slot.beside_last = slot.beside_leaving;
+    slot.beside_leaving = nullptr;
+  }
+  if (slot.beside == nullptr || slot.surplus) return;
+  const Instance& beside = *slot.beside;
+  if (lost(beside)) {
+    if (!give_up(beside)) return;
+    slot.beside_last = &beside;
+    slot.beside = nullptr;
+  } else if (beside.override_ == Override::delete_) {
+    if (!let_go(beside, "deleted by its user")) return;
+    slot.beside_leaving = &beside;
+    slot.beside = nullptr;
+  } else {
+    follow_override(beside);
+  }
+}
+
+// May turn the slot's live one into its last one, for which there is a successor in the same command.
+void Decider::keep_up_live(Slot& slot) {
+  const Instance& live = *slot.live;
+  if (live.override_ == Override::delete_) {
+    let_go(live, "deleted by its user");
+    return leave(slot);
+  }
+  if (lost(live)) {
+    // A stopped one lies on its disk and waits for the node, as long as there is hope.
+    const bool wanted = live.override_ == Override::none;
+    if (!wanted && waits_for_user(live) && snapshot_.nodes.find(live.node.value) != nullptr) return;
+    if (!room(2)) return;
+    give_up(live);
+    slot.last = &live;
+    slot.live = nullptr;
+    return;
+  }
+  if (timed_out(live)) {
+    change({.instance = live.id,
+            .give_up = true,
+            .reason =
+                "pending for longer than its pending_timeout of " + format_duration(active_->spec->pending_timeout)});
+    return leave(slot);
+  }
+  follow_override(live);
+}
+
+void Decider::follow_override(const Instance& live) {
+  const Desired wanted = desired_of(live.override_);
+  if (wanted == live.desired) return;
+  switch (wanted) {
+    case Desired::running:
+      // Started over only once it has come to rest: until then it holds its room for the generation that stops.
+      if (waits_for_user(live) && !live.finished) return;
+      change({.instance = live.id,
+              .desired = wanted,
+              .start_over = waits_for_user(live),
+              .reason = "started by its user"});
+      return;
+    case Desired::paused:
+      if (waits_for_user(live)) return;  // nothing runs that could be paused
+      change({.instance = live.id, .desired = wanted, .reason = "paused by its user"});
+      return;
+    case Desired::stopped: change({.instance = live.id, .desired = wanted, .reason = "stopped by its user"}); return;
+    case Desired::suspended:
+      change({.instance = live.id, .desired = wanted, .reason = "suspended by its user"});
+      return;
+    case Desired::removed: return;
+  }
+}
+
+bool Decider::timed_out(const Instance& live) {
+  const Duration most = active_->spec->pending_timeout;
+  if (most.ns <= 0 || live.node || live.admitted || live.finished || live.desired != Desired::running) return false;
+  const Time deadline = std::max(live.pending_since, live.not_before) + most;
+  if (now_ >= deadline) return true;
+  wake(deadline);
+  return false;
+}
+
+// The next one of an empty slot, if and when the policy lets it have one.
+void Decider::succeed(const Group& group, Slot& slot) {
+  const bool base = group.base_view != nullptr;
+  const JobVersion& version = base ? *base_ : *active_;
+  if (!slot.may_start || slot.completed != nullptr || recreating_) return;
+  CreateInstance next{.job = job_.id,
+                      .job_version = version.number,
+                      .group = base ? group.base_index : group.index,
+                      .slot = slot.number,
+                      .pinned = slot.pinned};
+  const Instance* last = slot.last;
+  if (last != nullptr && !slot.pinned && (is_given_up(*last) || failed(*last) || draining(last->node)))
+    next.avoid = last->node;
+  const GroupView& view = base ? *group.base_view : *group.view;
+  const ReschedulePolicy& policy = version.spec->tasks[view.tasks.front()].reschedule;
+  if (last != nullptr && last->job_version == version.number && !let_go_before(*last) && !account(policy, *last, next))
+    return;
+  if (last != nullptr && draining(last->node)) ++moving_;
+  if (!room(1)) return;
+  actions_.create.push_back(next);
+  slot.coming = true;
+}
+
+// Counts the predecessor against the policy; false when there shall be no other.
+bool Decider::account(const ReschedulePolicy& policy, const Instance& last, CreateInstance& next) const {
+  const bool system = job_.type == JobType::system;
+  int32_t before = last.detail->reschedules;
+  next.counted_since = last.detail->counted_since ? last.detail->counted_since : now_;
+  if (policy.interval.ns > 0 && now_ - next.counted_since > policy.interval) before = 0, next.counted_since = now_;
+  // Given up before, or by these very actions: it is not its own fault, so its successor does not wait.
+  if (is_given_up(last) || !last.finished) {
+    if (!last.node) return false;  // it waited in vain
+    next.reschedules = policy.attempts < 0 ? before : before + 1;
+    return system || policy.attempts < 0 || before < policy.attempts;
+  }
+  if (job_.type != JobType::batch && ran_long(last, policy)) before = 0;
+  const int32_t most = policy.attempts < 0 && job_.type == JobType::batch ? kBatchAttemptsDefault : policy.attempts;
+  if (most >= 0 && before >= most) return false;
+  next.reschedules = before + 1;
+  next.not_before = now_ + backoff(policy, before);
+  return true;
+}
+
+// ---- who serves
+bool Decider::set_aside(const Slot& slot) const {
+  if (slot.leaving != nullptr) return false;
+  return slot.live != nullptr ? slot.live->desired != Desired::running : !slot.may_start;
+}
+bool Decider::serves(const Slot& slot) {
+  if (slot.live == nullptr || !slot.live->admitted || slot.live->state != TaskState::running) return false;
+  return reachable(*slot.live) && (slot.live->job_version != active_->number || healthy(*slot.live));
+}
+bool Decider::had_a_place(const Slot& slot) const {
+  if (slot.leaving != nullptr) return slot.leaving->admitted;
+  if (slot.live != nullptr && slot.live->admitted && slot.live->job_version != active_->number) return true;
+  return slot.last != nullptr && static_cast<bool>(slot.last->node);
+}
+
+// A slot that nothing comes into any more (restarts exhausted) is not waited for.
+Decider::Service Decider::service_of(const Group& group) {
+  Service out;
+  for (const Slot& slot : group.slots) {
+    const bool over = slot.live == nullptr && slot.leaving == nullptr && !slot.coming;
+    if (slot.surplus || over || set_aside(slot)) continue;
+    // Not tied to a slot: where room is short, one that never had a place may have taken another's.
+    out.served += had_a_place(slot) ? 1 : 0;
+    out.running += serves(slot) ? 1 : 0;
+  }
+  return out;
+}
+
+bool Decider::healthy(const Instance& instance) {
+  const Health health = health_of(instance, policy_->min_healthy_time, now_);
+  if (!health.healthy && health.from) wake(health.from);
+  return health.healthy;
+}
+
+// ---- history
+void Decider::trim_history() {
+  bool due = false;
+  for (const Group& group : table_.groups)
+    for (const Slot& slot : group.slots) due = due || slot.past > limits::kFinishedInstancesKeptPerSlot;
+  for (const Past& past : table_.past) due = due || wants_to_go(*past.instance);
+  if (!due) return;
+  std::vector<Past> order = table_.past;
+  std::sort(order.begin(), order.end(), [](const Past& a, const Past& b) {
+    if (a.group != b.group) return a.group < b.group;
+    if (a.instance->slot != b.instance->slot) return a.instance->slot < b.instance->slot;
+    return a.instance->id > b.instance->id;  // newest first
+  });
+  size_t rank = 0;
+  for (size_t i = 0; i < order.size(); ++i) {
+    const Instance& instance = *order[i].instance;
+    const bool same = i > 0 && order[i - 1].group == order[i].group && order[i - 1].instance->slot == instance.slot;
+    rank = same ? rank + 1 : 0;
+    if (is_proof(instance)) continue;
+    if (rank >= limits::kFinishedInstancesKeptPerSlot)
+      drop(instance, "history is full");
+    else if (wants_to_go(instance))
+      drop(instance, "deleted by its user");
+  }
+}
+
+// Deleted by its user, or of a system job on a node that is no more.
+bool Decider::wants_to_go(const Instance& past) const {
+  if (is_proof(past)) return false;
+  if (past.override_ == Override::delete_) return true;
+  return job_.type == JobType::system && past.node && snapshot_.nodes.find(past.node.value) == nullptr;
+}
+
+// A batch slot is done because this row says so.
+bool Decider::is_proof(const Instance& past) const {
+  return job_.type == JobType::batch && past.state == TaskState::completed && !is_given_up(past) &&
+         past.job_version == job_.active_version && !job_.deleted;
+}
+
+// ---- single steps
+bool Decider::room(size_t rows) {
+  const size_t used = actions_.create.size() + actions_.change.size() + actions_.forget.size();
+  if (used + rows <= kActionsMax) return true;
+  actions_.more = true;
+  return false;
+}
+
+bool Decider::change(ChangeInstance step) {
+  if (!room(1)) return false;
+  actions_.change.push_back(std::move(step));
+  return true;
+}
+
+bool Decider::give_up(const Instance& instance) {
+  return change({.instance = instance.id, .give_up = true, .reason = "node " + node_name(instance.node) + " lost"});
+}
+
+// It shall go: told so, or given up where nobody listens any more.
+bool Decider::let_go(const Instance& instance, const std::string& why) {
+  if (lost(instance)) return give_up(instance);
+  return change({.instance = instance.id, .desired = Desired::removed, .reason = why});
+}
+
+// A given-up one is final: its node clears it away untold, should it come back.
+void Decider::remove_remains(const Instance& past, const std::string& why) {
+  if (!is_given_up(past) && past.desired != Desired::removed)
+    change({.instance = past.id, .desired = Desired::removed, .reason = why});
+}
+
+void Decider::drop(const Instance& past, const std::string& why) {
+  if (!remains_gone(past)) return remove_remains(past, why);
+  if (room(1)) actions_.forget.push_back(past.id);
+}
+
+// Its end shall not count against its successor.
+void Decider::forgive(const Instance& past, const std::string& why) {
+  if (!is_given_up(past)) return remove_remains(past, why);
+  if (remains_gone(past) && room(1)) actions_.forget.push_back(past.id);
+}
+
+// The slot's live one was told to go: for the rest of this call it is leaving.
+void Decider::leave(Slot& slot) {
+  slot.leaving = slot.live;
+  slot.live = nullptr;
+}
+
+void Decider::wake(Time at) {
+  if (!actions_.wake || at < actions_.wake) actions_.wake = at;
+}
+
+bool Decider::lost(const Instance& instance) const {
+  if (!instance.node || (instance.finished && !waits_for_user(instance))) return false;
+  const Node* node = snapshot_.nodes.find(instance.node.value);
+  return node == nullptr || node->health == NodeHealth::lost;
+}
+bool Decider::draining(NodeId id) const {
+  const Node* node = id ? snapshot_.nodes.find(id.value) : nullptr;
+  return node != nullptr && node->spec.eligibility == Eligibility::draining;
+}
+// Pending, or on a node that is listening.
+bool Decider::reachable(const Instance& instance) const {
+  if (!instance.node) return true;
+  const Node* node = snapshot_.nodes.find(instance.node.value);
+  return node != nullptr && node->health != NodeHealth::unknown && node->health != NodeHealth::lost;
+}
+
+std::string Decider::surplus_reason(const Group& group) const {
+  if (group.view == nullptr) return "version " + std::to_string(active_->number) + " has no group " + group.name;
+  if (job_.type == JobType::system) return "its node is not for this job any more";
+  return "scaled to " + std::to_string(group.count);
+}
+std::string Decider::node_name(NodeId id) const {
+  const Node* node = snapshot_.nodes.find(id.value);
+  return node == nullptr ? to_text(id) : node->name;
+}
 
 Actions reconcile(const Snapshot& snapshot, JobId job, Time now) {
   const Job* row = snapshot.jobs.find(job.value);

@@ -16,6 +16,12 @@ JobSpec typed(JobType type, int64_t count = 1) {
   return spec;
 }
 
+// Other work than before, so that an update has to replace what runs.
+JobSpec changed(JobSpec spec) {
+  for (TaskSpec& task : spec.tasks) task.env["CHANGED"] = "1";
+  return spec;
+}
+
 TEST(Reconcile, FillsEverySlotAndThenHasNothingToSay) {
   TestWorld w;
   w.add_nodes(2);
@@ -224,7 +230,7 @@ TEST(Reconcile, ANewVersionOfABatchJobRunsAgain) {
   const JobId job = w.pool.submit(typed(JobType::batch, 2));
   ASSERT_TRUE(w.run());
   for (const Instance& i : w.live(job)) w.finish(i.id, TaskState::completed);
-  w.pool.submit(typed(JobType::batch, 2), job);
+  w.pool.submit(changed(typed(JobType::batch, 2)), job);
   EXPECT_THAT(w.ask(job).create, SizeIs(2));
 }
 
@@ -267,7 +273,7 @@ TEST(Reconcile, AnUpdateGoesOneByOne) {
   w.add_nodes(2);
   const JobId job = w.pool.submit(TestPool::service("web", 4));
   ASSERT_TRUE(w.run());
-  w.pool.submit(TestPool::service("web", 4, {{200}, {64 << 20}, {}}), job);
+  w.pool.submit(changed(TestPool::service("web", 4, {{200}, {64 << 20}, {}})), job);
   for (int round = 0; round < 60; ++round) {
     ASSERT_TRUE(w.settle());
     EXPECT_GE(w.running(job), 3u);
@@ -283,7 +289,7 @@ TEST(Reconcile, AVersionThatDoesNotRunStopsTheUpdate) {
   w.add_nodes(2);
   const JobId job = w.pool.submit(TestPool::service("web", 3));
   ASSERT_TRUE(w.run());
-  w.pool.submit(TestPool::service("web", 3), job);
+  w.pool.submit(changed(TestPool::service("web", 3)), job);
   for (int round = 0; round < 30; ++round) {
     ASSERT_TRUE(w.settle());
     w.schedule();
@@ -305,7 +311,7 @@ TEST(Reconcile, AnUpdateDoesNotWaitForWhatNeverHadANode) {
   const JobId job = w.pool.submit(TestPool::service("web", 3));
   for (int i = 0; i < 5; ++i) w.settle(), w.schedule(), w.work();
   EXPECT_EQ(w.running(job), 2u);
-  w.pool.submit(TestPool::service("web", 3), job);
+  w.pool.submit(changed(TestPool::service("web", 3)), job);
   w.run(60);
   EXPECT_EQ(w.running(job), 2u);
   for (const Instance& i : w.live(job)) EXPECT_EQ(i.job_version, 2u);

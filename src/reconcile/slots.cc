@@ -42,6 +42,24 @@ Group& SlotTable::group_named(const std::string& name) {
 
 namespace {
 
+int64_t count_of(const Job& job, const GroupView& view) {
+  const auto scaled = job.counts.find(view.name);
+  return std::clamp<int64_t>(scaled != job.counts.end() ? scaled->second : view.count, 0, limits::kCountMax);
+}
+
+// Those that the active version has as well are known by then; the others stay as they are.
+void add_base_groups(const Snapshot& snapshot, const Job& job, const JobVersion& base, SlotTable& table) {
+  const auto* views = snapshot.groups.find(base.id.value);
+  if (views == nullptr || *views == nullptr) return;
+  for (size_t i = 0; i < (*views)->size(); ++i) {
+    const GroupView& view = (**views)[i];
+    Group& group = table.group_named(view.name);
+    group.base_view = &view;
+    group.base_index = static_cast<uint16_t>(i);
+    if (group.view == nullptr) group.count = count_of(job, view);
+  }
+}
+
 void add_active_groups(const Snapshot& snapshot, const Job& job, const JobVersion& active, SlotTable& table) {
   const auto* views = snapshot.groups.find(active.id.value);
   if (views == nullptr || *views == nullptr) return;
@@ -49,8 +67,7 @@ void add_active_groups(const Snapshot& snapshot, const Job& job, const JobVersio
     const GroupView& view = (**views)[i];
     Group group{.name = view.name, .view = &view, .index = static_cast<uint16_t>(i)};
     if (job.type != JobType::system) {
-      const auto scaled = job.counts.find(view.name);
-      group.count = std::clamp<int64_t>(scaled != job.counts.end() ? scaled->second : view.count, 0, limits::kCountMax);
+      group.count = count_of(job, view);
       group.slots.resize(static_cast<size_t>(group.count));
       for (uint32_t n = 0; n < group.slots.size(); ++n) group.slots[n].number = n;
     }
@@ -90,7 +107,8 @@ class GroupFinder {
 
 void take_past(const Job& job, const JobVersion* active, const Instance& instance, uint32_t group, Slot& slot,
                SlotTable& table) {
-  if (slot.last == nullptr || slot.last->id < instance.id) slot.last = &instance;
+  const Instance*& last = instance.beside ? slot.beside_last : slot.last;
+  if (last == nullptr || last->id < instance.id) last = &instance;
   ++slot.past;
   table.past.push_back({group, &instance});
   if (job.type == JobType::batch && active != nullptr && instance.job_version == active->number &&
@@ -99,8 +117,21 @@ void take_past(const Job& job, const JobVersion* active, const Instance& instanc
   }
 }
 
+void take_beside(const Job& job, const JobVersion* active, const Instance& instance, uint32_t group, Slot& slot,
+                 SlotTable& table) {
+  if (is_leaving(instance))
+    slot.beside_leaving = &instance;
+  else if (!is_live(instance))
+    take_past(job, active, instance, group, slot, table);
+  else if (slot.beside == nullptr)
+    slot.beside = &instance;
+  else
+    table.duplicates.push_back(&instance);
+}
+
 void take(const Job& job, const JobVersion* active, const Instance& instance, uint32_t group, SlotTable& table) {
   Slot& slot = table.groups[group].at(instance.slot);
+  if (instance.beside) return take_beside(job, active, instance, group, slot, table);
   if (is_leaving(instance)) {
     slot.leaving = &instance;
   } else if (!is_live(instance)) {
@@ -119,9 +150,11 @@ void take(const Job& job, const JobVersion* active, const Instance& instance, ui
 
 }  // namespace
 
-SlotTable slots_of(const Snapshot& snapshot, const Job& job, const JobVersion* active) {
+SlotTable slots_of(const Snapshot& snapshot, const Job& job, const JobVersion* active, const JobVersion* base,
+                   Time now) {
   SlotTable table;
   if (active != nullptr) add_active_groups(snapshot, job, *active, table);
+  if (base != nullptr) add_base_groups(snapshot, job, *base, table);
   if (const IdSet* ids = snapshot.instances_by_job.find(job.id.value)) {
     GroupFinder finder(snapshot, active, table);
     ids->for_each([&](uint64_t id, const Unit&) {
@@ -129,12 +162,13 @@ SlotTable slots_of(const Snapshot& snapshot, const Job& job, const JobVersion* a
       if (instance != nullptr) take(job, active, *instance, finder.of(*instance), table);
     });
   }
-  if (job.type == JobType::system && active != nullptr) add_nodes(snapshot, *active, table);
+  if (job.type == JobType::system && active != nullptr) add_nodes(snapshot, *active, now, table);
   for (Group& group : table.groups) {
     std::sort(group.slots.begin(), group.slots.end(), [](const Slot& a, const Slot& b) { return a.number < b.number; });
     group.sparse.clear();
     if (job.type == JobType::system && group.view != nullptr) continue;  // decided by the nodes
-    for (Slot& slot : group.slots) slot.surplus = group.view == nullptr || slot.number >= group.count;
+    const bool wanted = group.view != nullptr || (group.base_view != nullptr && job.type != JobType::system);
+    for (Slot& slot : group.slots) slot.surplus = !wanted || slot.number >= group.count;
   }
   return table;
 }

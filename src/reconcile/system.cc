@@ -7,9 +7,25 @@
 namespace tutti::reconcile {
 namespace {
 
-NodeFit fit_of(const Node& node, const JobSpec& spec, const GroupView& group) {
-  if (!node.inventory || node.spec.eligibility == Eligibility::draining || node.health == NodeHealth::lost)
-    return NodeFit::none;
+// System work serves the rest (logs, metrics): on a draining node it stays until that has left or the deadline has
+// come.
+bool drained_of_others(const Snapshot& snapshot, const Node& node, Time now) {
+  if (node.spec.drain_deadline && now >= node.spec.drain_deadline) return true;
+  bool others = false;
+  if (const IdSet* ids = snapshot.instances_by_node.find(node.id.value)) {
+    ids->for_each([&](uint64_t id, const Unit&) {
+      const Instance* i = snapshot.instances.find(id);
+      const Job* job = i == nullptr || i->finished ? nullptr : snapshot.jobs.find(i->job.value);
+      others = job != nullptr && job->type != JobType::system && !is_given_up(*i);
+      return !others;
+    });
+  }
+  return !others;
+}
+
+NodeFit fit_of(const Snapshot& snapshot, const Node& node, const JobSpec& spec, const GroupView& group, Time now) {
+  if (!node.inventory || node.health == NodeHealth::lost) return NodeFit::none;
+  if (node.spec.eligibility == Eligibility::draining && drained_of_others(snapshot, node, now)) return NodeFit::none;
   bool start = node.health == NodeHealth::ready && node.spec.eligibility == Eligibility::eligible;
   for (size_t index : group.tasks) {
     const TaskSpec& task = spec.tasks[index];
@@ -28,12 +44,12 @@ NodeFit fit_of(const Node& node, const JobSpec& spec, const GroupView& group) {
 
 }  // namespace
 
-void add_nodes(const Snapshot& snapshot, const JobVersion& active, SlotTable& table) {
+void add_nodes(const Snapshot& snapshot, const JobVersion& active, Time now, SlotTable& table) {
   for (Group& group : table.groups) {
     if (group.view == nullptr) continue;
     for (Slot& slot : group.slots) slot.surplus = true;  // until its node says otherwise
     snapshot.nodes.for_each([&](uint64_t id, const Node& node) {
-      const NodeFit fit = fit_of(node, *active.spec, *group.view);
+      const NodeFit fit = fit_of(snapshot, node, *active.spec, *group.view, now);
       if (fit == NodeFit::none) return;
       Slot& slot = group.at(static_cast<uint32_t>(id));
       slot.surplus = false;

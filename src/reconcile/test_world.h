@@ -3,6 +3,7 @@
 
 #include <map>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -64,7 +65,9 @@ struct TestWorld {
       row.job = step.job, row.job_version = step.job_version, row.slot = step.slot, row.group = step.group;
       row.pinned = step.pinned, row.not_before = step.not_before;
       row.created = row.pending_since = now;
+      row.beside = step.beside;
       InstanceDetail detail;
+      detail.counted_since = step.counted_since;
       detail.reschedules = step.reschedules;
       detail.avoid = step.avoid;
       row.detail = std::make_shared<const InstanceDetail>(std::move(detail));
@@ -73,7 +76,32 @@ struct TestWorld {
     for (InstanceId id : actions.forget)
       if (pool.at(id).finished && remains_gone(pool.at(id))) pool.erase(id);
     for (JobId id : actions.forget_jobs) pool.erase_job(id);
+    for (const ChangeDeployment& step : actions.deployments) apply(step);
   }
+  void apply(const ChangeDeployment& step) {
+    deployments.push_back(step);
+    Job job = *pool.s.jobs.find(step.job.value);
+    if (job.deployment.version != step.version) return;
+    job.deployment.state = step.state;
+    job.deployment.promoted = step.promoted;
+    job.deployment.reason = step.reason;
+    if (step.progressed) job.deployment.progressed = now;
+    if (step.state == DeploymentState::succeeded) job.stable_version = step.version;
+    const uint32_t back = step.revert && !job.deployment.reverting ? job.deployment.from : 0;
+    pool.put(job);
+    if (back == 0) return;
+    deploy(*pool.s.version_of(job.id, back)->spec, job.id);
+    pool.edit_job(job.id, [](Job& row) { row.deployment.reverting = row.deployment.promoted = true; });
+  }
+  // A version with a deployment, as apply begins one.
+  JobId deploy(JobSpec spec, JobId again = {}) {
+    const JobId id = pool.submit(std::move(spec), again);
+    pool.edit_job(
+        id, [&](Job& job) { job.deployment = begin_deployment(job, *pool.s.version_of(id, job.active_version), now); });
+    return id;
+  }
+  const Deployment& deployment(JobId job) const { return pool.s.jobs.find(job.value)->deployment; }
+  std::vector<ChangeDeployment> deployments;  // what reconcile said of them
   void apply(const ChangeInstance& step) {
     Instance row = pool.at(step.instance);
     if (is_given_up(row)) return;
@@ -88,6 +116,8 @@ struct TestWorld {
       if (row.desired == Desired::removed && !on_node) row.finished = row.cleared = true;
       if (row.desired != Desired::running && row.desired != Desired::paused && !row.admitted) row.finished = true;
     }
+    if (step.take_place) row.beside = false;
+    if (step.version != 0) row.job_version = step.version, row.group = step.group;
     if (step.start_over) {
       row.generation += 1;
       row.finished = row.admitted = false;
@@ -102,7 +132,7 @@ struct TestWorld {
   }
   bool slot_taken(const CreateInstance& step) const {
     for (const Instance& i : instances(step.job)) {
-      const bool same = i.slot == step.slot && pool.s.group_of(i).name == group_name(step);
+      const bool same = i.slot == step.slot && i.beside == step.beside && pool.s.group_of(i).name == group_name(step);
       if (same && (is_live(i) || is_leaving(i))) return true;
     }
     return false;
@@ -202,10 +232,10 @@ struct TestWorld {
 // Two that hold one slot, in words; empty: none.
 inline std::string two_in_one_slot(const TestWorld& world) {
   for (JobId job : world.jobs()) {
-    std::map<std::pair<std::string, uint32_t>, int> held;
+    std::map<std::tuple<std::string, uint32_t, bool>, int> held;
     for (const Instance& i : world.instances(job)) {
       if (!is_live(i) && !is_leaving(i)) continue;
-      if (++held[{world.pool.s.group_of(i).name, i.slot}] > 1)
+      if (++held[{world.pool.s.group_of(i).name, i.slot, i.beside}] > 1)
         return "slot " + std::to_string(i.slot) + " is held twice";
     }
   }

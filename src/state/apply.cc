@@ -102,6 +102,7 @@ std::shared_ptr<const InstanceDetail> fresh_detail(const Snapshot& state, const 
   if (instance.detail) {
     detail.reschedules = instance.detail->reschedules;
     detail.avoid = instance.detail->avoid;
+    detail.counted_since = instance.detail->counted_since;
   }
   return std::make_shared<const InstanceDetail>(std::move(detail));
 }

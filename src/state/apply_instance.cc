@@ -24,23 +24,26 @@ class TakenSlots {
   bool take(const Snapshot& state, const CreateInstance& wanted, const std::string& group) {
     auto [at, fresh] = jobs_.try_emplace(wanted.job);
     if (fresh) read(state, wanted.job, at->second);
-    return at->second[group].insert(wanted.slot).second;
+    return at->second[place_of(group, wanted.beside)].insert(wanted.slot).second;
   }
 
  private:
   using Slots = std::map<std::string, std::set<uint32_t>, std::less<>>;
+  // A slot has two places: its own, and the one beside it. No group's name holds a blank.
+  static std::string place_of(const std::string& group, bool beside) { return beside ? group + " beside" : group; }
   static void read(const Snapshot& state, JobId job, Slots& slots) {
     const IdSet* ids = state.instances_by_job.find(job.value);
     if (ids == nullptr) return;
     uint32_t version = 0;
     uint16_t group = 0;
+    bool beside = false;
     std::set<uint32_t>* last = nullptr;
     ids->for_each([&](uint64_t id, const Unit&) {
       const Instance& other = *state.instances.find(id);
       if (!holds_slot(other) && !waits_for_user(other)) return;
-      if (last == nullptr || other.job_version != version || other.group != group) {
-        version = other.job_version, group = other.group;
-        last = &slots[state.group_of(other).name];
+      if (last == nullptr || other.job_version != version || other.group != group || other.beside != beside) {
+        version = other.job_version, group = other.group, beside = other.beside;
+        last = &slots[place_of(state.group_of(other).name, beside)];
       }
       last->insert(last->end(), other.slot);
     });
@@ -64,8 +67,10 @@ void create(ApplyContext& c, TakenSlots& taken, const CreateInstance& wanted) {
   row.pinned = wanted.pinned;
   row.created = row.pending_since = c.now;
   row.not_before = wanted.not_before;
+  row.beside = wanted.beside;
   InstanceDetail detail;
   detail.reschedules = wanted.reschedules;
+  detail.counted_since = wanted.counted_since;
   detail.avoid = wanted.avoid;
   row.detail = std::make_shared<const InstanceDetail>(detail);
   row.detail = fresh_detail(c.state(), row, {});
@@ -89,6 +94,15 @@ void start_over(ApplyContext& c, Instance& row) {
   if (on_node(row)) row.pinned = row.node;
   else row.node = {};  // nothing of it is left there
   row.detail = fresh_detail(c.state(), row, row.detail->ports);
+}
+
+// Another version asks for the same work: it goes on as that version's.
+void adopt(ApplyContext& c, Instance& row, const ChangeInstance& wanted) {
+  const JobVersion* version = c.state().version_of(row.job, wanted.version);
+  if (version == nullptr || version->state != VersionState::active) return;
+  if (wanted.group >= (*c.state().groups.find(version->id.value))->size()) return;
+  row.job_version = wanted.version;
+  row.group = wanted.group;
 }
 
 void change(ApplyContext& c, const ChangeInstance& wanted) {
@@ -117,6 +131,8 @@ void change(ApplyContext& c, const ChangeInstance& wanted) {
       row.state = TaskState::stopped;
     }
   }
+  if (wanted.take_place) row.beside = false;
+  if (wanted.version != 0) adopt(c, row, wanted);
   if (wanted.start_over) start_over(c, row);
   if (!wanted.reason.empty()) set_reason(row, wanted.reason);
   c.draft.put(std::move(row));
@@ -179,7 +195,9 @@ bool place(ApplyContext& c, const Placement& placement) {
   row.admitted = true;
   row.cleared = false;
   row.pending_since = {};
-  row.detail = fresh_detail(c.state(), row, placement.ports);
+  InstanceDetail detail = *fresh_detail(c.state(), row, placement.ports);
+  detail.placed = c.now;
+  row.detail = std::make_shared<const InstanceDetail>(std::move(detail));
   const NodeUsage& usage = c.state().usage_of(node->id);
   const Resources before = held_resources(c.state(), *present);
   if (!(usage.used - before + held_resources(c.state(), row)).fits(allocatable(*node))) return false;
@@ -233,11 +251,12 @@ Status within_rows(size_t items, std::string_view what) {
 
 Result<Outcome> apply_one(ApplyContext& c, const ApplyActions& command) {
   const Actions& actions = command.actions;
-  const size_t items = actions.create.size() + actions.change.size() + actions.forget.size() + actions.forget_jobs.size();
+  const size_t items = actions.create.size() + actions.change.size() + actions.forget.size() + actions.forget_jobs.size() + actions.deployments.size();
   TUTTI_CHECK(within_rows(items, "actions"));
   for (const ChangeInstance& wanted : actions.change) change(c, wanted);
   TakenSlots taken;  // after the changes: what they gave up is free
   for (const CreateInstance& wanted : actions.create) create(c, taken, wanted);
+  for (const ChangeDeployment& wanted : actions.deployments) change_deployment(c, wanted);
   for (InstanceId id : actions.forget) {
     const Instance* row = c.state().instances.find(id.value);
     if (row == nullptr || !row->finished || on_node(*row)) continue;

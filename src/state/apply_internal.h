@@ -23,6 +23,8 @@ Result<Outcome> apply_one(ApplyContext& c, const ActivateVersion& command);
 Result<Outcome> apply_one(ApplyContext& c, const ScaleJob& command);
 Result<Outcome> apply_one(ApplyContext& c, const SetJobStopped& command);
 Result<Outcome> apply_one(ApplyContext& c, const DeleteJob& command);
+Result<Outcome> apply_one(ApplyContext& c, const PromoteJob& command);
+Result<Outcome> apply_one(ApplyContext& c, const AbortJob& command);
 Result<Outcome> apply_one(ApplyContext& c, const ApplyActions& command);
 Result<Outcome> apply_one(ApplyContext& c, const ApplyPlan& command);
 Result<Outcome> apply_one(ApplyContext& c, const OperateInstance& command);
@@ -59,6 +61,10 @@ OperationId present_operation(const Snapshot& state, std::string_view kind, uint
 std::string_view kind_word(TableId table);
 // Oldest rows beyond what limits.h keeps go with the commit that added one.
 void trim_to(Draft& draft, TableId table, size_t rows_max);
+
+// The next version of a job: active at once where its images are known. Puts both rows; `job` is up to date.
+Result<JobVersion> add_version(ApplyContext& c, Job& job, std::shared_ptr<const JobSpec> spec, std::map<std::string, std::string> images);
+void change_deployment(ApplyContext& c, const ChangeDeployment& wanted);
 
 // A placed-state detail for a new generation.
 std::shared_ptr<const InstanceDetail> fresh_detail(const Snapshot& state, const Instance& instance, std::vector<PortBinding> ports);

@@ -18,6 +18,11 @@ Result<const Job*> find_job(const Snapshot& state, JobId id) {
   return job;
 }
 
+// Asked for again after it failed, it is tried again.
+bool gave_up_on(const Job& job) {
+  return job.deployment.state == DeploymentState::failed || job.deployment.state == DeploymentState::cancelled;
+}
+
 bool all_images_known(const JobSpec& spec, const std::map<std::string, std::string>& images) {
   return std::all_of(spec.tasks.begin(), spec.tasks.end(),
                      [&](const TaskSpec& task) { return task.image.empty() || images.contains(task.image); });
@@ -27,7 +32,7 @@ bool all_images_known(const JobSpec& spec, const std::map<std::string, std::stri
 void forget_old_versions(ApplyContext& c, const Job& job) {
   const IdSet* ids = c.state().versions_by_job.find(job.id.value);
   if (ids == nullptr || ids->size() <= limits::kJobVersionsKept) return;
-  std::set<uint32_t> used{job.active_version, static_cast<uint32_t>(job.version)};
+  std::set<uint32_t> used{job.active_version, static_cast<uint32_t>(job.version), job.stable_version, job.deployment.from};
   if (const IdSet* instances = c.state().instances_by_job.find(job.id.value)) {
     instances->for_each([&](uint64_t id, const Unit&) { used.insert(c.state().instances.find(id)->job_version); });
   }
@@ -51,12 +56,32 @@ void forget_scales(Job& job, const JobSpec* before, const JobSpec& after) {
   }
 }
 
-void activate(Job& job, const JobVersion& version, const JobVersion* active) {
+void activate(Job& job, const JobVersion& version, const JobVersion* active, Time now) {
   forget_scales(job, active != nullptr ? active->spec.get() : nullptr, *version.spec);
   job.active_version = version.number;
+  job.deployment = begin_deployment(job, version, now);
 }
 
 }  // namespace
+
+Result<JobVersion> add_version(ApplyContext& c, Job& job, std::shared_ptr<const JobSpec> spec, std::map<std::string, std::string> images) {
+  job.version += 1;
+  if (job.version >> 20 != 0) return fail(ErrorCode::unprocessable, "job " + job.name + " has used up its version numbers: delete it, then submit it again");
+  job.stopped = job.deleted = false;
+  JobVersion version;
+  version.id = JobVersionId{c.draft.new_id()};
+  version.job = job.id;
+  version.number = static_cast<uint32_t>(job.version);
+  version.created = c.now;
+  version.state = all_images_known(*spec, images) ? VersionState::active : VersionState::resolving;
+  version.images = std::move(images);
+  version.spec = std::move(spec);
+  if (version.state == VersionState::active) activate(job, version, c.state().version_of(job.id, job.active_version), c.now);
+  c.draft.put(version);
+  c.draft.put(job);
+  forget_old_versions(c, job);
+  return version;
+}
 
 Result<Outcome> apply_one(ApplyContext& c, const SubmitJob& command) {
   if (c.state().projects.find(command.project.value) == nullptr) {
@@ -77,7 +102,7 @@ Result<Outcome> apply_one(ApplyContext& c, const SubmitJob& command) {
   Outcome outcome{.table = TableId::job};
   if (newest != nullptr && !present->stopped && !present->deleted && *newest->spec == command.spec &&
       newest->state != VersionState::failed && (newest->images == command.images || newest->state == VersionState::resolving) &&
-      present->type != JobType::batch) {
+      present->type != JobType::batch && !gave_up_on(*present)) {
     outcome.id = present->id.value;
     outcome.version = present->version;
     outcome.number = present->version;
@@ -96,23 +121,9 @@ Result<Outcome> apply_one(ApplyContext& c, const SubmitJob& command) {
     job.creator = c.meta.identity;
     job.type = command.spec.type;
   }
-  job.version += 1;
-  if (job.version >> 20 != 0) return fail(ErrorCode::unprocessable, "job " + job.name + " has used up its version numbers: delete it, then submit it again");
-  job.stopped = job.deleted = false;
-  JobVersion version;
-  version.id = JobVersionId{c.draft.new_id()};
-  version.job = job.id;
-  version.number = static_cast<uint32_t>(job.version);
-  version.created = c.now;
-  version.images = command.images;
-  version.spec = std::make_shared<const JobSpec>(command.spec);
-  version.state = all_images_known(command.spec, command.images) ? VersionState::active : VersionState::resolving;
-  if (version.state == VersionState::active) activate(job, version, c.state().version_of(job.id, job.active_version));
+  TUTTI_TRY(const JobVersion version, add_version(c, job, std::make_shared<const JobSpec>(command.spec), command.images));
   outcome.id = job.id.value;
   outcome.version = outcome.number = job.version;
-  c.draft.put(version);
-  c.draft.put(job);
-  forget_old_versions(c, job);
   outcome.operation = start_operation(c, "job.submit", TableId::job, job.id.value, job.project, version.number);
   emit(c, "job.submitted", "info", TableId::job, job.id.value, job.name, job.project,
        fmt::format("version {} submitted by {}", job.version, c.meta.identity));
@@ -135,7 +146,7 @@ Result<Outcome> apply_one(ApplyContext& c, const ActivateVersion& command) {
   if (version.state == VersionState::failed) {
     emit(c, "job.failed", "error", TableId::job, job.id.value, job.name, job.project, version.error);
   } else if (version.number > job.active_version) {
-    activate(job, version, c.state().version_of(job.id, job.active_version));
+    activate(job, version, c.state().version_of(job.id, job.active_version), c.now);
     c.draft.put(job);
   }
   c.draft.put(std::move(version));
@@ -179,6 +190,7 @@ Result<Outcome> apply_one(ApplyContext& c, const SetJobStopped& command) {
   if (outcome.unchanged) outcome.operation = present_operation(c.state(), command.stopped ? "job.stop" : "job.start", job.id.value);
   if (outcome.operation) return outcome;
   job.stopped = command.stopped;
+  if (!job.stopped && under_way(job.deployment)) job.deployment.progressed = c.now;
   c.draft.put(job);
   outcome.operation = start_operation(c, command.stopped ? "job.stop" : "job.start", TableId::job, job.id.value, job.project,
                                       static_cast<uint32_t>(job.version));

@@ -60,17 +60,22 @@ void merge(ApplyContext& c, NodeId node, const InstanceReport& report) {
   }
   if (row.presence == Presence::given_up) return;
   InstanceDetail detail = *row.detail;
+  bool restarted = false;
   for (TaskStatus& task : detail.tasks) {
     for (const TaskStatus& told : report.tasks) {
       const TaskStatus before = task;
       if (!merge_task(task, told, row.generation)) continue;
       changed = true;
+      restarted = restarted || task.position.attempt != before.position.attempt;
       announce(c, row, before, task);
     }
   }
   if (detail.address != report.address) detail.address = report.address, changed = true;
   if (!changed) return;
   const TaskState state = summary_of(detail.tasks);
+  // By this clock, since the worker's may be off: an update waits for it (health_of).
+  if (state != TaskState::running) detail.running_since = {};
+  else if (restarted || !detail.running_since) detail.running_since = c.now;
   row.state = state;
   row.finished = row.finished || (!detail.tasks.empty() && std::all_of(detail.tasks.begin(), detail.tasks.end(), [](const TaskStatus& t) { return t.final; }));
   row.detail = std::make_shared<const InstanceDetail>(std::move(detail));

@@ -51,6 +51,16 @@ struct DeleteJob {
   JobId job;
 };
 
+// The new version that stands beside the old one takes over. Refused unless the deployment wants it.
+struct PromoteJob {
+  JobId job;
+};
+// Ends the deployment under way as cancelled, and submits the version that served before again; without one, the job stays
+// as it is.
+struct AbortJob {
+  JobId job;
+};
+
 // ---- deciders
 struct ApplyActions {
   Actions actions;
@@ -145,7 +155,7 @@ struct InitializePool {
 // kTrimRowsMax rows, Outcome::number says how many. (Counts are kept by the commits that add.)
 struct TrimHistory {};
 
-using Command = std::variant<SubmitJob, ActivateVersion, ScaleJob, SetJobStopped, DeleteJob, ApplyActions, ApplyPlan,
+using Command = std::variant<SubmitJob, ActivateVersion, ScaleJob, SetJobStopped, DeleteJob, PromoteJob, AbortJob, ApplyActions, ApplyPlan,
                              OperateInstance, JoinNode, BeginSession, ReportStatus, SetNodeHealth, UpdateNode, RemoveNode,
                              PutImage, DeleteImage, CreateToken, RevokeToken, PutProject, StartOperation, UpdateOperation,
                              CancelOperation, AddEvent, InitializePool, TrimHistory>;

@@ -214,6 +214,16 @@ void start_job(CallPtr call) {
   if (job != nullptr) commit_operation(call, state::SetJobStopped{job->id, false});
 }
 
+void promote_job(CallPtr call) {
+  const Job* job = find_job(*call, call->param("job"));
+  if (job != nullptr) commit_operation(call, state::PromoteJob{job->id});
+}
+
+void abort_job(CallPtr call) {
+  const Job* job = find_job(*call, call->param("job"));
+  if (job != nullptr) commit_operation(call, state::AbortJob{job->id});
+}
+
 void list_versions(CallPtr call) {
   const Job* job = find_job(*call, call->param("job"));
   if (job == nullptr) return;

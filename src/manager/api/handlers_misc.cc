@@ -196,6 +196,8 @@ void retry_operation(CallPtr call) {
     return commit_operation(call, state::SubmitJob{*version->spec, job->project, version->images, {}});
   }
   if (o.kind == "job.stop" || o.kind == "job.start") return commit_operation(call, state::SetJobStopped{JobId{o.target}, o.kind == "job.stop"});
+  if (o.kind == "job.promote") return commit_operation(call, state::PromoteJob{JobId{o.target}});
+  if (o.kind == "job.abort") return commit_operation(call, state::AbortJob{JobId{o.target}});
   if (o.kind == "job.delete") return commit_operation(call, state::DeleteJob{JobId{o.target}});
   if (o.kind == "job.scale") {
     const size_t at = o.argument.find('=');

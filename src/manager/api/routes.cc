@@ -31,6 +31,8 @@ constexpr std::array kRoutes = {
     Route{"GET", "/v1/jobs/{job}/versions", viewer, "jobs", "The versions that are kept", "", Shape::list, "VersionStatus", "project limit cursor", "/v1/jobs/shop/versions", list_versions},
     Route{"GET", "/v1/jobs/{job}/diff", viewer, "jobs", "What differs between two versions, field by field; the newest and the one before it if none are named", "", Shape::rows, "FieldChange", "project from to", "/v1/jobs/shop/diff?from=1&to=3", diff_job},
     Route{"POST", "/v1/jobs/{job}:revert", operator_, "jobs", "Submit an earlier version again, with the digests it had; 0: the one before the newest", "RevertRequest", Shape::accepted, "JobStatus", "project wait", R"({"version":2})", revert_job},
+    Route{"POST", "/v1/jobs/{job}:promote", operator_, "jobs", "Let the new version that stands beside the old one (canary, blue-green) take over", "", Shape::accepted, "JobStatus", "project wait", "/v1/jobs/shop:promote", promote_job},
+    Route{"POST", "/v1/jobs/{job}:abort", operator_, "jobs", "End the update under way; the version that served before comes back", "", Shape::accepted, "JobStatus", "project wait", "/v1/jobs/shop:abort", abort_job},
     Route{"GET", "/v1/jobs/{job}/instances", viewer, "jobs", "Its instances, past ones too", "", Shape::list, "InstanceStatus", "project limit cursor", "/v1/jobs/shop/instances", list_job_instances},
 
     Route{"GET", "/v1/instances", viewer, "instances", "List instances; ?job=, ?node=, ?all", "", Shape::list, "InstanceStatus", "limit cursor watch from project job node all", "/v1/instances?job=shop", list_instances},

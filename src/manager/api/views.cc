@@ -63,6 +63,41 @@ std::string address_of(const Node& node) {
 
 }  // namespace
 
+namespace {
+
+std::string why_it_waits(const DeploymentStatus& d, int64_t unplaced, Duration min_healthy) {
+  if (unplaced > 0) return std::to_string(unplaced) + " of the new ones wait for a node";
+  if (d.healthy < d.updated) return std::to_string(d.updated - d.healthy) + " of the new ones are not healthy yet (running for " + format_duration(min_healthy) + ")";
+  return {};
+}
+
+std::optional<DeploymentStatus> deployment_status(const Snapshot& s, const Job& job, int64_t wanted) {
+  const Deployment& d = job.deployment;
+  const JobVersion* version = s.version_of(job.id, d.version);
+  if (d.state == DeploymentState::none || version == nullptr) return std::nullopt;
+  DeploymentStatus out;
+  out.version = d.version, out.from = d.from, out.state = d.state, out.promoted = d.promoted, out.reverting = d.reverting;
+  out.reason = d.reason, out.started = d.started, out.finished = d.finished, out.wanted = wanted;
+  int64_t unplaced = 0;
+  if (const IdSet* ids = s.instances_by_job.find(job.id.value)) {
+    ids->for_each([&](uint64_t id, const Unit&) {
+      const Instance* i = s.instances.find(id);
+      if (i == nullptr || i->finished || i->presence == Presence::given_up || i->desired == Desired::removed) return;
+      if (i->job_version != d.version) {
+        ++out.old;
+        return;
+      }
+      ++out.updated;
+      if (!i->admitted) ++unplaced;
+      if (health_of(*i, version->spec->update.min_healthy_time, s.now).healthy) ++out.healthy;
+    });
+  }
+  if (d.state == DeploymentState::running && out.reason.empty()) out.reason = why_it_waits(out, unplaced, version->spec->update.min_healthy_time);
+  return out;
+}
+
+}  // namespace
+
 JobStatus job_status(const Snapshot& s, const Job& job) {
   JobStatus out;
   out.type = job.type == JobType::service ? "service" : job.type == JobType::batch ? "batch" : "system";
@@ -96,6 +131,8 @@ JobStatus job_status(const Snapshot& s, const Job& job) {
       if (i->state == TaskState::running) ++out.running;
     });
   }
+  out.stable_version = job.stable_version;
+  out.deployment = deployment_status(s, job, out.wanted);
   if (newest != nullptr && newest->state == VersionState::resolving) out.state = "resolving";
   else if (newest != nullptr && newest->state == VersionState::failed) out.state = "failed";
   else if (job.stopped) out.state = live > 0 ? "stopping" : "stopped";

@@ -3,6 +3,7 @@
 // labels, spec, status}; the specs are the model's, the statuses stand here. Pure functions of a snapshot.
 
 #include <boost/describe.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,23 @@ struct ResourceRow {
 };
 BOOST_DESCRIBE_STRUCT(ResourceRow, (), (arch, nodes, capacity, reserved, used, available))
 
+struct DeploymentStatus {
+  uint32_t version = 0;
+  uint32_t from = 0;
+  DeploymentState state = DeploymentState::none;
+  bool promoted = true;
+  bool reverting = false;
+  int64_t updated = 0;      // live instances of the new version, those beside the old ones too
+  int64_t healthy = 0;      // of those
+  int64_t old = 0;          // live instances of other versions
+  int64_t wanted = 0;
+  std::string reason;       // why it waits, or ended as it did
+  Time started;
+  Time finished;
+};
+BOOST_DESCRIBE_STRUCT(DeploymentStatus, (), (version, from, state, promoted, reverting, updated, healthy, old, wanted, reason, started,
+  finished))
+
 struct JobStatus {
   std::string type;
   std::string state;    // resolving, failed, running, pending, completed, stopping, stopped
@@ -52,9 +70,11 @@ struct JobStatus {
   std::map<std::string, std::string> images;
   std::string error;
   std::string creator;
+  uint32_t stable_version = 0;
+  std::optional<DeploymentStatus> deployment;  // the newest update
 };
 BOOST_DESCRIBE_STRUCT(JobStatus, (), (type, state, active_version, wanted, running, pending, completed, failed, stopped, counts,
-  images, error, creator))
+  images, error, creator, stable_version, deployment))
 
 struct InstanceStatus {
   std::string state;    // a task state, or pending, unknown, lost

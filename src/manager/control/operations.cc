@@ -33,7 +33,7 @@ Tally tally_job(const Snapshot& snapshot, const Job& job, uint32_t version_numbe
         if (instance->state == TaskState::failed || instance->state == TaskState::rejected) ++out.failed;
         return;
       }
-      if (!current || instance->desired == Desired::removed) {
+      if (!current || instance->desired == Desired::removed || instance->beside) {
         ++out.old;
         return;
       }
@@ -71,6 +71,13 @@ void measure_job_running(const Snapshot& snapshot, const Operation& operation, c
     return;
   }
   if (job.stopped) return finish(update, OperationState::cancelled, "the job was stopped");
+  const Deployment& d = job.deployment;
+  if (d.version == wanted_version && operation.kind != "job.scale" && operation.kind != "job.start") {
+    if (d.state == DeploymentState::failed || d.state == DeploymentState::cancelled)
+      return finish(update, d.state == DeploymentState::failed ? OperationState::failed : OperationState::cancelled, d.reason);
+    // Its user is asked now; what comes then is an operation of its own.
+    if (d.state == DeploymentState::waiting) return finish(update, OperationState::succeeded, d.reason);
+  }
   const Tally tally = tally_job(snapshot, job, wanted_version);
   set_step(update, "place", tally.pending == 0, std::to_string(tally.pending) + " waiting for a node");
   update.done = std::min(tally.ready, tally.wanted);
@@ -197,7 +204,8 @@ std::optional<state::UpdateOperation> measure(const Snapshot& snapshot, const Op
   update.progress = operation.progress;
   if (operation.cancel_requested) {
     finish(update, OperationState::cancelled, "cancelled on request");
-  } else if (operation.kind == "job.submit" || operation.kind == "job.scale" || operation.kind == "job.start") {
+  } else if (operation.kind == "job.submit" || operation.kind == "job.scale" || operation.kind == "job.start" ||
+             operation.kind == "job.promote" || operation.kind == "job.abort") {
     const Job* job = snapshot.jobs.find(operation.target);
     if (job == nullptr) finish(update, OperationState::cancelled, "the job was deleted");
     else measure_job_running(snapshot, operation, *job, update);

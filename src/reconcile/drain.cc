@@ -1,0 +1,46 @@
+// Draining nodes: their work moves away, no more of a job at a time than it allows, until the deadline.
+#include "reconcile/decider.h"
+
+namespace tutti::reconcile {
+
+void Decider::move_from_draining() {
+  std::vector<std::pair<Group*, Slot*>> candidates;
+  for (Group& group : table_.groups) {
+    for (Slot& slot : group.slots) {
+      if (slot.leaving != nullptr && draining(slot.leaving->node)) ++moving_;
+      if (slot.surplus || slot.live == nullptr) continue;
+      const Instance& live = *slot.live;
+      const bool arriving = live.state != TaskState::running && draining(live.detail->avoid) && !waits_for_user(live);
+      const bool beside = slot.beside != nullptr && draining(live.node);
+      const bool down = live.admitted && follows_job(live) && !serves(slot);
+      if (arriving || beside || down) ++moving_;
+      if (draining(live.node) && follows_job(live) && reachable(live)) candidates.emplace_back(&group, &slot);
+    }
+  }
+  for (const auto& [group, slot] : candidates)
+    move_from_draining(*group, *slot, *snapshot_.nodes.find(slot->live->node.value));
+}
+
+void Decider::move_from_draining(const Group& group, Slot& slot, const Node& node) {
+  const Time deadline = node.spec.drain_deadline;
+  const bool forced = deadline && now_ >= deadline;
+  if (deadline && !forced) wake(deadline);
+  if (job_.type == JobType::system) return;  // their slots are surplus once the other work has left
+  if (!forced) {
+    // Batch work may finish; nobody waits for it to answer.
+    const bool runs = slot.live->state == TaskState::running;
+    if (job_.type == JobType::batch && (runs || slot.live->admitted)) return;
+    if (runs && (moving_ >= active_->spec->disruption.max_unavailable || slot.beside != nullptr)) return;
+    const bool ours = group.view != nullptr && slot.live->job_version == active_->number;
+    if (runs && ours && policy_->start_first && !tracked_ && !halted_) {
+      if (slot.beside_leaving == nullptr) stand_beside(group, slot, node.id);
+      ++moving_;
+      return;
+    }
+  }
+  if (!let_go(*slot.live, "node " + node.name + " is draining")) return;
+  leave(slot);
+  ++moving_;
+}
+
+}  // namespace tutti::reconcile
