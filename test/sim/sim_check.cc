@@ -49,7 +49,7 @@ void SimWorld::committed(const ChangeSet& changes) {
     }
   }
   std::map<std::pair<NodeId, uint32_t>, InstanceId> ports;
-  std::map<std::tuple<JobId, std::string, uint32_t>, InstanceId> slots;
+  std::map<std::tuple<JobId, std::string, uint32_t, bool>, InstanceId> slots;
   state.instances.for_each([&](uint64_t, const Instance& i) {
     if (!holds_slot(i)) return;
     for (const PortBinding& port : i.detail->ports) {
@@ -58,7 +58,7 @@ void SimWorld::committed(const ChangeSet& changes) {
       if (!fresh)
         sim.broken("port " + std::to_string(port.host) + " given to " + to_text(i.id) + " and " + to_text(at->second));
     }
-    auto [at, fresh] = slots.try_emplace({i.job, state.group_of(i).name, i.slot}, i.id);
+    auto [at, fresh] = slots.try_emplace({i.job, state.group_of(i).name, i.slot, i.beside}, i.id);
     if (!fresh) sim.broken("slot held twice: " + to_text(i.id) + " and " + to_text(at->second));
   });
 }
@@ -78,14 +78,16 @@ void SimWorld::check() {
   }
 }
 
-// Work that ends with its lease runs once, whatever the network does.
+// Work that ends with its lease runs once in its place, whatever the network does: the slot's own, and the one beside.
 void SimWorld::check_hosts() {
-  std::map<std::pair<JobId, std::string>, const SimHost*> running;
+  std::map<std::tuple<JobId, std::string, bool>, const SimHost*> running;
   for (const auto& host : hosts) {
     for (const auto& [key, run] : host->runs()) {
       if (run.state != Run::State::running || !run.stop_with_lease) continue;
       if (host->lease() <= sim.boot()) continue;  // its monitor is about to end it
-      auto [at, fresh] = running.try_emplace({run.job, run.group_slot}, host.get());
+      const Instance* row = manager->state().instances.find(key.instance.value);
+      const bool beside = row != nullptr && row->beside;
+      auto [at, fresh] = running.try_emplace({run.job, run.group_slot, beside}, host.get());
       if (!fresh && at->second != host.get()) {
         sim.broken("slot " + run.group_slot + " of job " + to_text(run.job) + " runs on " + host->name + " and on " +
                    at->second->name);
@@ -123,12 +125,20 @@ std::string SimWorld::unfinished_job(const Snapshot& state, const Job& job) cons
       slots[state.group_of(i).name][i.slot].push_back(&i);
     });
   }
+  const Deployment& d = job.deployment;
+  const JobVersion* active = state.version_of(job.id, job.active_version);
+  const bool has_deadline = active != nullptr && active->spec->update.progress_deadline.ns > 0;
+  if (d.state == DeploymentState::running && has_deadline && !job.stopped)
+    out += what + " is still bringing in version " + std::to_string(d.version) + "; ";
+  // Until a user promotes it, and after it has failed, the version before serves on.
+  const bool before_serves = !d.promoted || d.state == DeploymentState::failed || d.state == DeploymentState::cancelled;
   auto satisfied = [&](const std::vector<const Instance*>& row) {
     return std::any_of(row.begin(), row.end(), [&](const Instance* i) {
       if (i->presence == Presence::given_up || i->desired == Desired::removed) return false;
       if (i->desired == Desired::stopped) return i->finished;
       if (i->desired == Desired::paused) return true;  // its user holds it, whatever the version
-      if (i->job_version != job.active_version) return false;
+      if (i->beside) return false;
+      if (i->job_version != job.active_version && !(before_serves && i->job_version == d.from)) return false;
       return job.type == JobType::batch ? i->finished : i->state == TaskState::running;
     });
   };
@@ -144,9 +154,8 @@ std::string SimWorld::unfinished_job(const Snapshot& state, const Job& job) cons
       }
     }
   }
-  const JobVersion* version = state.version_of(job.id, job.active_version);
-  if (job.stopped || version == nullptr) return out;
-  for (const GroupView& group : groups_of(*version->spec)) {
+  if (job.stopped || active == nullptr) return out;
+  for (const GroupView& group : groups_of(*active->spec)) {
     if (job.type == JobType::system) {
       state.nodes.for_each([&](uint64_t id, const Node& node) {
         if (!satisfied(slots[group.name][static_cast<uint32_t>(id)]))

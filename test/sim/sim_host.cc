@@ -273,8 +273,9 @@ void SimHost::start_run(const Job& job, Run& run) {
   }
   run.state = Run::State::running;
   run.job = job.assignment.job;
-  run.group_slot = job.assignment.name + "/" +
-                   job.task.name;  // the group by its name: an index means another one in another version
+  std::string slot = job.assignment.name;  // the group by its name: an index means another one in another version
+  if (slot.ends_with("-next")) slot.resize(slot.size() - 5);
+  run.group_slot = slot + "/" + job.task.name;
   run.stop_with_lease = job.task.on_disconnect == DisconnectPolicy::stop_after;
   run.task_index = job.op.task;
   run.number = ++next_run_;

@@ -83,6 +83,24 @@ void SimWorld::set_up() {
   run_until(sim.wall() + seconds(2));
 }
 
+void SimWorld::random_update(JobSpec& job) {
+  if (job.type == JobType::batch) return;
+  UpdatePolicy& update = job.update;
+  update.min_healthy_time = milliseconds(static_cast<int64_t>(sim.random.below(4'000)));
+  update.healthy_deadline = sim.chance(2) ? seconds(20) : Duration{};
+  update.progress_deadline = sim.chance(2) ? seconds(30) : Duration{};
+  update.max_parallel = static_cast<int32_t>(1 + sim.random.below(3));
+  job.disruption.max_unavailable = static_cast<int32_t>(1 + sim.random.below(2));
+  update.auto_revert = sim.chance(3);
+  if (job.type == JobType::system) {
+    if (sim.chance(4)) update.strategy = UpdateStrategy::recreate;
+    return;
+  }
+  update.strategy = static_cast<UpdateStrategy>(sim.random.below(4));
+  update.start_first = update.strategy == UpdateStrategy::rolling && sim.chance(2);
+  update.auto_promote = wants_promotion(update) && sim.chance(2);
+}
+
 JobSpec SimWorld::random_spec(const std::string& name) {
   JobSpec job;
   job.job = name;
@@ -109,6 +127,7 @@ JobSpec SimWorld::random_spec(const std::string& name) {
     task.env["V"] = std::to_string(sim.random.below(4));
     job.tasks.push_back(std::move(task));
   }
+  random_update(job);
   return job;
 }
 
@@ -132,7 +151,9 @@ void SimWorld::touch_job() {
   if (jobs.empty()) return;
   const JobId id{jobs[sim.random.below(jobs.size())]};
   const Job& job = *manager->state().jobs.find(id.value);
-  switch (sim.random.below(8)) {
+  switch (sim.random.below(11)) {
+    case 8: return ask(state::PromoteJob{id}, [](const auto&) {});
+    case 9: return ask(state::AbortJob{id}, [](const auto&) {});
     case 0:
       known_[job.name].may_be_deleted = true;
       sim.trace("user deletes " + job.name);

@@ -63,6 +63,7 @@ class SimWorld {
   void touch_node();
   void trouble();
   void make_calm();
+  void random_update(JobSpec& job);
   JobSpec random_spec(const std::string& name);
 
   void check();
