@@ -62,6 +62,7 @@ struct ResolvedMount {
 // One run: (instance, task, generation, attempt), with all that a driver needs to know of it.
 struct RunContext {
   InstanceId instance;
+  JobId job;
   uint32_t generation = 1;
   uint32_t attempt = 1;
   std::string instance_name;         // hostname inside
@@ -158,6 +159,12 @@ struct ExecSession {
   int pid = 0;     // child of this process: reap with waitpid
 };
 
+// An account of the node.
+struct Account {
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+};
+
 class ExecDriver {
  public:
   virtual ~ExecDriver() = default;
@@ -166,6 +173,9 @@ class ExecDriver {
   virtual DriverResult<ExecSession> attach(const RunContext& run, const Handle& handle) = 0;
   // The file system of the running task as a path of this process ("/proc/PID/root"), for copy in and out.
   virtual DriverResult<std::string> root_path(const RunContext& run, const Handle& handle) = 0;
+  // As whom files are copied, where the task's file system is the node's own; nothing: as the worker, because all that can
+  // be reached below root_path() is the task's.
+  virtual DriverResult<std::optional<Account>> file_account(const RunContext&) { return std::optional<Account>(); }
 };
 
 class SignalDriver {

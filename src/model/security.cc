@@ -54,6 +54,10 @@ constexpr std::array<std::string_view, 14> kDefaults{
     "CHOWN",  "DAC_OVERRIDE", "FSETID",  "FOWNER",           "MKNOD",      "NET_RAW", "SETGID",
     "SETUID", "SETFCAP",      "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL",    "AUDIT_WRITE"};
 
+// Often taken from the worker itself, or too new for the runtimes: a task that needs one adds it by name.
+constexpr std::array<std::string_view, 6> kNotEvenPrivileged{"SYS_RESOURCE", "MAC_OVERRIDE", "MAC_ADMIN",
+                                                             "PERFMON",      "BPF",          "CHECKPOINT_RESTORE"};
+
 // systemd and the shadow tools leave this range alone, and it is below 2^31, as some programs want.
 constexpr uint32_t kAccountsFirst = 1'900'000'000;
 constexpr uint32_t kAccounts = 200'000'000;
@@ -90,8 +94,26 @@ std::string plain_capability(std::string_view word) {
   return out.starts_with("CAP_") ? out.substr(4) : out;
 }
 
-uint32_t own_account_of(uint64_t instance) {
-  return kAccountsFirst + static_cast<uint32_t>(instance % kAccounts);
+std::set<std::string> capabilities_of(const Security& security) {
+  std::set<std::string> out;
+  if (security.privileged) {
+    out.insert(kCapabilities.begin(), kCapabilities.end());
+    for (std::string_view name : kNotEvenPrivileged) out.erase(std::string(name));
+  } else {
+    out.insert(kDefaults.begin(), kDefaults.end());
+  }
+  for (const std::string& word : security.cap_drop) {
+    if (plain_capability(word) == "ALL")
+      out.clear();
+    else
+      out.erase(plain_capability(word));
+  }
+  for (const std::string& word : security.cap_add) out.insert(plain_capability(word));
+  return out;
+}
+
+uint32_t own_account_of(uint64_t job) {
+  return kAccountsFirst + static_cast<uint32_t>(job % kAccounts);
 }
 
 std::vector<ErrorDetail> needs_consent(const TaskSpec& task, const std::string& path) {

@@ -2,6 +2,7 @@
 // What a task may do to its node, in one place: the capabilities that every task has, and which wishes of a task need
 // the consent of its project (Project::allow_privileged), because whoever has them can become the node itself. Pure.
 
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,6 +19,10 @@ std::span<const std::string_view> capability_names();
 std::span<const std::string_view> default_capabilities();
 // "cap_net_raw", "NET_RAW" → "NET_RAW".
 std::string plain_capability(std::string_view word);
+
+// What the task has in the end, without "CAP_": the defaults, or all that a worker has itself where it is privileged;
+// less cap_drop, more cap_add.
+std::set<std::string> capabilities_of(const Security& security);
 
 // The account that a process runs as when it names none and is not privileged: one of its instance's own, in a range
 // that no distribution gives out. The group has the same number.

@@ -66,7 +66,7 @@ TEST(Security, names_stand_at_their_numbers) {
   EXPECT_EQ(plain_capability("cap_net_raw"), "NET_RAW");
 }
 
-TEST(Security, accounts_of_instances_are_no_real_ones) {
+TEST(Security, accounts_of_jobs_are_no_real_ones) {
   EXPECT_NE(own_account_of(1), own_account_of(2));
   EXPECT_GE(own_account_of(~uint64_t{0}), 1'879'048'192u);
   EXPECT_LT(own_account_of(~uint64_t{0}), 2'147'483'648u);

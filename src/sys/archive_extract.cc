@@ -421,7 +421,7 @@ Result<Extracted> unpack_into(const std::string& root, const std::string& path, 
   UniqueFd top(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!top) return fail_errno("open " + root, errno);
   UniqueFd directory =
-      archive_detail::open_beneath(top.get(), path.empty() ? "/" : path, O_RDONLY | O_DIRECTORY, RESOLVE_IN_ROOT);
+      archive_detail::open_beneath(top.get(), path.empty() ? "/" : path, O_RDONLY | O_DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
   if (!directory) {
     if (errno == ENOTDIR) return fail(ErrorCode::invalid, path + " is not a folder");
     return fail_errno(path, errno);

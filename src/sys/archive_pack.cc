@@ -145,8 +145,11 @@ Status Packer::put_marker(const std::string& stored) {
 
 Status Packer::add_file(int parent, const std::string& name, archive_entry* entry, const struct stat& st) {
   // Opened before the header goes out, so that what cannot be read does not leave a half entry.
-  UniqueFd fd = open_beneath(parent, name, O_RDONLY | O_NOFOLLOW, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
-  if (!fd) return fail_errno("read " + name, errno);
+  // Without waiting, and looked at again: whoever owns the folder may have put a pipe into the file's place meanwhile.
+  UniqueFd fd = open_beneath(parent, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+  struct stat opened{};
+  if (!fd || ::fstat(fd.get(), &opened) != 0) return fail_errno("read " + name, errno);
+  if (!S_ISREG(opened.st_mode)) return fail(ErrorCode::conflict, name + " was replaced while it was read");
   char capability[256];
   ssize_t length = ::fgetxattr(fd.get(), "security.capability", capability, sizeof capability);
   if (length > 0) archive_entry_xattr_add_entry(entry, "security.capability", capability, static_cast<size_t>(length));
@@ -275,12 +278,12 @@ Result<Packed> pack_path(const std::string& root, const std::string& path, const
   TUTTI_CHECK(packer.open());
   if (name.empty() || name == "." || name == "..") {
     // A folder named by dots: its content, without a name of its own.
-    UniqueFd whole = open_beneath(top.get(), clean.empty() ? "/" : clean, O_RDONLY | O_DIRECTORY, RESOLVE_IN_ROOT);
+    UniqueFd whole = open_beneath(top.get(), clean.empty() ? "/" : clean, O_RDONLY | O_DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
     if (!whole) return fail_errno(path, errno);
     TUTTI_CHECK(packer.add_children(whole.get(), ".", 0));
     return packer.close();
   }
-  UniqueFd folder = open_beneath(top.get(), parent, O_RDONLY | O_DIRECTORY, RESOLVE_IN_ROOT);
+  UniqueFd folder = open_beneath(top.get(), parent, O_RDONLY | O_DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
   if (!folder) return fail_errno(path, errno);
   struct stat st{};
   if (::fstatat(folder.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) return fail_errno(path, errno);

@@ -2,7 +2,10 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
@@ -134,6 +137,14 @@ Status remove_tree(const std::string& path) {
     return errno == ENOENT ? Status() : fail_errno("stat " + path, errno);
   }
   return remove_at(parent.get(), name.c_str(), path, info.st_dev);
+}
+
+bool leads_through_link(const std::string& path) {
+  open_how how{};
+  how.flags = O_PATH | O_CLOEXEC;
+  how.resolve = RESOLVE_NO_SYMLINKS;
+  const UniqueFd fd(static_cast<int>(syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how)));
+  return !fd && errno == ELOOP;
 }
 
 bool exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }

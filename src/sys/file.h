@@ -30,6 +30,8 @@ Status make_dirs(const std::string& path, unsigned mode = 0755);
 // system that `path` is on, so a mount left inside makes it fail (EBUSY) and does not lose what is mounted.
 Status remove_tree(const std::string& path);
 bool exists(const std::string& path);
+// Whether a symbolic link stands anywhere on the way. False where the path ends in nothing.
+bool leads_through_link(const std::string& path);
 
 // A lock that belongs to the open file: children that inherit the fd hold it too, and the kernel frees it when the last
 // of them is gone. The proof that a process lives, without the danger of a process id given twice.

@@ -1,8 +1,10 @@
 #include "worker/executor.h"
 
 #include <dirent.h>
+#include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "base/log.h"
 #include "sys/file.h"
@@ -99,6 +101,7 @@ driver::RunContext Executor::context(const Assignment& a, const SpecMessage& spe
   driver::RunContext out;
   const std::string id = to_text(a.instance);
   out.instance = a.instance;
+  out.job = a.job;
   out.generation = generation;
   out.attempt = attempt;
   out.instance_name = a.name;
@@ -117,6 +120,16 @@ driver::RunContext Executor::context(const Assignment& a, const SpecMessage& spe
     out.mounts.push_back(std::move(resolved));
   }
   return out;
+}
+
+// Made at its first use: open to whatever user a task of the project has, behind a folder that only root passes.
+Status Executor::make_volume(const std::string& path) const {
+  const std::string all = paths_.data_dir + "/volumes";
+  TUTTI_CHECK(sys::make_dirs(all, 0700));
+  if (::chmod(all.c_str(), 0700) != 0) return fail_errno("close " + all, errno);
+  if (sys::exists(path)) return {};
+  TUTTI_CHECK(sys::make_dirs(path, 0711));
+  return ::chmod(path.c_str(), 0777) == 0 ? Status{} : fail_errno("open " + path, errno);
 }
 
 // With image and network, which may take a while the first time.
@@ -150,8 +163,15 @@ driver::DriverResult<driver::RunContext> Executor::full_context(const Job& job) 
     }
     run.netns = network.netns;
   }
-  for (const driver::ResolvedMount& mount : run.mounts) {
-    if (mount.source.starts_with(paths_.data_dir)) (void)sys::make_dirs(mount.source);
+  for (size_t i = 0; i < run.mounts.size(); ++i) {
+    const std::string& source = run.mounts[i].source;
+    const VolumeKind kind = s.task.volumes[i].kind;
+    // The project's list names folders; a link that some task made in one of them could lead anywhere.
+    if (kind == VolumeKind::host && sys::leads_through_link(source)) {
+      return tl::make_unexpected(failure_of({ErrorCode::forbidden, "the host path " + source + " leads through a link: write where it leads", {}, 0}, driver::FailureKind::rejected));
+    }
+    if (kind != VolumeKind::local) continue;
+    if (Status made = make_volume(source); !made) return tl::make_unexpected(failure_of(std::move(made).error()));
   }
   return run;
 }

@@ -75,6 +75,7 @@ class Executor {
   OpResult perform(Job& job);
   std::optional<driver::Failure> perform_task(Job& job);
   std::optional<driver::Failure> clear(const Job& job);
+  Status make_volume(const std::string& path) const;
   driver::DriverResult<driver::RunContext> full_context(const Job& job);
 
   const ExecutorPaths paths_;

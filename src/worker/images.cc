@@ -132,6 +132,8 @@ Result<ImageStore::Target> ImageStore::target_of(const std::string& reference) {
 Result<std::unique_ptr<ImageStore>> ImageStore::open(const std::string& directory, const std::string& platform) {
   std::unique_ptr<ImageStore> store(new ImageStore(directory, platform));
   for (const char* part : {"", "/layers", "/images", "/tmp"}) TUTTI_CHECK(sys::make_dirs(directory + part, 0755));
+  // Set-user-id programs of images are for containers only: nobody but root passes here.
+  if (::chmod(directory.c_str(), 0700) != 0) return fail_errno("close " + directory, errno);
   TUTTI_CHECK(sys::make_dirs(directory + "/empty", 0755));  // the lowest folder of an image without layers
   TUTTI_CHECK(store->sweep());
   return store;

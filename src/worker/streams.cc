@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "model/codec.h"
 #include "sys/archive.h"
+#include "sys/thread_account.h"
 
 namespace tutti::worker {
 namespace {
@@ -163,7 +164,11 @@ struct Streams::Stream {
     finish(0, sent ? std::string() : sent.error().error.to_string());
   }
 
-  std::optional<std::string> root_of(const StreamTarget& target) {
+  struct Files {
+    std::string root;
+    std::optional<driver::Account> account;
+  };
+  std::optional<Files> files_of(const StreamTarget& target) {
     auto running = find_run(target);
     if (!running) return std::nullopt;
     driver::ExecDriver* exec = running->driver->as_exec();
@@ -173,26 +178,40 @@ struct Streams::Stream {
       finish(std::nullopt, root.error().error.to_string());
       return std::nullopt;
     }
-    return *root;
+    auto account = exec->file_account(running->run);
+    if (!account) {
+      finish(std::nullopt, account.error().error.to_string());
+      return std::nullopt;
+    }
+    return Files{*root, *account};
+  }
+  // What `work` says, done with the rights of the task's account where it has the node's own files before it.
+  std::string as_account(const Files& files, const std::function<std::string()>& work) {
+    if (!files.account) return work();
+    auto account = sys::ThreadAccount::take(files.account->uid, files.account->gid);
+    return account ? work() : account.error().to_string();
   }
 
   void copy_out(const StreamTarget& target) {
-    auto root = root_of(target);
-    if (!root) return;
-    auto packed = sys::pack_path(*root, request.path, [this](std::string_view bytes) -> Status {
+    auto files = files_of(target);
+    if (!files) return;
+    auto sink = [this](std::string_view bytes) -> Status {
       while (!bytes.empty()) {
         const std::string_view piece = bytes.substr(0, 60u << 10);
         if (!send(kStdout, piece)) return fail(ErrorCode::cancelled, "the client went away");
         bytes.remove_prefix(piece.size());
       }
       return {};
-    });
-    finish(0, packed ? std::string() : packed.error().to_string());
+    };
+    finish(0, as_account(*files, [&] {
+             auto packed = sys::pack_path(files->root, request.path, sink);
+             return packed ? std::string() : packed.error().to_string();
+           }));
   }
 
   void copy_in(const StreamTarget& target) {
-    auto root = root_of(target);
-    if (!root) return;
+    auto files = files_of(target);
+    if (!files) return;
     std::string piece;
     bool end = false;
     auto source = [&](std::span<char> buffer) -> Result<size_t> {
@@ -211,8 +230,16 @@ struct Streams::Stream {
       piece.erase(0, n);
       return n;
     };
-    auto unpacked = sys::unpack_into(*root, request.path, source, {});
-    finish(0, unpacked ? std::string() : unpacked.error().to_string());
+    sys::ExtractOptions options;
+    if (files->account) {
+      options.keep_owner = false;
+      options.owner_uid = files->account->uid;
+      options.owner_gid = files->account->gid;
+    }
+    finish(0, as_account(*files, [&] {
+             auto unpacked = sys::unpack_into(files->root, request.path, source, options);
+             return unpacked ? std::string() : unpacked.error().to_string();
+           }));
   }
 
   void duplex(const StreamTarget& target) {

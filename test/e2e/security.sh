@@ -38,3 +38,23 @@ C03_nobody_becomes_the_node_without_consent() {
   printf 'job: c03n\ntasks: [{name: a, count: 0, image: "hello:1"}]\n' | t job run - -q
   [ "$(post "$(cat "$work/pool/admin-token")" '{"version":1}' "$(url)/v1/jobs/c03n:revert")" = 403 ]; t job delete c03n -q
 }
+C03_a_process_is_confined_and_so_are_copies() {
+  printf 'job: c03p\ntasks:\n  - name: a\n    driver: process\n    command: [sh, -c, "id -u; cat /etc/shadow; cat %s; ls %s; rm -f /media/file; echo v > /media/file && echo wrote; grep Seccomp: /proc/self/status; exec sleep %s"]\n    volumes: [{kind: local, source: c03p, target: /media}]\n' \
+    "$work/pool/worker-1/identity/key.pem" "$work/pool/worker-1/images" "$nap" | t job run - -q
+  eventually 10 sh -c "'$tutti' instance logs c03p-a-0 2>/dev/null | grep -q 'Seccomp:.2'"
+  t instance logs c03p-a-0 2>&1 | head -6 >"$work/c03p.log"; cat "$work/c03p.log"; grep -q '^19[0-9]\{8\}$' "$work/c03p.log"; grep -q wrote "$work/c03p.log"; [ "$(grep -c 'ermission denied' "$work/c03p.log")" = 3 ] || exit 1
+  mkdir -p "$work/c03p/back"; echo evil >"$work/c03p/evil"
+  for path in /etc/shadow "$work/pool/worker-1/identity/key.pem"; do fails t instance cp "c03p-a-0:$path" "$work/c03p/"; done
+  fails t instance cp "$work/c03p/evil" c03p-a-0:/etc; [ ! -e /etc/evil ]; [ ! -e "$work/c03p/shadow" ]
+  t instance cp "$work/c03p/evil" c03p-a-0:/media; t instance cp c03p-a-0:/media/evil "$work/c03p/back"; grep -rq evil "$work/c03p/back"
+  fails t instance exec --user root c03p-a-0 -- true; fails t instance exec c03p-a-0 -- cat /etc/shadow; t job delete c03p -q
+}
+V02_a_link_in_a_host_path_is_not_followed() {
+  mkdir -p "$work/shared/data"; ln -s /etc "$work/shared/link"
+  api -X PATCH -H 'content-type: application/json' -d "{\"host_paths\":[\"$work/shared\"]}" "$(url)/v1/projects/default" | jq -e '.id'
+  mounted() { printf 'job: v02\ntype: batch\ntasks: [{name: a, image: "hello:1", command: [ls, /there], volumes: [{kind: host, source: %s, target: /there}], restart: {policy: never}, reschedule: {attempts: 0}}]\n' "$1" | t job run - "${@:2}"; }
+  mounted "$work/shared/data" -q; t job delete v02 -q; mounted "$work/shared/link" -q --no-wait
+  eventually 15 sh -c "'$tutti' ps --all --job v02 | grep -q 'through a link'"; t job delete v02 -q
+  fails mounted /etc -q; fails mounted "$work/shared/../../../etc" -q
+  api -X PATCH -H 'content-type: application/json' -d '{"host_paths":[]}' "$(url)/v1/projects/default" | jq -e '.id'
+}

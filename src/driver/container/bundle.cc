@@ -22,14 +22,6 @@
 namespace tutti::driver {
 namespace {
 
-// What the kernel knows; a container that is privileged gets those that the worker itself has.
-constexpr const char* kAllCapabilities[] = {
-    "CHOWN",      "DAC_OVERRIDE",   "DAC_READ_SEARCH", "FOWNER",          "FSETID",           "KILL",
-    "SETGID",     "SETUID",         "SETPCAP",         "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST",
-    "NET_ADMIN",  "NET_RAW",        "IPC_LOCK",        "IPC_OWNER",       "SYS_MODULE",       "SYS_RAWIO",
-    "SYS_CHROOT", "SYS_PTRACE",     "SYS_PACCT",       "SYS_ADMIN",       "SYS_BOOT",         "SYS_NICE",
-    "SYS_TIME",   "SYS_TTY_CONFIG", "MKNOD",           "LEASE",           "AUDIT_WRITE",      "AUDIT_CONTROL",
-    "SETFCAP",    "SYSLOG",         "WAKE_ALARM",      "BLOCK_SUSPEND",   "AUDIT_READ"};
 constexpr const char* kMaskedPaths[] = {"/proc/acpi",
                                         "/proc/asound",
                                         "/proc/kcore",
@@ -132,22 +124,9 @@ uint32_t number(const std::string& word) {
 
 }  // namespace
 
-std::vector<std::string> capabilities_of(const Security& security) {
-  std::set<std::string> names;
-  if (security.privileged) {
-    for (const char* word : kAllCapabilities) names.insert(word);
-  } else {
-    for (std::string_view word : default_capabilities()) names.emplace(word);
-  }
-  for (const std::string& word : security.cap_drop) {
-    if (plain_capability(word) == "ALL")
-      names.clear();
-    else
-      names.erase(plain_capability(word));
-  }
-  for (const std::string& word : security.cap_add) names.insert(plain_capability(word));
+std::vector<std::string> oci_capabilities(const Security& security) {
   std::vector<std::string> out;
-  for (const std::string& word : names) out.push_back("CAP_" + word);
+  for (const std::string& word : capabilities_of(security)) out.push_back("CAP_" + word);
   return out;
 }
 
@@ -237,7 +216,7 @@ std::string process_json(const TaskSpec& task, const std::vector<std::string>& a
   strings(out, env);
   out += ",\"cwd\":";
   append_json_string(out, workdir.empty() ? "/" : workdir);
-  const std::vector<std::string> caps = capabilities_of(task.security);
+  const std::vector<std::string> caps = oci_capabilities(task.security);
   out += ",\"capabilities\":{";
   for (const char* set : {"bounding", "effective", "permitted"}) {
     out += std::string(set == std::string_view("bounding") ? "" : ",") + "\"" + set + "\":";
@@ -259,7 +238,7 @@ std::string process_json(const TaskSpec& task, const std::vector<std::string>& a
 std::string oci_config(const RunContext& run, const std::vector<std::string>& argv, const ContainerUser& user,
                        const std::string& filter) {
   const TaskSpec& task = run.task;
-  const std::vector<std::string> caps = capabilities_of(task.security);
+  const std::vector<std::string> caps = oci_capabilities(task.security);
   std::string out = "{\"ociVersion\":\"1.0.2\",\"process\":" +
                     process_json(task, argv, environment_of(run), workdir_of(run), user, task.tty);
   out += ",\"root\":{\"path\":\"rootfs\",\"readonly\":" + std::string(task.security.read_only_root ? "true" : "false") +

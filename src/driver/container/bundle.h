@@ -30,7 +30,7 @@ std::string process_json(const TaskSpec& task, const std::vector<std::string>& a
 std::string oci_config(const RunContext& run, const std::vector<std::string>& argv, const ContainerUser& user,
                        const std::string& filter);
 // The task's capabilities as "CAP_X".
-std::vector<std::string> capabilities_of(const Security& security);
+std::vector<std::string> oci_capabilities(const Security& security);
 // run_dir/bundle/{config.json,rootfs/}, run_dir/etc/{hosts,hostname,resolv.conf}.
 Status write_bundle(const RunContext& run, const std::string& filter);
 

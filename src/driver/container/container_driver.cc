@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -68,7 +69,7 @@ class ContainerDriver final : public MonitoredDriver {
       return rejected({ErrorCode::invalid, "a container needs an image with at least one layer", {}, 0});
     std::string filter;  // crun takes it ready-made
     if (runtime_.crun && !run.task.security.privileged) {
-      const std::vector<std::string> caps = capabilities_of(run.task.security);
+      const std::vector<std::string> caps = oci_capabilities(run.task.security);
       auto program = filters_.base64_program({caps.begin(), caps.end()});
       if (!program) return retryable(std::move(program).error());
       filter = std::move(*program);
@@ -81,6 +82,8 @@ class ContainerDriver final : public MonitoredDriver {
     for (const char* dir : {"/upper", "/work"}) {
       if (Status made = sys::make_dirs(run.disk_dir + dir); !made) return retryable(std::move(made).error());
     }
+    // Its set-user-id programs are for inside only: nobody but root passes here.
+    if (::chmod(run.disk_dir.c_str(), 0700) != 0) return retryable(fail_errno("close " + run.disk_dir, errno).value());
     for (const std::string& dir : run.image->lower_dirs) config.add("lower", dir);
     config.add("upper", run.disk_dir + "/upper");
     config.add("work", run.disk_dir + "/work");

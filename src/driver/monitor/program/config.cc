@@ -60,6 +60,7 @@ constexpr TextKey kTexts[] = {{"netns", &Config::netns},
                               {"thaw_word", &Config::thaw_word},
                               {"oom_file", &Config::oom_file},
                               {"cwd", &Config::cwd},
+                              {"seccomp", &Config::seccomp},
                               {"log", &Config::log},
                               {"lease", &Config::lease}};
 constexpr NumberKey kNumbers[] = {{"uid", &Config::uid},

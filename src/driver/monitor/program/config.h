@@ -44,6 +44,7 @@ struct Config {
   List groups;
   bool no_new_privileges = true;
   uint64_t capabilities = ~0ull;
+  const char* seccomp = nullptr;  // the filter of system calls, as the kernel's program in base64 (process)
   int64_t open_files = 0;
   const char* log = nullptr;  // path of the live log file
   int64_t log_bytes = 0;
