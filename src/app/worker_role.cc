@@ -8,6 +8,7 @@
 #include "app/host.h"
 #include "app/roles.h"
 #include "base/limits.h"
+#include "worker/gpus.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "model/validate.h"
@@ -32,6 +33,7 @@ std::vector<Setting> worker_settings() {
           {"port-first", "20000", "first host port that the scheduler may give out"},
           {"port-last", "31999", "last one"},
           {"node-limits", "", "countable things that tasks ask for with node_limits: licence=2,encoder=1"},
+          {"devices", "", "devices instead of those found: kind:model:memory*count, as gpu:T4:16Gi*2,gpu:A100:80Gi; none: has none"},
           {"threads", "4", "operations at a time"},
           {"container-runtime", "", "crun or runc; empty: crun, or runc where crun is missing or does not answer"},
           {"purge", "false", "end everything of this worker, take away what is left of it, and exit"},
@@ -80,6 +82,9 @@ Result<worker::FingerprintOptions> fingerprint_options(const Settings& settings)
   out.port_first = static_cast<int32_t>(first);
   out.port_last = static_cast<int32_t>(last);
   TUTTI_TRY(out.limits, parse_node_limits(settings.get("node-limits")));
+  if (!settings.get("devices").empty()) {
+    TUTTI_TRY(out.devices, worker::parse_devices(settings.get("devices")));
+  }
   return out;
 }
 

@@ -24,6 +24,7 @@ inline constexpr int64_t kCountMax = 100'000;
 inline constexpr size_t kAffinitiesMax = 16;                // of a job
 inline constexpr size_t kSpreadsMax = 4;                    // attributes that a job is spread over
 inline constexpr int64_t kTogetherMax = 500;                // instances of a job placed all or nothing, or on one node
+inline constexpr size_t kDevicesMax = 64;                     // of a node, and that a task asks for
 inline constexpr int64_t kNodeLimitMax = 1'000'000;         // of one countable thing of a node
 inline constexpr size_t kJobVersionsKept = 10;
 inline constexpr size_t kJobsMax = 200'000;

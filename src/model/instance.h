@@ -76,6 +76,7 @@ BOOST_DESCRIBE_STRUCT(PortBinding, (), (task, name, container, host, protocol))
 struct InstanceDetail {
   std::vector<TaskStatus> tasks;      // in the order of the group's tasks
   std::vector<PortBinding> ports;
+  std::vector<DeviceBinding> devices;
   std::string address;                // on its bridge, reported by the worker
   std::string reason;                 // why presence or desired is what it is
   int32_t reschedules = 0;            // how many instances held this slot before, for H02's backoff
@@ -85,7 +86,7 @@ struct InstanceDetail {
   Time running_since;                 // by the manager's clock: no task of it was restarted since; 0: it does not run
   bool operator==(const InstanceDetail&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(InstanceDetail, (), (tasks, ports, address, reason, reschedules, avoid,
+BOOST_DESCRIBE_STRUCT(InstanceDetail, (), (tasks, ports, devices, address, reason, reschedules, avoid,
   counted_since, placed, running_since))
 
 // The hot half stays within 128 bytes. Its name is not stored: instance_name().

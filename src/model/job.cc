@@ -10,10 +10,12 @@ std::vector<GroupView> groups_of(const JobSpec& spec) {
     const TaskSpec& task = spec.tasks[i];
     const std::string& group_name = task.group.empty() ? task.name : task.group;
     auto group = std::ranges::find(groups, group_name, &GroupView::name);
-    if (group == groups.end()) group = groups.insert(groups.end(), GroupView{group_name, {}, task.count, {}, {}});
+    if (group == groups.end()) group = groups.insert(groups.end(), GroupView{group_name, {}, task.count, {}, {}, {}});
     group->tasks.push_back(i);
     group->resources += task.resources;
     for (const auto& [name, count] : task.node_limits) group->node_limits[name] += count;
+    if (task.gpu) group->devices.push_back({task.name, *task.gpu});
+    for (const DeviceSpec& device : task.devices) group->devices.push_back({task.name, device});
   }
   return groups;
 }

@@ -14,6 +14,7 @@
 
 #include "base/time.h"
 #include "model/deployment.h"
+#include "model/device.h"
 #include "model/ids.h"
 #include "model/resources.h"
 
@@ -141,6 +142,8 @@ struct TaskSpec {
   PullPolicy pull = PullPolicy::missing;
   std::vector<std::string> constraints; // "node.arch == x86_64" (model/constraint.h)
   std::map<std::string, int64_t> node_limits;  // countable things that a node has few of: name → how many (W10)
+  std::optional<DeviceSpec> gpu;        // the usual case of devices: kind gpu
+  std::vector<DeviceSpec> devices;
   std::string stop_signal = "TERM";
   Duration stop_grace = seconds(10);
   DisconnectPolicy on_disconnect = DisconnectPolicy::keep;  // docs/decisions: a manager's outage must not stop work
@@ -151,7 +154,7 @@ struct TaskSpec {
   bool operator==(const TaskSpec&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(TaskSpec, (), (name, group, driver, image, entrypoint, command, env, user, workdir, count,
-  resources, limits, network, ports, volumes, restart, reschedule, security, pull, constraints, node_limits, stop_signal, stop_grace,
+  resources, limits, network, ports, volumes, restart, reschedule, security, pull, constraints, node_limits, gpu, devices, stop_signal, stop_grace,
   on_disconnect, disconnect_grace, tty, stdin_open, options))
 
 // A wish: nodes that meet the constraint are preferred, or avoided where the weight is negative. 100 outweighs the
@@ -244,6 +247,7 @@ struct GroupView {
   int64_t count = 1;       // of its first task
   Resources resources;     // sum over its tasks
   std::map<std::string, int64_t> node_limits;  // likewise
+  std::vector<DeviceAsk> devices;              // of its tasks, in their order; gpu before devices
 };
 std::vector<GroupView> groups_of(const JobSpec& spec);
 

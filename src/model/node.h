@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/time.h"
+#include "model/device.h"
 #include "model/ids.h"
 #include "model/resources.h"
 
@@ -59,10 +60,11 @@ struct Inventory {
   int32_t port_last = 31999;
   std::map<std::string, std::string> attributes;  // free facts for constraints
   std::map<std::string, int64_t> limits;  // countable things, from the worker's configuration: name → how many (W10)
+  std::vector<Device> devices;         // GPUs and their like (S09)
   bool operator==(const Inventory&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Inventory, (), (hostname, os, kernel, arch, cpu_model, cores, memory, disks, drivers, addresses,
-  cgroups, boot_id, version, feature_level, capacity, reserved, port_first, port_last, attributes, limits))
+  cgroups, boot_id, version, feature_level, capacity, reserved, port_first, port_last, attributes, limits, devices))
 
 struct NodeSpec {
   std::map<std::string, std::string> labels;

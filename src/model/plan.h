@@ -17,9 +17,10 @@ struct Placement {
   uint32_t generation = 1;
   NodeId node;
   std::vector<PortBinding> ports;
+  std::vector<DeviceBinding> devices;  // in the order of the group's asks
   bool together = false;  // with the others of its job in this plan that say so: all of them or none (S07)
 };
-BOOST_DESCRIBE_STRUCT(Placement, (), (instance, generation, node, ports, together))
+BOOST_DESCRIBE_STRUCT(Placement, (), (instance, generation, node, ports, devices, together))
 
 struct Reason {
   std::string reason;   // "not enough memory", "constraint node.arch == aarch64", "cordoned", "port 80 in use", "no driver vm"

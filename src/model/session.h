@@ -98,10 +98,11 @@ struct Assignment {
   uint32_t generation = 1;
   Desired desired = Desired::running;
   std::vector<PortBinding> ports;
+  std::vector<DeviceBinding> devices;
   bool operator==(const Assignment&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Assignment, (), (instance, job, job_version, name, job_name, project, group, slot, generation, desired,
-  ports))
+  ports, devices))
 
 struct AssignMessage {
   bool complete = false;                  // first of a session: what is not named here is to be removed

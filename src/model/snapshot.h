@@ -32,6 +32,7 @@ struct NodeUsage {
   uint32_t instances = 0;
   std::vector<uint32_t> ports;  // sorted; (protocol << 16) | port
   std::map<std::string, int64_t> limits;  // what is taken of Inventory::limits; never zero
+  std::map<std::string, int64_t> devices;  // id → thousandths that are taken of it; never zero
 };
 
 // A row keyed by a 64-bit hash of what it is looked up by; more than one only when hashes collide.

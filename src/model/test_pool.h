@@ -153,7 +153,8 @@ class TestPool {
     put(std::move(row));
     return id;
   }
-  void place(InstanceId id, NodeId node, TaskState state = TaskState::running, std::vector<PortBinding> ports = {}) {
+  void place(InstanceId id, NodeId node, TaskState state = TaskState::running, std::vector<PortBinding> ports = {},
+             std::vector<DeviceBinding> devices = {}) {
     edit_instance(id, [&](Instance& row) {
       row.node = node;
       row.admitted = true;
@@ -163,6 +164,7 @@ class TestPool {
       InstanceDetail detail = *row.detail;
       detail.placed = s.now;
       detail.ports = std::move(ports);
+      detail.devices = std::move(devices);
       row.detail = std::make_shared<const InstanceDetail>(std::move(detail));
     });
   }
@@ -250,6 +252,8 @@ class TestPool {
     if (!row->admitted || row->finished || row->presence == Presence::given_up) return;
     for (const auto& [name, count] : s.group_of(*row).node_limits)
       if ((usage.limits[name] += add ? count : -count) == 0) usage.limits.erase(name);
+    for (const DeviceBinding& b : row->detail->devices)
+      if ((usage.devices[b.device] += add ? b.share : -b.share) == 0) usage.devices.erase(b.device);
     for (const PortBinding& port : row->detail->ports) {
       const uint32_t key = static_cast<uint32_t>(port.protocol) << 16 | static_cast<uint32_t>(port.host);
       const auto at = std::lower_bound(usage.ports.begin(), usage.ports.end(), key);

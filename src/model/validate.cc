@@ -218,6 +218,7 @@ class Validator {
     volumes(t);
     policies(t);
     node_limits(t);
+    devices(t);
     if (t.constraints.size() > kListMax) wrong("constraints", "more than " + std::to_string(kListMax));
     for (size_t i = 0; i < t.constraints.size() && i < kListMax; ++i) {
       auto parsed = Constraint::parse(t.constraints[i]);
@@ -233,6 +234,28 @@ class Validator {
       name("node_limits", key);
       range<int64_t>("node_limits." + key, count, 1, limits::kNodeLimitMax);
     }
+  }
+
+  void devices(const TaskSpec& t) {
+    if (t.gpu) {
+      if (t.gpu->kind != "gpu") wrong("gpu.kind", "not gpu: " + quoted(t.gpu->kind), "other kinds stand under devices");
+      device("gpu", *t.gpu);
+    }
+    if (t.devices.size() > limits::kDevicesMax)
+      wrong("devices", "more than " + std::to_string(limits::kDevicesMax) + " (kDevicesMax)");
+    for (size_t i = 0; i < t.devices.size() && i < limits::kDevicesMax; ++i)
+      device("devices[" + std::to_string(i) + "]", t.devices[i]);
+  }
+  void device(const std::string& field, const DeviceSpec& d) {
+    name(field + ".kind", d.kind);
+    range<int64_t>(field + ".count", d.count, 1, static_cast<int64_t>(limits::kDevicesMax));
+    range<int64_t>(field + ".share", d.share, 1, kWholeDevice);
+    if (d.share < kWholeDevice && d.count != 1)
+      wrong(field + ".share", "a share of more than one device", "leave count out, or take the devices whole");
+    if (d.models.size() > kListMax) wrong(field + ".models", "more than " + std::to_string(kListMax));
+    for (const std::string& model : d.models)
+      if (model.empty()) wrong(field + ".models", "an empty model", "leave models out where any will do");
+    size(field + ".memory", d.memory);
   }
 
   void driver(const TaskSpec& t) {

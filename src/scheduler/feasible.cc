@@ -47,6 +47,7 @@ Request request_of(const JobSpec& spec, const GroupView& group) {
   Request out;
   out.resources = group.resources;
   out.node_limits = group.node_limits;
+  out.devices = group.devices;
   if (!spec.placement.node_pool.empty()) {
     if (auto pool = Constraint::parse("node.pool == " + spec.placement.node_pool))
       out.constraints.push_back(std::move(*pool));
@@ -98,6 +99,13 @@ std::optional<std::string> check_lasting(const Snapshot&, const Request& request
   for (const auto& [name, asked] : request.node_limits) {
     if (count_of(node.inventory->limits, name) < asked) return "has no " + std::to_string(asked) + " " + name;
   }
+  if (request.devices.empty()) return std::nullopt;
+  std::vector<int64_t> idle(node.inventory->devices.size(), kWholeDevice);
+  for (const DeviceAsk& ask : request.devices) {
+    std::vector<int64_t> alone = idle;
+    if (!choose_devices({ask}, node.inventory->devices, alone)) return "has no " + to_text(ask.spec);
+  }
+  if (!choose_devices(request.devices, node.inventory->devices, idle)) return "has too few devices";
   return std::nullopt;
 }
 
@@ -106,11 +114,16 @@ std::optional<std::string> check_free(const Snapshot& snapshot, const Request& r
   if (request.resources.cpu > free.cpu) return "not enough cpu";
   if (request.resources.memory > free.memory) return "not enough memory";
   if (request.resources.disk > free.disk) return "not enough disk";
-  if (request.ports.empty() && request.node_limits.empty()) return std::nullopt;
+  if (request.ports.empty() && request.node_limits.empty() && request.devices.empty()) return std::nullopt;
   const NodeUsage& usage = snapshot.usage_of(node.id);
   for (const auto& [name, asked] : request.node_limits) {
     if (count_of(usage.limits, name) + count_of(given.limits, name) + asked > count_of(node.inventory->limits, name))
       return "not enough " + name;
+  }
+  if (!request.devices.empty()) {
+    std::vector<int64_t> free_of = free_devices(snapshot, node, given);
+    if (!choose_devices(request.devices, node.inventory->devices, free_of))
+      return "not enough free " + request.devices.front().spec.kind;
   }
   for (const PortBinding& port : request.ports) {
     if (port.host != 0 && in_use(usage, given, key_of(port.protocol, port.host))) {
@@ -120,8 +133,17 @@ std::optional<std::string> check_free(const Snapshot& snapshot, const Request& r
   return std::nullopt;
 }
 
+std::vector<int64_t> free_devices(const Snapshot& snapshot, const Node& node, const Given& given) {
+  const NodeUsage& usage = snapshot.usage_of(node.id);
+  std::vector<int64_t> out;
+  out.reserve(node.inventory->devices.size());
+  for (const Device& device : node.inventory->devices)
+    out.push_back(kWholeDevice - count_of(usage.devices, device.id) - count_of(given.devices, device.id));
+  return out;
+}
+
 bool give(const Snapshot& snapshot, const Request& request, const Node& node, Given& given, uint64_t seed,
-          std::vector<PortBinding>& out) {
+          Placement& out) {
   const NodeUsage& usage = snapshot.usage_of(node.id);
   const int64_t first = node.inventory->port_first;
   const int64_t range = node.inventory->port_last - first + 1;
@@ -140,7 +162,17 @@ bool give(const Snapshot& snapshot, const Request& request, const Node& node, Gi
       return false;
     }
     given.ports.insert(key_of(port.protocol, port.host));
-    out.push_back(std::move(port));
+    out.ports.push_back(std::move(port));
+  }
+  if (!request.devices.empty()) {
+    std::vector<int64_t> free = free_devices(snapshot, node, given);
+    auto chosen = choose_devices(request.devices, node.inventory->devices, free);
+    if (!chosen) {
+      given.ports = before;
+      return false;
+    }
+    for (const DeviceBinding& binding : *chosen) given.devices[binding.device] += binding.share;
+    out.devices = std::move(*chosen);
   }
   for (const auto& [name, asked] : request.node_limits) given.limits[name] += asked;
   return true;

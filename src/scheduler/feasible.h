@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "model/constraint.h"
+#include "model/plan.h"
 #include "model/snapshot.h"
 
 namespace tutti::scheduler {
@@ -19,6 +20,7 @@ struct Request {
   std::set<std::string> drivers;
   std::vector<PortBinding> ports;  // host 0: to be chosen
   std::map<std::string, int64_t> node_limits;
+  std::vector<DeviceAsk> devices;
   NodeId pinned;
   NodeId home;  // it has a disk there: it may go nowhere else, and may go back to a cordoned node
   uint32_t feature_level = 1;
@@ -30,6 +32,7 @@ Request request_of(const Snapshot& snapshot, const Instance& instance);
 struct Given {
   std::set<uint32_t> ports;
   std::map<std::string, int64_t> limits;
+  std::map<std::string, int64_t> devices;  // id → thousandths
 };
 
 // The first reason, in a fixed order, why not; none: it will do.
@@ -40,9 +43,11 @@ std::optional<std::string> check_lasting(const Snapshot& snapshot, const Request
 // The rest.
 std::optional<std::string> check_free(const Snapshot& snapshot, const Request& request, const Node& node,
                                       const Resources& free, const Given& given);
-// Host ports for every port asked for, and the countable things; adds them to `given`. False if the node's range of
-// ports is used up.
+// What of each of the node's devices is free, by index, in thousandths.
+std::vector<int64_t> free_devices(const Snapshot& snapshot, const Node& node, const Given& given);
+// Host ports for every port asked for, devices, and the countable things; adds them to `given`, and to `out`. False if
+// the node's range of ports is used up, or a device is missing.
 bool give(const Snapshot& snapshot, const Request& request, const Node& node, Given& given, uint64_t seed,
-          std::vector<PortBinding>& out);
+          Placement& out);
 
 }  // namespace tutti::scheduler

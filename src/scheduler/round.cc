@@ -10,7 +10,7 @@ namespace {
 
 // What of a node's row the class mask has not said yet.
 bool asks_for_more_than_room(const Request& request) {
-  return !request.ports.empty() || !request.node_limits.empty();
+  return !request.ports.empty() || !request.node_limits.empty() || !request.devices.empty();
 }
 
 }  // namespace
@@ -92,12 +92,12 @@ bool Round::place_on_its_node(const Waiting& waiting, const Lane& lane) {
 }
 
 bool Round::try_node(const Waiting& waiting, const Request& request, uint32_t index, ProjectId project, bool together) {
-  Placement out{waiting.id, waiting.generation, columns_.id(index), {}, together};
+  Placement out{waiting.id, waiting.generation, columns_.id(index), {}, {}, together};
   if (asks_for_more_than_room(request)) {
     const Node& node = *snapshot_.nodes.find(out.node.value);
     Given& given = given_[index];
     if (check_free(snapshot_, request, node, columns_.free(index), given)) return false;
-    if (!give(snapshot_, request, node, given, SeededRandom(seed_ ^ waiting.id.value).next(), out.ports)) return false;
+    if (!give(snapshot_, request, node, given, SeededRandom(seed_ ^ waiting.id.value).next(), out)) return false;
   } else if (!request.resources.fits(columns_.free(index))) {
     return false;
   }
@@ -188,6 +188,7 @@ Ask Round::sum_of(const Lane& lane) const {
     sum->request.drivers.insert(r.drivers.begin(), r.drivers.end());
     sum->request.constraints.insert(sum->request.constraints.end(), r.constraints.begin(), r.constraints.end());
     for (const auto& [name, count] : r.node_limits) sum->request.node_limits[name] += count;
+    sum->request.devices.insert(sum->request.devices.end(), r.devices.begin(), r.devices.end());
   }
   return std::move(*sum);
 }

@@ -16,6 +16,7 @@ std::string text_of(const std::vector<Placement>& placements) {
   for (const Placement& p : placements) {
     out += std::to_string(p.instance.value) + "->" + std::to_string(p.node.value) + (p.together ? "t" : "");
     for (const PortBinding& port : p.ports) out += ":" + std::to_string(port.host);
+    for (const DeviceBinding& b : p.devices) out += "@" + b.device + "/" + std::to_string(b.share);
     out += " ";
   }
   return out;
@@ -67,12 +68,47 @@ TEST(Scheduler, ExplainsWhatItRefusesAndCountsEveryNode) {
       EXPECT_EQ(why.nodes_total, static_cast<int32_t>(s.nodes.size()));
       // Dynamic ports are the one thing that a feasible node may still be out of.
       if (!alone.placements.empty()) EXPECT_GT(why.nodes_feasible, 0);
-      if (alone.placements.empty() && request_of(s, *s.instances.find(id)).ports.empty())
-        EXPECT_EQ(why.nodes_feasible, 0);
+      // So is a node beside the one that the rest of its job is on.
+      const Instance& i = *s.instances.find(id);
+      if (alone.placements.empty() && request_of(s, i).ports.empty() && !s.version_of(i)->spec->placement.same_node)
+        EXPECT_EQ(why.nodes_feasible, 0) << "seed " << seed;
       refused += alone.placements.empty() ? 1 : 0;
     });
   }
   EXPECT_GT(refused, 20u);  // else it has shown nothing
+}
+
+// Whatever comes and goes: no device is given out beyond what it is, and what needs whole ones gets idle ones.
+TEST(Scheduler, NoDeviceIsGivenTwice) {
+  size_t given = 0;
+  for (uint64_t seed = 1; seed <= 30; ++seed) {
+    RandomPool world(seed);
+    auto scheduler = make_scheduler();
+    world.pool.commit();
+    scheduler->rebuild(world.pool.published());
+    for (int step = 0; step < 6; ++step) {
+      world.apply(scheduler->schedule_all_pending(seed, world.pool.published()->now, 100'000));
+      world.pool.commit();
+      const Snapshot& s = *world.pool.published();
+      std::map<std::pair<uint64_t, std::string>, std::vector<int64_t>> held;
+      s.instances.for_each([&](uint64_t, const Instance& i) {
+        if (!i.admitted || i.finished) return;
+        const auto& devices = s.nodes.find(i.node.value)->inventory->devices;
+        ASSERT_TRUE(as_asked(i.detail->devices, s.group_of(i).devices, devices));
+        for (const DeviceBinding& b : i.detail->devices) held[{i.node.value, b.device}].push_back(b.share), ++given;
+      });
+      for (const auto& [device, shares] : held) {
+        int64_t sum = 0;
+        for (const int64_t share : shares) sum += share;
+        ASSERT_LE(sum, kWholeDevice) << "seed " << seed << " " << device.second;
+        ASSERT_EQ(s.usage_of(NodeId{device.first}).devices.at(device.second), sum);
+      }
+      world.change();
+      world.pool.commit();
+      scheduler->rebuild(world.pool.published());
+    }
+  }
+  EXPECT_GT(given, 300u);  // else it has shown nothing
 }
 
 TEST(Scheduler, StopsAtMostAndLeavesTheRestPending) {

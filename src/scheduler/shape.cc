@@ -17,6 +17,9 @@ std::string kind_of(const Request& request) {
   for (const std::string& driver : request.drivers) out += "\n" + driver;
   for (const Constraint& constraint : request.constraints) out += "\n" + constraint.to_string();
   for (const auto& [name, count] : request.node_limits) out += "\n" + name + " " + std::to_string(count);
+  for (const DeviceAsk& ask : request.devices)
+    out += "\n" + ask.spec.kind + " " + std::to_string(ask.spec.count) + " " + std::to_string(ask.spec.share) + " " +
+           std::to_string(ask.spec.memory.value) + " " + to_text(ask.spec);
   return out;
 }
 

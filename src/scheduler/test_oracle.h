@@ -89,8 +89,8 @@ class Oracle {
       }
       if (!best) return false;
       Row& row = rows_[std::get<2>(*best)];
-      Placement out{i.id, i.generation, row.node->id, {}, spec(i).placement.all_or_nothing && !i.pinned && !i.node};
-      if (!give(s_, request, *row.node, row.given, SeededRandom(seed_ ^ i.id.value).next(), out.ports)) {
+      Placement out{i.id, i.generation, row.node->id, {}, {}, spec(i).placement.all_or_nothing && !i.pinned && !i.node};
+      if (!give(s_, request, *row.node, row.given, SeededRandom(seed_ ^ i.id.value).next(), out)) {
         excluded.insert(std::get<2>(*best));
         continue;
       }

@@ -31,7 +31,7 @@ class RandomPool {
   // As apply does it.
   void apply(const Plan& plan) {
     for (const Placement& p : plan.placements)
-      if (random_.below(8) != 0) pool.place(p.instance, p.node, TaskState::running, p.ports);
+      if (random_.below(8) != 0) pool.place(p.instance, p.node, TaskState::running, p.ports, p.devices);
   }
   TestPool pool;
   SeededRandom random_;
@@ -49,6 +49,8 @@ class RandomPool {
     pool.edit_node(id, [&](Node& n) { n.spec.labels["zone"] = zone(); });
     pool.edit_inventory(id, [&](Inventory& i) {
       i.port_last = i.port_first + 2;
+      for (uint64_t n = random_.below(2) * random_.below(5); n > 0; --n)
+        i.devices.push_back({"gpu" + std::to_string(n), "gpu", random_.below(2) == 0 ? "T4" : "A100", {}});
       if (random_.below(3) == 0) i.limits["licence"] = static_cast<int64_t>(1 + random_.below(4));
     });
   }
@@ -64,6 +66,13 @@ class RandomPool {
     if (random_.below(3) == 0)
       spec.tasks[0].ports.push_back({"p", 80, random_.below(2) == 0 ? 0 : 8080, Protocol::tcp});
     if (random_.below(5) == 0) spec.tasks[0].node_limits["licence"] = static_cast<int64_t>(1 + random_.below(2));
+    if (random_.below(3) == 0) {
+      DeviceSpec gpu;
+      gpu.share = random_.below(2) == 0 ? kWholeDevice : 300 + static_cast<int64_t>(random_.below(300));
+      if (gpu.share == kWholeDevice) gpu.count = static_cast<int64_t>(1 + random_.below(2));
+      if (random_.below(3) == 0) gpu.models = {"T4"};
+      spec.tasks[0].gpu = gpu;
+    }
     add_wishes(spec.placement);
     jobs_.push_back(pool.submit(spec));
     pool.edit_job(jobs_.back(), [&](Job& job) { job.project = ProjectId{1 + random_.below(3)}; });

@@ -89,7 +89,8 @@ OperationId present_operation(const Snapshot& state, std::string_view kind, uint
   return serves ? newest->id : OperationId{};
 }
 
-std::shared_ptr<const InstanceDetail> fresh_detail(const Snapshot& state, const Instance& instance, std::vector<PortBinding> ports) {
+std::shared_ptr<const InstanceDetail> fresh_detail(const Snapshot& state, const Instance& instance, std::vector<PortBinding> ports,
+                                                   std::vector<DeviceBinding> devices) {
   InstanceDetail detail;
   const JobVersion* version = state.version_of(instance);
   for (size_t index : state.group_of(instance).tasks) {
@@ -99,6 +100,7 @@ std::shared_ptr<const InstanceDetail> fresh_detail(const Snapshot& state, const 
     detail.tasks.push_back(std::move(status));
   }
   detail.ports = std::move(ports);
+  detail.devices = std::move(devices);
   if (instance.detail) {
     detail.reschedules = instance.detail->reschedules;
     detail.avoid = instance.detail->avoid;
@@ -182,7 +184,7 @@ std::string difference(const Snapshot& have, const Snapshot& want) {
   if (have.usage.size() != want.usage.size()) what = "usage";
   want.usage.for_each([&](uint64_t node, const NodeUsage& usage) {
     const NodeUsage& other = have.usage_of(NodeId{node});
-    if (!(other.used == usage.used) || other.instances != usage.instances || other.ports != usage.ports || other.limits != usage.limits) what = "usage of node " + id_text(node);
+    if (!(other.used == usage.used) || other.instances != usage.instances || other.ports != usage.ports || other.limits != usage.limits || other.devices != usage.devices) what = "usage of node " + id_text(node);
   });
   if (have.names.size() != want.names.size() || have.keys.size() != want.keys.size()) what = "names";
   return what;
@@ -200,6 +202,9 @@ Status audit(const Snapshot& snapshot) {
     const Node* node = snapshot.nodes.find(id);
     if (node == nullptr || !node->inventory) return;
     if (!usage.used.fits(allocatable(*node))) status = fail(ErrorCode::internal, "node " + node->name + " is over-committed");
+    for (const auto& [device, taken] : usage.devices) {
+      if (taken > kWholeDevice) status = fail(ErrorCode::internal, "device " + device + " of node " + node->name + " is given out twice");
+    }
     for (size_t i = 1; i < usage.ports.size(); ++i) {
       if (usage.ports[i] == usage.ports[i - 1]) status = fail(ErrorCode::internal, "a port of node " + node->name + " is given twice");
     }

@@ -73,7 +73,7 @@ void create(ApplyContext& c, TakenSlots& taken, const CreateInstance& wanted) {
   detail.counted_since = wanted.counted_since;
   detail.avoid = wanted.avoid;
   row.detail = std::make_shared<const InstanceDetail>(detail);
-  row.detail = fresh_detail(c.state(), row, {});
+  row.detail = fresh_detail(c.state(), row, {}, {});
   c.draft.put(std::move(row));
 }
 
@@ -93,7 +93,7 @@ void start_over(ApplyContext& c, Instance& row) {
   row.not_before = {};
   if (on_node(row)) row.pinned = row.node;
   else row.node = {};  // nothing of it is left there
-  row.detail = fresh_detail(c.state(), row, row.detail->ports);
+  row.detail = fresh_detail(c.state(), row, row.detail->ports, row.detail->devices);
 }
 
 // Another version asks for the same work: it goes on as that version's.
@@ -167,6 +167,15 @@ bool limits_left(const Snapshot& state, const Instance& row, const Node& node) {
   return true;
 }
 
+// S09: the devices are what the group asks for, and free to that part.
+bool devices_left(const Snapshot& state, const Instance& row, const Node& node, const std::vector<DeviceBinding>& bound) {
+  const std::vector<DeviceAsk>& asks = state.group_of(row).devices;
+  if (asks.empty() && bound.empty()) return true;
+  if (!as_asked(bound, asks, node.inventory->devices)) return false;
+  std::map<std::string, int64_t> taken = state.usage_of(node.id).devices;
+  return std::ranges::all_of(bound, [&](const DeviceBinding& b) { return (taken[b.device] += b.share) <= kWholeDevice; });
+}
+
 // J04: a job that stays together is nowhere else.
 bool stays_together(const Snapshot& state, const Instance& row) {
   if (!state.version_of(row)->spec->placement.same_node) return true;
@@ -195,7 +204,7 @@ bool place(ApplyContext& c, const Placement& placement) {
   row.admitted = true;
   row.cleared = false;
   row.pending_since = {};
-  InstanceDetail detail = *fresh_detail(c.state(), row, placement.ports);
+  InstanceDetail detail = *fresh_detail(c.state(), row, placement.ports, placement.devices);
   detail.placed = c.now;
   row.detail = std::make_shared<const InstanceDetail>(std::move(detail));
   const NodeUsage& usage = c.state().usage_of(node->id);
@@ -209,6 +218,7 @@ bool place(ApplyContext& c, const Placement& placement) {
   for (uint32_t port : ports) {
     if (std::binary_search(usage.ports.begin(), usage.ports.end(), port)) return false;
   }
+  if (!devices_left(c.state(), row, *node, placement.devices)) return false;
   if (!limits_left(c.state(), row, *node) || !stays_together(c.state(), row)) return false;
   c.draft.put(std::move(row));
   return true;
@@ -326,7 +336,7 @@ Result<Outcome> apply_one(ApplyContext& c, const OperateInstance& command) {
       if (row.finished || !row.admitted) break;  // reconcile starts it over
       row.generation += 1;
       row.state = TaskState::placed;
-      row.detail = fresh_detail(c.state(), row, row.detail->ports);
+      row.detail = fresh_detail(c.state(), row, row.detail->ports, row.detail->devices);
       break;
   }
   const bool to_come = row.override_ == Override::none && row.finished;

@@ -67,6 +67,7 @@ Result<JobVersion> add_version(ApplyContext& c, Job& job, std::shared_ptr<const 
 void change_deployment(ApplyContext& c, const ChangeDeployment& wanted);
 
 // A placed-state detail for a new generation.
-std::shared_ptr<const InstanceDetail> fresh_detail(const Snapshot& state, const Instance& instance, std::vector<PortBinding> ports);
+std::shared_ptr<const InstanceDetail> fresh_detail(const Snapshot& state, const Instance& instance, std::vector<PortBinding> ports,
+                                                   std::vector<DeviceBinding> devices);
 
 }  // namespace tutti::state

@@ -84,7 +84,7 @@ void start_over_lost(ApplyContext& c, NodeId node, const std::vector<InstanceId>
     Instance row = *c.state().instances.find(id);
     row.generation += 1;
     row.state = TaskState::placed;
-    row.detail = fresh_detail(c.state(), row, row.detail->ports);
+    row.detail = fresh_detail(c.state(), row, row.detail->ports, row.detail->devices);
     emit_instance(c, row, "instance.restarted", "warning", "its node came back without it");
     c.draft.put(std::move(row));
   }
@@ -152,6 +152,9 @@ Result<Outcome> apply_one(ApplyContext& c, const BeginSession& command) {
     return fail(ErrorCode::forbidden, "node " + node.name + " belongs to another key: was it removed and joined again?");
   }
   if (command.inventory.feature_level == 0) return fail(ErrorCode::invalid, "a worker without a feature level");
+  if (command.inventory.devices.size() > limits::kDevicesMax) {
+    return fail(ErrorCode::too_large, fmt::format("node {} has {} devices (limit kDevicesMax is {}): declare fewer with --devices", node.name, command.inventory.devices.size(), limits::kDevicesMax));
+  }
   node.session += 1;
   node.inventory = std::make_shared<const Inventory>(command.inventory);
   if (node.health != NodeHealth::ready) {

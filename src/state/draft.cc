@@ -150,6 +150,15 @@ void Draft::charge_limits(const Instance& i, int64_t sign) {
   }
 }
 
+void Draft::charge_devices(const Instance& i, int64_t sign) {
+  if (i.detail->devices.empty()) return;
+  if (!state_.usage.contains(i.node.value)) state_.usage.put(edit_, i.node.value, NodeUsage{});
+  NodeUsage* usage = state_.usage.edit(edit_, i.node.value);
+  for (const DeviceBinding& b : i.detail->devices) {
+    if ((usage->devices[b.device] += sign * b.share) == 0) usage->devices.erase(b.device);
+  }
+}
+
 // Usage changes only here, by charge(new) − charge(old).
 void Draft::index_instance(const Instance* before, const Instance* after) {
   const bool was_on = before != nullptr && on_node(*before);
@@ -164,6 +173,10 @@ void Draft::index_instance(const Instance* before, const Instance* after) {
   if (was_holding != is_holding || (is_holding && before->node != after->node)) {
     if (is_holding) charge_limits(*after, 1);
     if (was_holding) charge_limits(*before, -1);
+  }
+  if (was_holding != is_holding || (is_holding && (before->node != after->node || before->detail->devices != after->detail->devices))) {
+    if (is_holding) charge_devices(*after, 1);
+    if (was_holding) charge_devices(*before, -1);
   }
   if (was_on && is_on && before->node == after->node) {
     const bool same_ports = had_ports == has_ports && (!has_ports || before->detail->ports == after->detail->ports);

@@ -56,6 +56,7 @@ class Draft {
   void index_name(HashIndex& index, uint64_t key, uint64_t id, bool add);
   void set_member(Table<IdSet>& table, uint64_t key, uint64_t id, bool member);
   void charge_limits(const Instance& i, int64_t sign);
+  void charge_devices(const Instance& instance, int64_t sign);
   void charge_node(NodeId node, const Resources& more, const Resources& less, int instances,
                    const std::vector<PortBinding>* take, const std::vector<PortBinding>* give);
 

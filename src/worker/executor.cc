@@ -31,6 +31,19 @@ std::vector<std::string> entries_of(const std::string& path) {
   return out;
 }
 
+// The ids that a program opens; NVIDIA's libraries and runtime hook read their own name for those of kind gpu.
+void add_devices(std::map<std::string, std::string>& env, const Assignment& a, const TaskSpec& task) {
+  std::string all, gpus;
+  for (const DeviceBinding& b : a.devices) {
+    if (b.task != task.name) continue;
+    all += (all.empty() ? "" : ",") + b.device;
+    if (b.kind == "gpu") gpus += (gpus.empty() ? "" : ",") + b.device;
+    if (b.share < kWholeDevice) env["TUTTI_DEVICE_SHARE"] = std::to_string(b.share);
+  }
+  if (!all.empty()) env["TUTTI_DEVICES"] = all;
+  if (!gpus.empty()) env["NVIDIA_VISIBLE_DEVICES"] = gpus;
+}
+
 std::map<std::string, std::string> environment(const Assignment& a, const TaskSpec& task, const std::string& node) {
   std::map<std::string, std::string> out{{"TUTTI_INSTANCE", a.name}, {"TUTTI_INSTANCE_ID", to_text(a.instance)}, {"TUTTI_JOB", a.job_name},
                                          {"TUTTI_TASK", task.name},  {"TUTTI_SLOT", std::to_string(a.slot)},    {"TUTTI_NODE", node}};
@@ -39,6 +52,7 @@ std::map<std::string, std::string> environment(const Assignment& a, const TaskSp
     std::replace(name.begin(), name.end(), '-', '_');
     if (port.task == task.name) out["TUTTI_PORT_" + name] = std::to_string(port.host);
   }
+  add_devices(out, a, task);
   return out;
 }
 

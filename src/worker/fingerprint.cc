@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "sys/cgroup.h"
 #include "sys/file.h"
+#include "worker/gpus.h"
 
 namespace tutti::worker {
 namespace {
@@ -73,6 +74,7 @@ Inventory fingerprint(const FingerprintOptions& options, driver::Registry& drive
   out.feature_level = 1;
   out.port_first = options.port_first;
   out.limits = options.limits;
+  out.devices = options.devices ? *options.devices : find_gpus(kNvidiaProc);
   out.port_last = options.port_last;
   out.attributes = options.attributes;
   return out;

@@ -17,6 +17,7 @@ struct FingerprintOptions {
   int32_t port_last = 31999;
   std::map<std::string, std::string> attributes;
   std::map<std::string, int64_t> limits;  // countable things: name → how many
+  std::optional<std::vector<Device>> devices;  // instead of those that were found
 };
 
 Inventory fingerprint(const FingerprintOptions& options, driver::Registry& drivers);

@@ -171,6 +171,7 @@ InstanceStatus instance_status(const Snapshot& s, const Instance& i) {
   }
   out.address = i.detail->address;
   out.ports = i.detail->ports;
+  out.devices = i.detail->devices;
   out.tasks = i.detail->tasks;
   out.reason = i.detail->reason;
   for (const TaskStatus& task : out.tasks) {

@@ -91,6 +91,7 @@ struct InstanceStatus {
   std::string image;
   std::string address;
   std::vector<PortBinding> ports;
+  std::vector<DeviceBinding> devices;
   std::vector<TaskStatus> tasks;
   int32_t restarts = 0;
   std::string reason;
@@ -99,7 +100,7 @@ struct InstanceStatus {
   Resources reserved;
 };
 BOOST_DESCRIBE_STRUCT(InstanceStatus, (), (state, desired, presence, node, node_address, job, job_version, group, slot,
-  generation, driver, image, address, ports, tasks, restarts, reason, pending_since, finished, reserved))
+  generation, driver, image, address, ports, devices, tasks, restarts, reason, pending_since, finished, reserved))
 
 struct NodeStatus {
   NodeHealth health = NodeHealth::joining;

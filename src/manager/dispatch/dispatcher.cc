@@ -35,6 +35,7 @@ std::optional<Assignment> assignment_of(const Snapshot& snapshot, const Instance
   out.generation = instance.generation;
   out.desired = instance.desired;
   out.ports = instance.detail->ports;
+  out.devices = instance.detail->devices;
   return out;
 }
 

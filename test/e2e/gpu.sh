@@ -1,0 +1,31 @@
+# Devices. Sourced by test/e2e/run.
+
+S09_gpu_devices() {
+  # A pool of its own, whose worker says that it has cards: a third node would confuse the rows that count two.
+  export TUTTI_CONFIG="$work/gpu.json"
+  "$tutti" up --workers 0 --data "$work/gpu" --api-port 0 --worker-port 0 --rm >"$work/gpu-up.log" 2>&1 & manager=$!
+  eventually 20 t node list
+  "$tutti" worker --data "$work/gpu-w" --run "$work/gpu-w-run" --manager "$(jq -r '.contexts[0].address' "$TUTTI_CONFIG")" --token "$(t node token -q)" \
+    --devices gpu:T4:16Gi*2,gpu:A100:80Gi --cpu 4c --memory 1Gi >"$work/gpu-w.log" 2>&1 & worker=$!
+  eventually 20 sh -c "'$tutti' node list -o json | jq -e '[.items[] | select(.status.health == \"ready\")] | length == 1'"
+  t node show -o json "$(t node list -o json | jq -r '.items[0].name')" | jq -e '[.. | objects | select(has("devices")) | .devices[]?] | length >= 3'
+  gpu_job() { # NAME GPU-YAML
+    printf 'job: %s\ntasks:\n  - name: main\n    driver: process\n    command: [sh, -c, "env; sleep %s"]\n    stop_grace: 1s\n    network: host\n    resources: {cpu: 10m, memory: 8Mi}\n    gpu: %s\n' "$1" "$nap" "$2" | t job run - -q --no-wait
+  }
+  held() { t instance show "$1-main-0" -o json | jq -r '[.status.devices[] | .device + "/" + (.share | tostring)] | join(" ")'; }
+  gpu_job big '{models: [A100, H100]}'; eventually 20 state_is big-main-0 running
+  [ "$(held big)" = gpu2/1000 ]
+  gpu_job one '{share: 600, memory: 16Gi}'; eventually 20 state_is one-main-0 running
+  gpu_job two '{share: 400}'; eventually 20 state_is two-main-0 running
+  [ "$(held one)" = gpu0/600 ] && [ "$(held two)" = gpu0/400 ]  # together on one card
+  t instance logs one-main-0 | grep -qx TUTTI_DEVICES=gpu0; t instance logs one-main-0 | grep -qx NVIDIA_VISIBLE_DEVICES=gpu0; t instance logs one-main-0 | grep -qx TUTTI_DEVICE_SHARE=600
+  gpu_job pair '{count: 2, models: [T4]}'  # one of the two is shared out
+  eventually 10 sh -c "'$tutti' explain pair-main-0 -o json | jq -e '.reasons[] | select(.reason == \"not enough free gpu\")'"
+  gpu_job never '{models: [H100]}'
+  eventually 10 sh -c "'$tutti' explain never-main-0 -o json | jq -e '.reasons[] | select(.reason == \"has no 1 gpu of H100\")'"
+  t job delete one -q; t job delete two -q
+  eventually 20 state_is pair-main-0 running; [ "$(held pair)" = "gpu0/1000 gpu1/1000" ]
+  fails gpu_job wrong '{count: 2, share: 500}' 2>"$work/gpu.err"; grep -q 'a share of more than one device' "$work/gpu.err"
+  kill "$worker"; wait "$worker" || true
+  "$tutti" worker --purge --data "$work/gpu-w" --run "$work/gpu-w-run"; kill "$manager"; wait "$manager" || true
+}
