@@ -146,7 +146,7 @@ ContentStore::~ContentStore() {
 }
 
 Status ContentStore::prepare() {
-  for (const char* part : {"", "/blobs", "/blobs/sha256", "/uploads"}) TUTTI_CHECK(make_dir(dir_ + part));
+  for (const char* part : {"", "/blobs", "/blobs/sha256", "/uploads", "/arrivals"}) TUTTI_CHECK(make_dir(dir_ + part));
   return sync_dir(dir_);
 }
 
@@ -407,6 +407,7 @@ Result<CollectReport> ContentStore::collect(const std::set<std::string>& roots, 
     if (!found) return tl::make_unexpected(std::move(found).error().in("nothing was collected: root " + root));
     marked.insert(found->begin(), found->end());
   }
+  sweep_arrivals(before);
   TUTTI_TRY(std::vector<BlobInfo> blobs, list());
   for (const BlobInfo& blob : blobs) {
     if (marked.contains(blob.digest)) {

@@ -3,6 +3,7 @@
 //
 //   <dir>/blobs/sha256/ab/abcdef…   complete and verified, never changed, only removed
 //   <dir>/uploads/<id>              what is still coming in; may be resumed, also after a restart
+//   <dir>/arrivals/<scope>-<digest> which scope was given what lately (content_arrivals.cc)
 //
 // A blob appears by rename, after its digest was verified and its bytes were fsynced, so nobody sees half of one and
 // none is lost to a power cut once commit() has returned. Path names are made of verified digests and our own upload
@@ -102,6 +103,14 @@ class ContentStore {
   // Removes sessions nobody has touched for `older`; returns how many.
   Result<size_t> sweep_uploads(Duration older);
 
+  // That the scope was given this content just now: a blob, or a manifest of which all that it refers to was checked to be the
+  // scope's. Known for collect()'s grace, also after a restart.
+  enum class Arrived : uint8_t { blob, manifest };
+  Status note_arrival(std::string_view scope, std::string_view digest, Arrived as);
+  bool has_arrived(std::string_view scope, std::string_view digest) const;
+  std::vector<std::string> arrived_manifests(std::string_view scope) const;
+  void forget_arrival(std::string_view scope, std::string_view digest);
+
   // Removes what no root leads to (through manifests, indexes, subjects) and nobody used for `grace`. `roots` are
   // digests of manifests: those of tags and those that jobs pin. A grace must be longer than any push takes between
   // a blob and its manifest. A root that cannot be read stops nothing but is named in `missing`.
@@ -115,6 +124,8 @@ class ContentStore {
   Status prepare();
   std::string blob_path(std::string_view digest) const;
   std::string upload_path(std::string_view id) const;
+  std::string arrival_path(std::string_view scope, std::string_view digest, Arrived as) const;
+  void sweep_arrivals(Time before);
   Status publish(const std::string& upload_id, int fd, const std::string& digest);
   void release(const std::string& id, bool remove_file, const Sha256* hash, uint64_t offset);
   Status remove_if_unused(const std::string& digest, Time before, bool& removed, uint64_t& bytes);

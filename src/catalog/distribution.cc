@@ -163,7 +163,7 @@ net::Admission Distribution::admit(const net::Request& head) {
 }
 
 Distribution::Distribution(ContentStore& store, TagTable& tags, int threads)
-    : store_(store), tags_(tags), pool_(threads) {}
+    : store_(store), tags_(tags), contents_(store, tags), pool_(threads) {}
 
 Distribution::~Distribution() = default;
 

@@ -6,8 +6,8 @@
 // The caller authenticates (401 with WWW-Authenticate is its own answer) and says per request what the identity may;
 // wanted() tells it which repository and verb a request is about. handle() returns at once and may be called from any
 // thread; disk work runs on a small pool here. Store and table must outlive this object, and the server must be
-// stopped, and no put() of the table be under way, before it ends. Blobs are shared by all repositories: who may pull
-// from one and knows a digest may read it.
+// stopped, and no put() of the table be under way, before it ends. Bytes are kept once for all repositories, but had only
+// through one that has them (repository_contents.h): a digest alone opens nothing.
 
 #include <functional>
 #include <map>
@@ -19,6 +19,7 @@
 
 #include "catalog/content_store.h"
 #include "catalog/manifest.h"
+#include "catalog/repository_contents.h"
 #include "catalog/tag_table.h"
 #include "catalog/work_pool.h"
 #include "net/http.h"
@@ -95,11 +96,13 @@ class Distribution {
   void start_upload(const Call& call);
   void append_upload(const Call& call);
   void finish_upload(const Call& call);
+  Status note_blob(const Call& call, const Result<BlobInfo>& info);
   void upload_status(const Call& call);
   void stream_body(std::shared_ptr<Stream> stream);
 
   ContentStore& store_;
   TagTable& tags_;
+  RepositoryContents contents_;
   std::mutex mutex_;
   std::multiset<std::string> arriving_;  // manifests between store and tag table: a delete must not take their bytes
   WorkPool pool_;                        // last: its threads use the rest

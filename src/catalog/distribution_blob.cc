@@ -79,7 +79,10 @@ void Distribution::get_blob(const Call& call) {
     return call.responder->send(
         registry_error(400, "DIGEST_INVALID", "a blob is asked for by sha256: and 64 lower-case hex digits"));
   // Who may push asks in order to skip an upload: what it is told exists must stay until its manifest comes.
-  auto info = call.request->method == "HEAD" && call.access.can_push ? store_.touch(digest) : store_.stat(digest);
+  Result<BlobInfo> info = fail(ErrorCode::not_found, "no blob " + digest + " in " + call.route.repository);
+  if (contents_.holds(call.route.repository, digest)) {
+    info = call.request->method == "HEAD" && call.access.can_push ? store_.touch(digest) : store_.stat(digest);
+  }
   if (!info) return call.responder->send(registry_error(info.error(), "BLOB_UNKNOWN"));
   net::Response response = empty_response(200, {{"docker-content-digest", digest},
                                                 {"etag", "\"" + digest + "\""},
@@ -113,7 +116,8 @@ void Distribution::start_upload(const Call& call) {
   if (oci::is_digest(mount) && is_repository(from)) {
     bool allowed =
         call.access.can_pull_from ? call.access.can_pull_from(from) : (from == repository && call.access.can_pull);
-    if (allowed && store_.touch(mount)) return call.responder->send(blob_created(repository, mount));
+    if (allowed && contents_.holds(from, mount) && store_.touch(mount) && store_.note_arrival(repository, mount, ContentStore::Arrived::blob))
+      return call.responder->send(blob_created(repository, mount));
   }
   std::string digest = call.request->query_value("digest");
   if (!digest.empty() && !oci::is_digest(digest))
@@ -124,9 +128,10 @@ void Distribution::start_upload(const Call& call) {
   auto stream = std::make_shared<Stream>();
   stream->call = call;
   stream->upload = std::move(*upload);
-  stream->finished = [digest](Stream& s) {
+  stream->finished = [this, digest](Stream& s) {
     auto info = s.upload->commit(digest);
     if (!info) s.upload->discard();
+    if (Status noted = note_blob(s.call, info); !noted) info = tl::make_unexpected(noted.error());
     s.call.responder->send(info ? blob_created(s.call.route.repository, digest)
                                 : registry_error(info.error(), "DIGEST_INVALID"));
   };
@@ -172,13 +177,20 @@ void Distribution::finish_upload(const Call& call) {
   auto stream = std::make_shared<Stream>();
   stream->call = call;
   stream->upload = std::move(*upload);
-  stream->finished = [digest](Stream& s) {
+  stream->finished = [this, digest](Stream& s) {
     auto info = s.upload->commit(digest);
     s.upload.reset();
+    if (Status noted = note_blob(s.call, info); !noted) info = tl::make_unexpected(noted.error());
     s.call.responder->send(info ? blob_created(s.call.route.repository, digest)
                                 : registry_error(info.error(), "DIGEST_INVALID"));
   };
   stream_body(std::move(stream));
+}
+
+// The bytes are the uploader's repository's, whoever else has the same.
+Status Distribution::note_blob(const Call& call, const Result<BlobInfo>& info) {
+  if (!info) return {};
+  return store_.note_arrival(call.route.repository, info->digest, ContentStore::Arrived::blob);
 }
 
 void Distribution::upload_status(const Call& call) {

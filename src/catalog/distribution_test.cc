@@ -268,6 +268,53 @@ TEST_F(DistributionTest, Referrers) {
   EXPECT_EQ(call("GET", "/v2/a/referrers/x").status, 400);
 }
 
+TEST_F(DistributionTest, ADigestOpensNothingElsewhere) {
+  SmallImage secret("secret layer");
+  push("theirs", "v1", secret);
+  const std::string layer = digest_of(secret.layer), manifest = digest_of(secret.manifest);
+  for (const std::string& at : {"/blobs/" + layer, "/blobs/" + manifest, "/manifests/" + manifest}) {
+    EXPECT_EQ(call("GET", "/v2/theirs" + at).status, 200) << at;
+    EXPECT_EQ(call("GET", "/v2/mine" + at).status, 404) << at;
+    EXPECT_EQ(call("HEAD", "/v2/mine" + at).status, 404) << at;
+  }
+  // Nor does a manifest of one's own that names it,
+  EXPECT_EQ(call("PUT", "/v2/mine/manifests/v1", secret.manifest).status, 400);
+  // or a subject,
+  SmallImage bait("bait", R"(,"subject":{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":")" + manifest + R"(","size":1})");
+  push("mine", "v1", bait);
+  EXPECT_EQ(call("GET", "/v2/mine/blobs/" + layer).status, 404);
+  // or a layer that looks like a manifest, by itself or below an index.
+  push_blob("mine", secret.manifest);
+  EXPECT_EQ(call("GET", "/v2/mine/blobs/" + layer).status, 404);
+  const std::string index = R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":")" +
+                            manifest + R"(","size":)" + std::to_string(secret.manifest.size()) + "}]}";
+  EXPECT_EQ(call("PUT", "/v2/mine/manifests/v2", index).status, 400);
+  SmallImage trojan(secret.manifest);
+  push("mine", "v3", trojan);
+  EXPECT_EQ(call("GET", "/v2/mine/blobs/" + layer).status, 404);
+}
+
+TEST_F(DistributionTest, WhatWasPushedOrMountedIsTheRepositorys) {
+  SmallImage image("layer");
+  push("from", "v1", image);
+  Access access{"t", true, true, true, [](const std::string& name) { return name == "from"; }};
+  for (const std::string& blob : {image.layer, image.config}) {
+    EXPECT_EQ(call("POST", "/v2/to/blobs/uploads/?mount=" + digest_of(blob) + "&from=from", Sent{{}, {}, false, access}).status, 201);
+  }
+  EXPECT_EQ(call("POST", "/v2/to/blobs/uploads/?mount=" + digest_of(image.layer) + "&from=empty", Sent{{}, {}, false, Access{"t", true, true, true, [](const std::string&) { return true; }}}).status, 202)
+      << "it has no such blob to give";
+  EXPECT_EQ(call("PUT", "/v2/to/manifests/v1", image.manifest).status, 201);
+  // A pull under way goes on when the tag moves or goes.
+  SmallImage newer("newer");
+  push("to", "v1", newer);
+  EXPECT_EQ(call("GET", "/v2/to/manifests/" + digest_of(image.manifest)).status, 200);
+  EXPECT_EQ(call("GET", "/v2/to/blobs/" + digest_of(image.layer)).status, 200);
+  // The marks end with the grace, and what rows mean stays.
+  ASSERT_TRUE(store_->collect(tags_.referenced_manifests(), seconds(-3600)));
+  EXPECT_EQ(call("GET", "/v2/to/blobs/" + digest_of(image.layer)).status, 404);
+  EXPECT_EQ(call("GET", "/v2/to/blobs/" + digest_of(newer.layer)).status, 200);
+}
+
 TEST_F(DistributionTest, AccessAndNames) {
   Access reader{"reader", true, false, false, {}};
   EXPECT_EQ(call("POST", "/v2/a/blobs/uploads/", Sent{{}, {}, false, reader}).status, 403);

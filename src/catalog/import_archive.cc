@@ -130,11 +130,18 @@ Result<Contents> read_contents(ContentStore& store, const std::string& file, con
 
 class ArchiveSource final : public LayoutSource {
  public:
-  explicit ArchiveSource(ContentStore& store) : store_(store) {}
-  Result<BlobInfo> bring(const std::string& digest) override { return store_.touch(digest); }
+  ArchiveSource(ContentStore& store, const Contents& contents) : store_(store) {
+    for (const auto& [name, member] : contents.members) brought_.insert(member.digest);
+  }
+  // What is in the store because others brought it is not the archive's to give.
+  Result<BlobInfo> bring(const std::string& digest) override {
+    if (!brought_.contains(digest)) return fail(ErrorCode::not_found, "the archive has no " + digest);
+    return store_.touch(digest);
+  }
 
  private:
   ContentStore& store_;
+  std::set<std::string> brought_;
 };
 
 // ---- docker-archive
@@ -314,7 +321,7 @@ Result<std::vector<Imported>> import_archive(ContentStore& store, const std::str
   if (!contents.documents.contains(needed))
     return fail(ErrorCode::invalid, std::string("the archive has no ") + needed);
   if (kind == ImportKind::docker_archive) return import_docker(store, contents);
-  ArchiveSource source(store);
+  ArchiveSource source(store, contents);
   return import_layout(store, contents.documents.at("index.json"), source);
 }
 

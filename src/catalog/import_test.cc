@@ -187,6 +187,15 @@ TEST_F(ImportTest, MaliciousArchivesAreRefused) {
   EXPECT_EQ(import(folder_ / "absent.tar").error().code, ErrorCode::not_found);
 }
 
+TEST_F(ImportTest, AnArchiveGivesOnlyWhatItBrings) {
+  SmallImage secret("of somebody else");
+  for (const std::string& bytes : {secret.layer, secret.config}) ASSERT_TRUE(store_->put(bytes));
+  std::vector<Piece> pieces = oci_pieces(secret);
+  pieces.erase(pieces.begin() + 2, pieces.begin() + 4);  // it names them, and the store has them
+  write_tar(folder_ / "bait.tar", pieces);
+  EXPECT_EQ(import(folder_ / "bait.tar").error().code, ErrorCode::not_found);
+}
+
 TEST_F(ImportTest, MaliciousLayoutsAreRefused) {
   SmallImage image("layer");
   write_text(folder_ / "secret", image.layer);

@@ -67,6 +67,15 @@ std::vector<std::string> MemoryTagTable::repositories(const std::string& after, 
   return found;
 }
 
+std::set<std::string> MemoryTagTable::manifests_of(const std::string& repository) const {
+  std::lock_guard lock(mutex_);
+  std::set<std::string> digests;
+  if (auto tags = rows_.find(repository); tags != rows_.end()) {
+    for (const auto& [tag, row] : tags->second) digests.insert(row.digest);
+  }
+  return digests;
+}
+
 std::set<std::string> MemoryTagTable::referenced_manifests() const {
   std::lock_guard lock(mutex_);
   std::set<std::string> digests;

@@ -42,6 +42,8 @@ class TagTable {
   virtual std::vector<TagRow> rows(const std::string& repository, const std::string& after, size_t count) const = 0;
   // Names in order, behind `after`, at most `count`.
   virtual std::vector<std::string> repositories(const std::string& after, size_t count) const = 0;
+  // Digests of the manifests that this repository means: those of its rows, and those of it that jobs pin.
+  virtual std::set<std::string> manifests_of(const std::string& repository) const = 0;
   // Digests that must be kept: those of all rows and those that jobs and instances pin. Roots of collect().
   virtual std::set<std::string> referenced_manifests() const = 0;
 };
@@ -54,6 +56,7 @@ class MemoryTagTable final : public TagTable {
   void remove_manifest(const std::string& repository, const std::string& digest, Done done) override;
   std::vector<TagRow> rows(const std::string& repository, const std::string& after, size_t count) const override;
   std::vector<std::string> repositories(const std::string& after, size_t count) const override;
+  std::set<std::string> manifests_of(const std::string& repository) const override;
   std::set<std::string> referenced_manifests() const override;
 
  private:

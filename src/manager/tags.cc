@@ -77,6 +77,21 @@ std::vector<std::string> StateTags::repositories(const std::string& after, size_
   return out;
 }
 
+std::set<std::string> StateTags::manifests_of(const std::string& repository) const {
+  std::set<std::string> out;
+  const auto snapshot = services_.snapshot();
+  snapshot->images.for_each([&](uint64_t, const Image& image) {
+    if (image.repository == repository) out.insert(image.digest);
+  });
+  const std::string pinned = repository + "@";
+  snapshot->versions.for_each([&](uint64_t, const JobVersion& version) {
+    for (const auto& [reference, resolved] : version.images) {
+      if (resolved.starts_with(pinned)) out.insert(resolved.substr(pinned.size()));
+    }
+  });
+  return out;
+}
+
 std::set<std::string> referenced_manifests(const Snapshot& snapshot) {
   std::set<std::string> out;
   snapshot.images.for_each([&](uint64_t, const Image& image) { out.insert(image.digest); });

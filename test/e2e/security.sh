@@ -58,3 +58,15 @@ V02_a_link_in_a_host_path_is_not_followed() {
   fails mounted /etc -q; fails mounted "$work/shared/../../../etc" -q
   api -X PATCH -H 'content-type: application/json' -d '{"host_paths":[]}' "$(url)/v1/projects/default" | jq -e '.id'
 }
+I05_a_worker_pulls_what_its_instances_need() {
+  node=$work/pool/worker-1/identity/node.json; for part in certificate private_key authority; do jq -r ".$part" "$node" >"$work/i05.$part"; done
+  curl_worker() { curl -sS --cacert "$work/i05.authority" --cert "$work/i05.certificate" --key "$work/i05.private_key" "$@"; }
+  at=https://$(jq -r .worker_address "$node")
+  t image import "$work/rootfs" i05secret:1 --cmd /bin/true -q; t image import "$work/rootfs" i05mine:1 --cmd /bin/sh -q
+  printf 'job: i05\ntasks: [{name: a, image: "i05mine:1", command: [sleep, "%s"]}]\n' "$nap" | t job run - -q
+  node_name=$(t instance show i05-a-0 -o json | jq -r .status.node); node=$work/pool/worker-${node_name#node-}/identity/node.json
+  for part in certificate private_key; do jq -r ".$part" "$node" >"$work/i05.$part"; done
+  [ "$(curl_worker -o /dev/null -w '%{http_code}' "$at/v2/i05mine/manifests/1")" = 200 ]; [ "$(curl_worker -o /dev/null -w '%{http_code}' "$at/v2/i05secret/manifests/1")" = 403 ]
+  curl_worker "$at/v2/_catalog" | jq -e '.repositories | index("i05mine") and (index("i05secret") | not)'
+  [ "$(curl_worker -o /dev/null -w '%{http_code}' -X POST "$at/v2/i05mine/blobs/uploads/")" = 403 ]; t job delete i05 -q
+}

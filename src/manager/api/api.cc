@@ -1,6 +1,7 @@
 #include "manager/api/api.h"
 
 #include <atomic>
+#include <set>
 
 #include "base/limits.h"
 #include "base/log.h"
@@ -23,6 +24,21 @@ bool allowed(Right right, const Identity& identity) {
   return false;
 }
 
+// Those that the instances of a node have their images from.
+std::set<std::string> repositories_of(const Snapshot& state, NodeId node) {
+  std::set<std::string> out;
+  std::set<const JobVersion*> seen;
+  const IdSet* ids = state.instances_by_node.find(node.value);
+  if (ids == nullptr) return out;
+  ids->for_each([&](uint64_t id, const Unit&) {
+    const Instance* instance = state.instances.find(id);
+    const JobVersion* version = instance != nullptr ? state.version_of(*instance) : nullptr;
+    if (version == nullptr || !seen.insert(version).second) return;
+    for (const auto& [reference, resolved] : version->images) out.insert(resolved.substr(0, resolved.find('@')));
+  });
+  return out;
+}
+
 std::string_view word(Right right) { return right == Right::admin ? "admin of the whole pool" : "operator"; }
 
 }  // namespace
@@ -43,6 +59,12 @@ struct Api::Impl {
     catalog::Access access;
     access.identity = identity->text;
     access.can_pull = true;
+    access.can_pull_from = [](const std::string&) { return true; };
+    if (worker) {  // what its instances need, and nothing else
+      auto mine = std::make_shared<const std::set<std::string>>(repositories_of(*call->state, identity->node));
+      access.can_pull = mine->contains(catalog::Distribution::wanted(*call->request).repository);
+      access.can_pull_from = [mine](const std::string& repository) { return mine->contains(repository); };
+    }
     access.can_push = access.can_delete = !worker && identity->role != Role::viewer;
     services.distribution().handle(call->request, call->responder, std::move(access));
   }
