@@ -57,6 +57,11 @@ inline constexpr int64_t kLeaseMs = 5'000;
 inline constexpr int64_t kUnknownAfterMs = 6'000;
 inline constexpr int64_t kLostAfterMs = 7'000;              // unknown, and its lease has surely ended: work is replaced
 inline constexpr size_t kReportsPerMessageMax = 256;
+inline constexpr int64_t kCertificateSeconds = 90LL * 24 * 3600;         // of a worker
+inline constexpr int64_t kCertificateRenewSeconds = 30LL * 24 * 3600;    // left when it asks for the next
+inline constexpr int64_t kExpiredCertificateSeconds = 30LL * 24 * 3600;  // for so long an expired one may still be renewed
+inline constexpr size_t kReasonBytesMax = 1'024;            // what a worker says of a task
+inline constexpr size_t kInventoryBytesMax = 64u << 10;     // what a worker says of its node, as JSON
 
 // Images.
 inline constexpr size_t kManifestBytesMax = 4u << 20;

@@ -243,19 +243,37 @@ class ManagerImpl final : public Manager, public Services {
     return bootstrap_->write("tutti_" + id_text(made.id) + "_" + secret);
   }
 
-  Status serve() {
+  Result<net::TlsFiles> server_certificate() {
     std::vector<std::string> names = options_.names;
     names.insert(names.end(), {"localhost", "127.0.0.1", "::1", options_.listen, options_.worker_listen});
     std::erase(names, "0.0.0.0");
     TUTTI_TRY(const net::KeyPair pair, net::issue_server(options_.authority, "tutti manager", names, clock_.now(), seconds(365LL * 24 * 3600)));
-    net::TlsFiles tls{pair.certificate, pair.private_key, {}};
+    certified_ = clock_.now();
+    return net::TlsFiles{pair.certificate, pair.private_key, {}, {}};
+  }
+  void for_workers(net::TlsFiles& tls) const {
+    tls.client_authority = options_.authority.certificate;
+    tls.expired_grace = seconds(limits::kExpiredCertificateSeconds);
+  }
+  // A manager may run for years; what is connected goes on as it is.
+  void renew_own_certificate() {
+    if (clock_.now() - certified_ < seconds(90LL * 24 * 3600)) return;
+    Result<net::TlsFiles> tls = server_certificate();
+    Status used = tls ? api_server_->set_tls(*tls) : Status(tl::make_unexpected(tls.error()));
+    if (tls) for_workers(*tls);
+    if (used) used = worker_server_->set_tls(*tls);
+    if (!used) log_error("the manager's certificate was not renewed", {{"error", used.error().to_string()}});
+  }
+
+  Status serve() {
+    TUTTI_TRY(net::TlsFiles tls, server_certificate());
     net::ServerOptions api;
     api.address = options_.listen;
     api.port = options_.api_port;
     api.threads = options_.api_threads;
     api.admit = [](const net::Request& head) { return Api::admit(head); };
     TUTTI_TRY(api_server_, net::serve(api, tls, [this](auto request, auto responder) { api_->handle(std::move(request), std::move(responder)); }));
-    tls.client_authority = options_.authority.certificate;
+    for_workers(tls);
     net::ServerOptions worker;
     worker.address = options_.worker_listen;
     worker.port = options_.worker_port;
@@ -331,6 +349,7 @@ class ManagerImpl final : public Manager, public Services {
   }
 
   void keep_house(BootTime boot) {
+    renew_own_certificate();
     for (state::Command& command : housekeeping_.step(boot)) {
       submit(command, {}, [this, command](Result<state::Outcome> result) {
         control_->post([this, command, result = std::move(result)] { housekeeping_.answered(command, result, clock_.boot_now()); });
@@ -476,7 +495,8 @@ class ManagerImpl final : public Manager, public Services {
   std::mutex wakes_mutex_;
   std::vector<std::weak_ptr<std::function<void()>>> wakes_;
 
-  // control thread
+  // control thread (and start)
+  Time certified_;  // when the servers' certificate was made
   Revision control_revision_;
   BootTime last_turn_;
   Controller controller_;

@@ -211,6 +211,7 @@ Co<bool> Connection::handshake() {
   if (peer) {
     peer_fingerprint_ = sha256_hex_of_key(X509_get0_pubkey(peer.get()));
     peer_common_name_ = common_name_of(peer.get());
+    peer_expired_ = has_expired(peer.get());  // also of a resumed session, for which nothing was verified again
   }
   co_return true;
 }
@@ -302,6 +303,7 @@ Result<std::shared_ptr<Request>> Connection::make_request(const Parser& parser) 
   request->remote = remote_;
   request->peer_fingerprint = peer_fingerprint_;
   request->peer_common_name = peer_common_name_;
+  request->peer_expired = peer_expired_;
   return request;
 }
 

@@ -127,6 +127,7 @@ class Connection final : public Tracked, public std::enable_shared_from_this<Con
   beast::flat_buffer buffer_;
   std::string peer_fingerprint_;
   std::string peer_common_name_;
+  bool peer_expired_ = false;
   uint64_t serial_ = 0;
   bool upgraded_ = false;
 

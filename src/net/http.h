@@ -28,6 +28,7 @@ struct Request {
   std::string remote;                          // "127.0.0.1:4711": for logs, never for trust
   std::string peer_fingerprint;                // mutual TLS: sha256 hex of the peer's public key (SPKI); else empty
   std::string peer_common_name;                // mutual TLS: its certificate's CN
+  bool peer_expired = false;                   // mutual TLS: that certificate has expired (TlsFiles::expired_grace)
   std::string header(const std::string& lower_case_name) const {
     auto at = headers.find(lower_case_name);
     return at == headers.end() ? std::string() : at->second;
@@ -117,6 +118,9 @@ struct TlsFiles {  // PEM texts, not paths
       certificate_chain;  // leaf first, and the authority last: joining workers know only the authority's digest
   std::string private_key;
   std::string client_authority;  // non-empty: peers must present a certificate of this authority
+  // A peer's own certificate may have expired so long ago. The handler has to ask Request::peer_expired, and should let such
+  // a peer do nothing but renew it.
+  Duration expired_grace;
 };
 
 struct ServerOptions {

@@ -33,12 +33,15 @@ Result<KeyPtr> read_private_key(const std::string& pem);   // never asks a termi
 std::string sha256_hex_of_key(EVP_PKEY* key);              // of the DER of its SubjectPublicKeyInfo
 std::string sha256_hex_of_certificate(X509* certificate);
 std::string common_name_of(X509* certificate);
+// Whether its end came before now less `grace`.
+bool has_expired(X509* certificate, Duration grace = {});
 
 // One side's context. The pinned digest lives as long as the callback that reads it.
 struct TlsContext {
   OpensslPtr<SSL_CTX, SSL_CTX_free> context;
   std::string authority_sha256;
   bool check_host = false;
+  Duration expired_grace;  // server: see TlsFiles
 };
 Result<std::shared_ptr<TlsContext>> make_server_tls(const TlsFiles& files);
 Result<std::shared_ptr<TlsContext>> make_client_tls(const ClientTls& tls);

@@ -49,6 +49,30 @@ TEST_F(NetTest, MutualTlsRefusesNobodyAndStrangers) {
   EXPECT_EQ(handled, 0);
 }
 
+TEST_F(NetTest, AnExpiredPeerIsToldApartWithinTheGrace) {
+  TlsFiles files = pool_.files(true);
+  files.expired_grace = seconds(30 * 24 * 3600);
+  auto made = serve({}, files, [](auto request, auto responder) {
+    responder->send({.body = request->peer_common_name + (request->peer_expired ? " expired" : " valid")});
+  });
+  ASSERT_TRUE(made);
+  server_ = std::move(*made);
+  EXPECT_EQ(client(pool_.as("node-7"))->call(get("/"), kWait)->body, "node-7 valid");
+  auto ended = [&](const KeyPair& authority, int64_t days_ago) {
+    SigningRequest request = make_signing_request("node-7").value();
+    ClientTls out = pool_.trusting();
+    out.certificate_chain = sign_client(authority, request.request, "node-7", wall_now() - seconds(days_ago * 24 * 3600 + 60), seconds(60)).value();
+    out.private_key = request.private_key;
+    return out;
+  };
+  auto late = client(ended(pool_.authority, 29))->call(get("/"), kWait);
+  ASSERT_TRUE(late) << late.error().message;
+  EXPECT_EQ(late->body, "node-7 expired");
+  EXPECT_FALSE(client(ended(pool_.authority, 31))->call(get("/"), kWait));
+  Pool other;  // a stranger's is refused, expired or not
+  EXPECT_FALSE(client(ended(other.authority, 1))->call(get("/"), kWait));
+}
+
 TEST_F(NetTest, WithoutMutualTlsNobodyIsNamed) {
   serve_with(who);
   EXPECT_EQ(client(pool_.as("node-7"))->call(get("/"), kWait)->body, " ");

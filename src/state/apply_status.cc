@@ -1,14 +1,26 @@
 // What workers report. Statuses are sent again until acknowledged, so hearing something twice changes nothing.
 #include <algorithm>
 
+#include "base/limits.h"
 #include "model/transitions.h"
 #include "state/apply_internal.h"
 
 namespace tutti::state {
 namespace {
 
+constexpr size_t kAddressBytesMax = 64;
+
+// Never in the middle of a letter: rows are JSON, which holds whole ones only.
+std::string shortened(std::string text, size_t most) {
+  if (text.size() <= most) return text;
+  while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xc0) == 0x80) --most;
+  text.resize(most);
+  return text;
+}
+
 // Keeps what is further on. True if the task's row changed.
-bool merge_task(TaskStatus& have, const TaskStatus& told, uint32_t generation) {
+bool merge_task(TaskStatus& have, TaskStatus told, uint32_t generation) {
+  told.reason = shortened(std::move(told.reason), limits::kReasonBytesMax);  // a worker may say anything
   if (told.task != have.task || told.position.generation != generation) return false;
   if (told == have) return false;
   if (told.position == have.position) {
@@ -70,7 +82,7 @@ void merge(ApplyContext& c, NodeId node, const InstanceReport& report) {
       announce(c, row, before, task);
     }
   }
-  if (detail.address != report.address) detail.address = report.address, changed = true;
+  if (report.address.size() <= kAddressBytesMax && detail.address != report.address) detail.address = report.address, changed = true;
   if (!changed) return;
   const TaskState state = summary_of(detail.tasks);
   // By this clock, since the worker's may be off: an update waits for it (health_of).

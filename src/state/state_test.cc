@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "base/limits.h"
 #include "base/random.h"
 #include "model/codec.h"
 #include "state/apply.h"
@@ -134,6 +135,32 @@ TEST(State, TheLifeOfAJobFromSubmitToRunning) {
   pool.report(instance, TaskState::starting);
   EXPECT_EQ(pool.state().instances.find(instance.value)->state, TaskState::running) << "a position never goes back";
   EXPECT_EQ(pool.state().name_of(*pool.state().instances.find(instance.value)), "shop-web-0");
+}
+
+TEST(State, WhatAWorkerSaysIsBoundedAndItsOwn) {
+  Pool1 pool;
+  pool.initialise();
+  const NodeId node = pool.add_node();
+  const NodeId other = pool.add_node();
+  const InstanceId instance = pool.create(pool.submit(Pool1::spec("shop", 1)), 0);
+  pool.place(instance, node);
+  InstanceReport told;
+  told.instance = instance;
+  TaskStatus status;
+  status.task = "web";
+  status.position = {1, 1, TaskState::failed};
+  status.reason = "x";
+  for (int i = 0; i < 100'000; ++i) status.reason += "\u20ac";
+  told.tasks.push_back(status);
+  told.address = std::string(1000, '9');
+  ASSERT_TRUE(pool.run(ReportStatus{other, pool.state().nodes.find(other.value)->session, {told}}));
+  EXPECT_EQ(pool.state().instances.find(instance.value)->state, TaskState::placed) << "another node's word counts for nothing";
+  ASSERT_TRUE(pool.run(ReportStatus{node, pool.state().nodes.find(node.value)->session, {told}}));
+  const InstanceDetail& detail = *pool.state().instances.find(instance.value)->detail;
+  EXPECT_LE(detail.tasks[0].reason.size(), limits::kReasonBytesMax);
+  EXPECT_EQ(detail.tasks[0].reason.size() % 3, 1u) << "whole letters";
+  EXPECT_EQ(detail.address, "");
+  pool.reopen();
 }
 
 TEST(State, ASlotNeverHoldsTwo) {

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 
+#include "base/limits.h"
 #include "base/log.h"
 #include "model/codec.h"
 #include "model/join.h"
@@ -89,7 +90,7 @@ Result<NodeIdentity> join(const std::string& data_dir, const std::string& addres
 
 Result<bool> renew(const std::string& data_dir, NodeIdentity& identity, Time now) {
   TUTTI_TRY(const Time expiry, net::certificate_expiry(identity.certificate));
-  if (expiry - now > seconds(30LL * 24 * 3600)) return false;
+  if (expiry - now > seconds(limits::kCertificateRenewSeconds)) return false;
   TUTTI_TRY(const net::Endpoint endpoint, net::parse_endpoint(identity.worker_address));
   TUTTI_TRY(auto client, net::make_client(endpoint, {identity.authority, {}, identity.certificate, identity.private_key}));
   net::Request call;

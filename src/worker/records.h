@@ -42,7 +42,8 @@ Status save_identity(const std::string& data_dir, const NodeIdentity& identity);
 // join that is tried again gets the same node.
 Result<NodeIdentity> join(const std::string& data_dir, const std::string& address, const std::string& token,
                           const std::string& name);
-// A new certificate for the same key, when less than a third of its time is left; false: not yet.
+// A new certificate for the same key, when less than a third of its time is left, or it has expired (the manager gives one
+// for 30 days more); false: not yet.
 Result<bool> renew(const std::string& data_dir, NodeIdentity& identity, Time now);
 
 }  // namespace tutti::worker

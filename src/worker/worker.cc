@@ -25,6 +25,7 @@ namespace {
 
 constexpr size_t kSessionPendingBytes = 4u << 20;
 constexpr int64_t kReconnectMaxMs = 5'000;
+constexpr int64_t kRenewAgainSeconds = 10;  // after a renewal that failed
 
 class WorkerImpl final : public Worker {
  public:
@@ -149,8 +150,8 @@ class WorkerImpl final : public Worker {
     core_->tick(now());
     carry_out();
     const Time wall = clock_.now();
-    if (wall - renewed_ > seconds(3600)) {
-      renewed_ = wall;
+    if (wall > renew_at_) {
+      renew_at_ = wall + seconds(3600);
       renew_certificate();
     }
     arm();
@@ -173,8 +174,16 @@ class WorkerImpl final : public Worker {
     if (renewing_.joinable()) renewing_.join();
     renewing_ = std::jthread([this, identity = identity_, at = clock_.now()]() mutable {
       auto renewed = renew(options_.data_dir, identity, at);
-      if (!renewed) return log_warning("certificate not renewed", {{"error", renewed.error().to_string()}});
-      if (*renewed) io_->post([this, identity] { identity_ = identity; });
+      if (!renewed) {
+        log_warning("certificate not renewed", {{"error", renewed.error().to_string()}});
+        return io_->post([this] { renew_at_ = clock_.now() + seconds(kRenewAgainSeconds); });
+      }
+      if (!*renewed) return;
+      log_info("certificate renewed");
+      io_->post([this, identity] {
+        identity_ = identity;
+        if (session_) session_->close("the certificate was renewed");  // whatever else uses it takes the new one with the next welcome
+      });
     });
   }
 
@@ -321,7 +330,7 @@ class WorkerImpl final : public Worker {
   std::vector<Op> early_;   // asked for before the pool's name was known
   bool swept_ = false;
   int failures_ = 0;
-  Time renewed_;
+  Time renew_at_;
   std::jthread renewing_;
 
   std::unique_ptr<net::IoThread> io_;

@@ -70,3 +70,28 @@ I05_a_worker_pulls_what_its_instances_need() {
   curl_worker "$at/v2/_catalog" | jq -e '.repositories | index("i05mine") and (index("i05secret") | not)'
   [ "$(curl_worker -o /dev/null -w '%{http_code}' -X POST "$at/v2/i05mine/blobs/uploads/")" = 403 ]; t job delete i05 -q
 }
+# A certificate of node NAME for its own key that ended DAYS ago (or will, with a number below 0).
+certificate_ending() { # IDENTITY-FILE DAYS OUT
+  mkdir -p "$work/ca"; : >"$work/ca/index"; echo 4242 >"$work/ca/serial"; jq -r .private_key "$1" >"$work/ca/key"
+  printf '[ca]\ndefault_ca=c\n[c]\ndatabase=%s/ca/index\nserial=%s/ca/serial\nnew_certs_dir=%s/ca\ncertificate=%s\nprivate_key=%s\ndefault_md=sha256\npolicy=p\nx509_extensions=e\nunique_subject=no\n[p]\ncommonName=supplied\n[e]\nbasicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth\n' \
+    "$work" "$work" "$work" "$work/pool/manager/authority.pem" "$work/pool/manager/authority.key" >"$work/ca/conf"
+  openssl req -new -key "$work/ca/key" -subj "/CN=$(jq -r .node "$1")" -out "$work/ca/request"
+  openssl ca -batch -notext -config "$work/ca/conf" -startdate "$(date -u -d "-$(($2 + 60)) days" +%Y%m%d%H%M%SZ)" -enddate "$(date -u -d "$((-$2)) days" +%Y%m%d%H%M%SZ)" -in "$work/ca/request" -out "$3"
+}
+A05_an_expired_worker_comes_back_by_its_key() {
+  node=$work/pool/worker-2/identity/node.json; at=https://$(jq -r .worker_address "$node"); jq -r .authority "$node" >"$work/a05.authority"; jq -r .private_key "$node" >"$work/a05.key"
+  ask() { curl -sS --cacert "$work/a05.authority" --cert "$1" --key "$work/a05.key" -o "$work/a05.out" -w '%{http_code}' "${@:2}"; }
+  certificate_ending "$node" 3 "$work/a05.pem"
+  [ "$(ask "$work/a05.pem" "$at/v1/worker/session")" = 401 ]; [ "$(ask "$work/a05.pem" "$at/v2/_catalog")" = 401 ]
+  [ "$(ask "$work/a05.pem" --data-binary "@$work/ca/request" "$at/v1/worker/renew")" = 200 ]; openssl x509 -in "$work/a05.out" -checkend $((80 * 24 * 3600))
+  openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$work/a05.other" -subj "/CN=$(jq -r .node "$node")" -out "$work/a05.csr"
+  [ "$(ask "$work/a05.pem" --data-binary "@$work/a05.csr" "$at/v1/worker/renew")" = 403 ]
+  certificate_ending "$node" 40 "$work/a05.old"; fails ask "$work/a05.old" "$at/v1/worker/session"
+  # The worker itself: stopped, its certificate ends, and it comes back; one that will end soon it renews by itself.
+  for days in 3 -10; do
+    certificate_ending "$node" "$days" "$work/a05.pem"; pid=$(pgrep -f -- "--data $work/pool/worker-2 " | head -1)
+    kill -STOP "$pid"; jq --rawfile c "$work/a05.pem" '.certificate = $c' "$node" >"$work/a05.json"; cat "$work/a05.json" >"$node"; kill -KILL "$pid"
+    eventually 30 sh -c "jq -r .certificate '$node' | openssl x509 -checkend $((80 * 24 * 3600))"
+    eventually 30 sh -c "'$tutti' node show node-2 -o json | jq -e '.status.health == \"ready\"'"
+  done
+}

@@ -138,13 +138,13 @@ void Api::handle_worker(std::shared_ptr<const net::Request> request, std::shared
     }
     return;
   }
-  if (path == "/v1/worker/renew" && call->request->method == "POST") {
+  if (path == kRenewPath && call->request->method == "POST") {
     // The same key gets a new certificate; another key has to join.
     Result<std::string> fingerprint = net::key_fingerprint_of_request(call->request->body);
     if (!fingerprint || *fingerprint != call->request->peer_fingerprint) {
       return answer_error(*call, Error{ErrorCode::forbidden, "a certificate is renewed for its own key only", {}, 0});
     }
-    auto renewed = net::sign_client(impl_->services.authority(), call->request->body, to_text(identity->node), impl_->services.clock().now(), seconds(90LL * 24 * 3600));
+    auto renewed = net::sign_client(impl_->services.authority(), call->request->body, to_text(identity->node), impl_->services.clock().now(), seconds(limits::kCertificateSeconds));
     if (!renewed) return answer_error(*call, renewed.error());
     net::Response response;
     response.content_type = "application/x-pem-file";

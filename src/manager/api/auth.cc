@@ -53,6 +53,9 @@ Result<Identity> identify_worker(const Snapshot& state, const net::Request& requ
   if (!net::secrets_equal(node->key_fingerprint, request.peer_fingerprint)) {
     return fail(ErrorCode::forbidden, "this certificate does not belong to node " + node->name);
   }
+  if (request.peer_expired && request.path != kRenewPath) {
+    return fail(ErrorCode::unauthenticated, "the certificate of node " + node->name + " has expired: all that it is good for is POST " + std::string(kRenewPath));
+  }
   Identity identity;
   identity.text = "node:" + node->name;
   identity.role = Role::viewer;

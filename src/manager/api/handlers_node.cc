@@ -1,4 +1,5 @@
 // Nodes: wishes, join tokens, and the join itself.
+#include "base/limits.h"
 #include "base/random.h"
 #include "manager/api/list.h"
 #include "manager/api/requests.h"
@@ -106,7 +107,7 @@ void join(CallPtr call) {
     const auto s = call->services.snapshot();
     const Node* node = s->nodes.find(outcome->id);
     if (node == nullptr) return answer_error(*call, Error{ErrorCode::conflict, "the node was removed meanwhile", {}, 0});
-    auto certificate = net::sign_client(call->services.authority(), request, to_text(node->id), call->services.clock().now(), seconds(90LL * 24 * 3600));
+    auto certificate = net::sign_client(call->services.authority(), request, to_text(node->id), call->services.clock().now(), seconds(limits::kCertificateSeconds));
     if (!certificate) return answer_error(*call, certificate.error());
     JoinAnswer answer{to_text(node->id), node->name, *certificate, call->services.server_authority(), call->services.worker_address()};
     answer_json(*call, 201, to_json(answer));

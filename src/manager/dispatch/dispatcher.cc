@@ -2,6 +2,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "model/codec.h"
 
 namespace tutti::manager {
 namespace {
@@ -125,6 +126,9 @@ void Dispatcher::received(ConnectionId connection, WorkerMessage message, Time n
 }
 
 void Dispatcher::begin(Session& session, HelloMessage hello) {
+  if (to_json(hello.inventory).size() > limits::kInventoryBytesMax) {
+    return drop(session.connection, "an inventory above " + std::to_string(limits::kInventoryBytesMax) + " bytes (limit kInventoryBytesMax)");
+  }
   session.phase = Phase::beginning;
   std::vector<InstanceId> ids;
   for (const HeldInstance& held : hello.held) {
