@@ -1,3 +1,5 @@
+#include <sys/stat.h>
+
 #include <csignal>
 #include <cstdio>
 
@@ -100,6 +102,7 @@ int run_manager(const std::vector<std::string>& arguments) {
     std::printf("Example: tutti manager --data /var/lib/tutti --listen 0.0.0.0 --worker-listen 0.0.0.0 --names pool.example\n\nThe manager of a pool: state, API, scheduler.\n\n%s", settings.help_text().c_str());
     return 0;
   }
+  ::umask(0077);  // what is stored is nobody else's, whatever the folder's own mode says
   block_signals();
   configure_log(settings, "manager");
   const std::string data = settings.get("data");

@@ -22,6 +22,8 @@ namespace tutti::worker {
 namespace {
 
 constexpr size_t kInputBytesMax = 1u << 20;
+constexpr size_t kInputFrameCost = 64;  // of one that waits, its bytes apart: empty ones must not pile up either
+constexpr size_t kControlsMax = 64;     // sizes of a terminal, mostly: the newest count
 constexpr size_t kOutputBytesMax = 2u << 20;
 enum Channel : char { kStdin = 0, kStdout = 1, kStderr = 2, kControl = 3 };
 
@@ -64,11 +66,12 @@ struct Streams::Stream {
     {
       std::lock_guard lock(mutex);
       if (channel == kStdin) {
-        input_bytes += message.size();
+        input_bytes += message.size() + kInputFrameCost;
         input.push_back(std::move(message));
         if (input_bytes > kInputBytesMax) socket->pause_reading(true);
       } else if (channel == kControl) {
         if (auto control = from_json<StreamControl>(message, {.allow_unknown = true})) controls.push_back(std::move(*control));
+        if (controls.size() > kControlsMax) controls.pop_front();
       }
     }
     poke();
@@ -222,7 +225,7 @@ struct Streams::Stream {
         piece = std::move(input.front());
         input.pop_front();
         end = piece.empty();
-        input_bytes -= piece.size();
+        input_bytes -= piece.size() + kInputFrameCost;
         if (input_bytes < kInputBytesMax / 2) socket->pause_reading(false);
       }
       const size_t n = std::min(buffer.size(), piece.size());
@@ -297,14 +300,16 @@ struct Streams::Stream {
       const ssize_t n = ::write(fd, front.data(), front.size());
       if (n < 0 && errno == EAGAIN) return;
       if (n < 0) {
-        input.clear();
+        input.clear(), input_bytes = 0;
         break;
       }
       input_bytes -= static_cast<size_t>(n);
       front.erase(0, static_cast<size_t>(n));
-      if (front.empty()) input.pop_front();
+      if (!front.empty()) continue;
+      input.pop_front();
+      input_bytes -= kInputFrameCost;
     }
-    if (fd < 0) input.clear();
+    if (fd < 0) input.clear(), input_bytes = 0;
     if (input_bytes < kInputBytesMax / 2) socket->pause_reading(false);
   }
 

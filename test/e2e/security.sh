@@ -95,3 +95,46 @@ A05_an_expired_worker_comes_back_by_its_key() {
     eventually 30 sh -c "'$tutti' node show node-2 -o json | jq -e '.status.health == \"ready\"'"
   done
 }
+C05_what_a_task_gives_out_is_not_set_user_id() {
+  job c05s 1 'cp /bin/busybox /tmp/suid; chown 1234 /tmp/suid; chmod 4755 /tmp/suid; mkfifo /tmp/pipe; ln -s /etc/shadow /tmp/link; sleep 1000' | t job run - -q; mkdir -p "$work/c05s"
+  eventually 10 t instance exec c05s-main-0 -- test -L /tmp/link; t instance cp c05s-main-0:/tmp/suid "$work/c05s"
+  [ "$(stat -c %a-%u "$work/c05s/suid")" = 755-0 ]; [ -z "$(find /tmp -maxdepth 1 -name 'tutti-cp-*' -newer "$work/c05s/suid")" ]
+  t instance cp c05s-main-0:/tmp/link "$work/c05s"; [ -L "$work/c05s/link" ]; timeout 10 "$tutti" instance cp c05s-main-0:/tmp/pipe "$work/c05s"; [ -p "$work/c05s/pipe" ]
+  t job delete c05s -q
+}
+D05_a_bomb_is_refused() {
+  python3 - >"$work/bomb.yaml" <<'P'
+print("job: bomb\nlabels: &a {k: v}\nx0: &x0 [1,1,1,1,1,1,1,1,1,1]")
+for i in range(1, 12): print(f"x{i}: &x{i} [" + ",".join(f"*x{i-1}" for _ in range(10)) + "]")
+P
+  [ "$(api -m 20 -X POST --data-binary @"$work/bomb.yaml" -o "$work/bomb.out" -w '%{http_code}' "$(url)/v1/jobs")" = 413 ]
+}
+A08_a_worker_that_lies_is_cut_off() {
+  cat >"$work/liar.py" <<'P'
+import base64, json, os, socket, ssl, struct, sys
+node = json.load(open(sys.argv[1]))
+host, port = node["worker_address"].rsplit(":", 1)
+for part in ("certificate", "private_key"): open(f"{sys.argv[2]}.{part}", "w").write(node[part])
+tls = ssl.create_default_context(cadata=node["authority"]); tls.check_hostname = False
+tls.load_cert_chain(f"{sys.argv[2]}.certificate", f"{sys.argv[2]}.private_key")
+def frame(message):
+    text = json.dumps(message).encode()
+    size = struct.pack(">BH", 254, len(text)) if len(text) < 65536 else struct.pack(">BQ", 255, len(text))
+    return b"\x81" + size + b"\0\0\0\0" + text
+def session(messages):
+    link = tls.wrap_socket(socket.create_connection((host, int(port)))); link.settimeout(10)
+    link.sendall(b"GET /v1/worker/session HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + base64.b64encode(os.urandom(16)) + b"\r\n\r\n")
+    said = b""
+    while b"\r\n\r\n" not in said: said += link.recv(4096)
+    link.sendall(frame(messages[0]))
+    while len(messages) > 1 and b"welcome" not in said: said += link.recv(65536)
+    link.sendall(b"".join(frame(m) for m in messages[1:]))
+    while piece := link.recv(65536): said += piece  # times out unless the manager ends it
+    return said
+def hello(name): return {"hello": {"boot_id": "b", "process": 1, "inventory": {"hostname": name, "arch": "x86_64", "capacity": {"cpu": 1000, "memory": 1 << 30}}, "held": []}}
+assert b"kInventoryBytesMax" in session([hello("A" * 200000)])
+assert b"kReportsPerMessageMax" in session([hello("liar"), {"status": {"sequence": 1, "reports": []}}, {"status": {"sequence": 2, "reports": []}}])
+P
+  python3 "$work/liar.py" "$work/pool/worker-2/identity/node.json" "$work/liar"
+  eventually 20 sh -c "'$tutti' node show node-2 -o json | jq -e '.status.health == \"ready\"'"
+}

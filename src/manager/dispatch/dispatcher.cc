@@ -116,7 +116,10 @@ void Dispatcher::received(ConnectionId connection, WorkerMessage message, Time n
     outputs_.push_back(SendToWorker{connection, std::move(answer)});
   }
   if (message.status) {
-    // The worker keeps one status message under way; a second before the first is acknowledged replaces it.
+    // A worker keeps one status message under way, of a bounded size: nobody can fill the queue of commands with them.
+    if (session.status_under_way || message.status->reports.size() > limits::kReportsPerMessageMax) {
+      return drop(connection, "a status message before the last one was acknowledged, or with more reports than kReportsPerMessageMax");
+    }
     const uint64_t tag = next_tag_++;
     session.status_under_way = message.status->sequence;
     outputs_.push_back(SubmitForWorker{
