@@ -248,7 +248,7 @@ class ManagerImpl final : public Manager, public Services {
     names.insert(names.end(), {"localhost", "127.0.0.1", "::1", options_.listen, options_.worker_listen});
     std::erase(names, "0.0.0.0");
     TUTTI_TRY(const net::KeyPair pair, net::issue_server(options_.authority, "tutti manager", names, clock_.now(), seconds(365LL * 24 * 3600)));
-    certified_ = clock_.now();
+    certified_ns_ = clock_.now().ns;
     return net::TlsFiles{pair.certificate, pair.private_key, {}, {}};
   }
   void for_workers(net::TlsFiles& tls) const {
@@ -257,7 +257,8 @@ class ManagerImpl final : public Manager, public Services {
   }
   // A manager may run for years; what is connected goes on as it is.
   void renew_own_certificate() {
-    if (clock_.now() - certified_ < seconds(90LL * 24 * 3600)) return;
+    const Time made{certified_ns_.load()};
+    if (!made || clock_.now() - made < seconds(90LL * 24 * 3600)) return;  // not made yet: the servers are still to come
     Result<net::TlsFiles> tls = server_certificate();
     Status used = tls ? api_server_->set_tls(*tls) : Status(tl::make_unexpected(tls.error()));
     if (tls) for_workers(*tls);
@@ -495,8 +496,9 @@ class ManagerImpl final : public Manager, public Services {
   std::mutex wakes_mutex_;
   std::vector<std::weak_ptr<std::function<void()>>> wakes_;
 
-  // control thread (and start)
-  Time certified_;  // when the servers' certificate was made
+  std::atomic<int64_t> certified_ns_{0};  // when the servers' certificate was made
+
+  // control thread
   Revision control_revision_;
   BootTime last_turn_;
   Controller controller_;

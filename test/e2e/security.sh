@@ -133,7 +133,7 @@ def session(messages):
     return said
 def hello(name): return {"hello": {"boot_id": "b", "process": 1, "inventory": {"hostname": name, "arch": "x86_64", "capacity": {"cpu": 1000, "memory": 1 << 30}}, "held": []}}
 assert b"kInventoryBytesMax" in session([hello("A" * 200000)])
-assert b"kReportsPerMessageMax" in session([hello("liar"), {"status": {"sequence": 1, "reports": []}}, {"status": {"sequence": 2, "reports": []}}])
+assert b"kReportsPerMessageMax" in session([hello("liar"), {"status": {"sequence": 1, "reports": [{"instance": "000000000001", "tasks": []}] * 257}}])
 P
   python3 "$work/liar.py" "$work/pool/worker-2/identity/node.json" "$work/liar"
   eventually 20 sh -c "'$tutti' node show node-2 -o json | jq -e '.status.health == \"ready\"'"
