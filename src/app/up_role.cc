@@ -76,7 +76,7 @@ class Up {
 
   Status start() {
     TUTTI_TRY(const int64_t workers, settings_.number("workers", 0, 200));
-    TUTTI_CHECK(sys::make_dirs(data_, 0700));
+    TUTTI_CHECK(sys::make_dirs(data_, 0711));  // a process has a home below it
     TUTTI_CHECK(sys::make_dirs(run_, 0711));
     auto lock = sys::take_lock(run_ + "/up.lock");
     if (!lock) return fail(ErrorCode::conflict, "a pool is up in " + data_ + " already: stop it, or say another --data");
