@@ -79,7 +79,6 @@ int download(const Session& s, const std::string& url, const std::string& file) 
 }
 
 int import_image(Session& s) {
-  if (int bad = need(s, 2, "image import PATH|URL NAME[:TAG]")) return bad;
   std::string file = s.words[0];
   Scratch scratch;
   std::string query = "?reference=" + net::percent_encode(s.words[1]);
@@ -149,9 +148,6 @@ int image(Session& s, const std::string& verb) {
   if (verb == "list") return list_command(s, std::string("/v1/images?limit=1000") + (s.flag("all") ? "&all=1" : ""), kImageColumns);
   if (verb == "import") return import_image(s);
   if (verb == "prune") return act(s, "POST", "/v1/images:prune", s.option("grace").empty() ? "{}" : "{\"grace\":" + json_text(s.option("grace")) + "}");
-  static const std::vector<std::string_view> verbs = {"import", "list", "show", "pull", "push", "prune", "delete"};
-  if (std::find(verbs.begin(), verbs.end(), verb) == verbs.end()) return unknown_verb("image", verb, verbs);
-  if (int bad = need(s, 1, ("image " + verb + " NAME[:TAG]").c_str())) return bad;
   std::string name = s.words[0];
   if (verb == "push") return push(s);
   if (verb == "pull") return act(s, "POST", "/v1/images:pull", "{\"reference\":" + json_text(name) + "}");

@@ -39,12 +39,10 @@ void print_planned(const Json& plan) {
 }  // namespace
 
 int job_plan(Session& s) {
-  if (int bad = need(s, 1, "job plan FILE (or -)")) return bad;
-  bool ok = true;
-  const std::string text = read_input(s.words[0], ok);
-  if (!ok) return complain({ErrorCode::not_found, "cannot read " + s.words[0], {}, 0});
-  auto answer = s.call("POST", "/v1/jobs:plan", text, text.starts_with("{") ? "application/json" : "application/yaml");
-  if (!answer) return complain(answer.error());
+  auto text = read_input(s.words[0]);
+  if (!text) return complain(text.error());
+  auto answer = s.call("POST", "/v1/jobs:plan", *text, text->starts_with("{") ? "application/json" : "application/yaml");
+  if (!answer) return complain(placed_in_file(answer.error(), s.words[0]));
   if (s.output != "table") return print_object(s, *answer);
   const Json& plan = *answer;
   const bool fresh = plan["version"].number() == 1 && plan["unchanged"].text() != "true";

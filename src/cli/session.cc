@@ -48,6 +48,8 @@ std::vector<Json> Json::items() const {
   return out;
 }
 
+std::string Json::key() const { return exists() ? std::string((*document_)[index_].key) : std::string(); }
+
 int64_t Json::number() const { return exists() && (*document_)[index_].kind == DocKind::integer ? (*document_)[index_].integer : 0; }
 
 std::string Json::text() const {
@@ -132,6 +134,22 @@ Error problem_of(const net::Response& response) {
   return out;
 }
 
+Error placed_in_file(Error error, const std::string& file) {
+  const std::string name = file == "-" ? "standard input" : file;
+  if (error.message.starts_with("job file")) error.message.replace(0, 8, name);
+  else if (!error.details.empty()) error.message = name + ": " + error.message;
+  for (ErrorDetail& detail : error.details) {
+    int line = 0;
+    int column = 0;
+    int length = 0;
+    const size_t at = detail.message.find(" (line ");
+    if (at == std::string::npos || std::sscanf(detail.message.c_str() + at, " (line %d, column %d)%n", &line, &column, &length) != 2 || length == 0) continue;
+    detail.message.erase(at, static_cast<size_t>(length));
+    detail.path = name + ":" + std::to_string(line) + ":" + std::to_string(column) + (detail.path.empty() ? "" : ": " + detail.path);
+  }
+  return error;
+}
+
 int exit_code_of(ErrorCode code) {
   switch (code) {
     case ErrorCode::invalid: return 2;
@@ -169,7 +187,9 @@ bool broke(const Result<net::Response>& asked, bool once_broken) {
 }  // namespace
 
 Result<Json> Session::call(const std::string& method, const std::string& path, const std::string& body, const std::string& type) {
-  TUTTI_TRY(auto http, client());
+  if (!http) {
+    TUTTI_TRY(http, client());
+  }
   net::Request wanted = request(method, path);
   wanted.body = body;
   if (!body.empty()) wanted.headers["content-type"] = type;
@@ -188,6 +208,36 @@ Result<Json> Session::call(const std::string& method, const std::string& path, c
   if (answer.status >= 400) return tl::make_unexpected(problem_of(answer));
   return Json::parse(answer.body);
 }
+
+namespace {
+
+constexpr useconds_t kSettleUs = 1'000'000;
+
+// What has just started may be gone the next moment: a service is looked at once more before it is called a success.
+int settled(Session& s, const Json& answer) {
+  const std::string kind = answer["operation.status.operation"].text();
+  const std::string type = answer["object.status.type"].text();
+  const bool starts = kind == "job.submit" || kind == "job.start" || kind == "job.scale";
+  if (!starts || (type != "service" && type != "system")) return 0;
+  ::usleep(kSettleUs);
+  auto now = s.call("GET", path_of("/v1/jobs", answer["object.name"].text()) + "/instances?limit=1000");
+  if (!now) return complain(now.error());
+  const auto asked = parse_time(answer["operation.created"].text());
+  for (const Json& instance : (*now)["items"].items()) {
+    const auto made = parse_time(instance["created"].text());
+    if (!asked || !made || *made < *asked) continue;  // what it went through before is not of this
+    const bool current = instance["status.job_version"].number() == answer["object.version"].number() && instance["status.desired"].text() == "running";
+    const bool over = instance["status.finished"].text() == "true" || instance["status.state"].text() == "restarting";
+    if (!current || (!over && instance["status.restarts"].number() == 0)) continue;
+    const std::string name = instance["name"].text();
+    std::fprintf(stderr, "tutti: %s is %s: %s (%s restarts); 'tutti explain %s' says more\n", name.c_str(), over ? instance["status.state"].text().c_str() : "up again",
+                 instance["status.reason"].text().empty() ? "it ended at once" : instance["status.reason"].text().c_str(), instance["status.restarts"].text().c_str(), name.c_str());
+    return 1;
+  }
+  return 0;
+}
+
+}  // namespace
 
 int Session::wait_operation(const Json& answer) {
   const std::string id = answer["operation.id"].text();
@@ -211,7 +261,7 @@ int Session::wait_operation(const Json& answer) {
     }
     if (state != "running") {
       if (terminal && !last.empty()) std::fprintf(stderr, "\n");
-      if (state == "succeeded") return 0;
+      if (state == "succeeded") return settled(*this, answer);
       std::fprintf(stderr, "tutti: %s: %s\n", state.c_str(), message.c_str());
       return 1;
     }

@@ -8,6 +8,7 @@
 
 #include "base/result.h"
 #include "cli/context.h"
+#include "cli/usage.h"
 #include "model/document.h"
 #include "net/http.h"
 
@@ -22,6 +23,7 @@ class Json {
   int64_t number() const;
   bool exists() const { return index_ != UINT32_MAX; }
   std::vector<Json> items() const;
+  std::string key() const;                       // of a member of a map
   std::string raw() const;                       // JSON again
 
  private:
@@ -30,19 +32,24 @@ class Json {
 };
 
 struct Session {
+  Invocation invocation;
   std::vector<std::string> words;              // positional, without noun and verb
-  std::map<std::string, std::string> options;  // "--tail" → "tail"
-  std::vector<std::pair<std::string, std::string>> repeated;  // -e, -p
-  std::vector<std::string> command;            // behind "--"
   std::string output = "table";
   Context context;
+  std::shared_ptr<net::Client> http;           // of call(): one connection for all of a command's calls
 
-  bool flag(const std::string& name) const { return options.contains(name) && options.at(name) != "false"; }
+  bool flag(const std::string& name) const { return option(name) == "true"; }
   std::string option(const std::string& name, const std::string& fallback = "") const {
-    auto at = options.find(name);
-    return at == options.end() ? fallback : at->second;
+    auto at = invocation.options.find(name);
+    return at == invocation.options.end() ? fallback : at->second;
   }
   Status connect();  // reads the context
+  // The same with a connection of its own, for calls beside this one's.
+  Session for_another_thread() const {
+    Session out = *this;
+    out.http.reset();
+    return out;
+  }
   Result<Json> call(const std::string& method, const std::string& path, const std::string& body = "",
                     const std::string& type = "application/json");
   net::Request request(const std::string& method, const std::string& path) const;
@@ -51,17 +58,17 @@ struct Session {
   int wait_operation(const Json& answer);
 };
 
-// What the commands share. need: 0, or 2 after it said the usage.
-int need(const Session& s, size_t count, const char* usage);
-int unknown_verb(const std::string& noun, const std::string& verb, const std::vector<std::string_view>& verbs);
+// What the commands share. How many words there are was checked when they were parsed.
 std::string path_of(const std::string& base, const std::string& name);
 // A verb that starts an operation: say what was asked for, wait, done.
 int act(Session& s, const std::string& method, const std::string& path, const std::string& body = "");
 
 bool is_number(const std::string& text);
-std::string read_input(const std::string& file, bool& ok);  // "-": standard input
+Result<std::string> read_input(const std::string& file);  // "-": standard input
 
 Error problem_of(const net::Response& response);
+// The pool's error about a file of ours: the file's name stands in front, and each detail begins with FILE:LINE:COLUMN.
+Error placed_in_file(Error error, const std::string& file);
 int complain(const Error& error);
 int exit_code_of(ErrorCode code);
 std::string json_text(std::string_view text);
@@ -92,7 +99,10 @@ int context(Session& s, const std::string& verb);
 int login_command(Session& s);
 int run(Session& s);
 int logs(Session& s, const std::string& instance, bool follow, int64_t tail);
-int interactive(Session& s, const std::string& path, bool tty, bool input);
+struct StreamQuery;
+// A terminal on both sides needs one on ours.
+Status check_terminal(bool tty, bool input);
+int interactive(Session& s, const std::string& path, const StreamQuery& query, bool input);
 int copy(Session& s);
 
 }  // namespace tutti::cli

@@ -157,6 +157,7 @@ struct ExecSession {
   int out = -1;
   int err = -1;
   int pid = 0;     // child of this process: reap with waitpid
+  std::string log; // exec: a file that gets, in words, why the command could not be started; read and removed by the caller
 };
 
 // An account of the node.

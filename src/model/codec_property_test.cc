@@ -62,6 +62,7 @@ JobSpec any_job() {
   job.policy = *rc::gen::element(PlacementPolicy::default_, PlacementPolicy::binpack, PlacementPolicy::spread);
   job.labels = *rc::gen::container<std::map<std::string, std::string>>(word(), word());
   job.pending_timeout = *duration();
+  if (*rc::gen::arbitrary<bool>()) job.ttl = *duration();
   int tasks = *rc::gen::inRange(0, 4);
   for (int i = 0; i < tasks; ++i) job.tasks.push_back(any_task());
   return job;

@@ -194,12 +194,13 @@ struct JobSpec {
   PlacementSpec placement;
   std::map<std::string, std::string> labels;
   Duration pending_timeout; // 0: waits without end
+  std::optional<Duration> ttl; // batch: how long it stays once all of it has ended; 0: removed at once; none: for ever
   UpdatePolicy update;
   DisruptionPolicy disruption;
   std::vector<TaskSpec> tasks;
   bool operator==(const JobSpec&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(JobSpec, (), (job, project, type, priority, policy, placement, labels, pending_timeout, update, disruption, tasks))
+BOOST_DESCRIBE_STRUCT(JobSpec, (), (job, project, type, priority, policy, placement, labels, pending_timeout, ttl, update, disruption, tasks))
 
 // One submitted spec. Its images become digests before it is activated; until then reconcile ignores it.
 enum class VersionState : uint8_t { resolving, active, failed };

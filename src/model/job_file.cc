@@ -50,7 +50,7 @@ Result<Document> read(std::string_view text) {
 }  // namespace
 
 Result<JobSpec> parse_job_file(std::string_view text, std::string_view file_name) {
-  std::string what = "job file " + std::string(file_name);
+  std::string what = file_name.empty() ? "job file" : "job file " + std::string(file_name);
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
   Result<Document> document = read(text);
   if (document) document->friendly = true;

@@ -40,11 +40,12 @@ struct Explanation {
   std::string nearest_node;      // the node that lacks least
   std::string nearest_lacks;     // "1.5 GiB memory, 500m cpu"
   std::vector<std::string> remedies;  // "free 1.5 GiB on node-2", "add a node with 8 cores", "uncordon node-1"
+  std::vector<std::string> tasks;     // of each that has ended or started over: attempts, last exit, next try
   std::string node;              // where it is
   double score = 0;
 };
 BOOST_DESCRIBE_STRUCT(Explanation, (), (instance, name, state, pending_since, nodes_total, nodes_feasible, reasons,
-  nearest_node, nearest_lacks, remedies, node, score))
+  nearest_node, nearest_lacks, remedies, tasks, node, score))
 
 struct Plan {
   Revision based_on;
@@ -101,11 +102,12 @@ struct Actions {
   std::vector<ChangeInstance> change;
   std::vector<InstanceId> forget;    // rows of finished instances beyond what history keeps, gone from their node
   std::vector<JobId> forget_jobs;    // deleted, and the last instance is gone
+  std::vector<JobId> expired_jobs;   // ended, and their ttl is over: deleted now
   std::vector<ChangeDeployment> deployments;
   bool more = false;
   Time wake;                         // look again then, even if nothing changes; 0: no need
-  bool empty() const { return create.empty() && change.empty() && forget.empty() && forget_jobs.empty() && deployments.empty(); }
+  bool empty() const { return create.empty() && change.empty() && forget.empty() && forget_jobs.empty() && expired_jobs.empty() && deployments.empty(); }
 };
-BOOST_DESCRIBE_STRUCT(Actions, (), (create, change, forget, forget_jobs, deployments, more, wake))
+BOOST_DESCRIBE_STRUCT(Actions, (), (create, change, forget, forget_jobs, expired_jobs, deployments, more, wake))
 
 }  // namespace tutti

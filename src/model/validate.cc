@@ -116,6 +116,10 @@ class Validator {
     if (!spec_.project.empty()) name("project", spec_.project);
     range<int32_t>("priority", spec_.priority, 0, 100);
     range("pending_timeout", spec_.pending_timeout, Duration{}, kDurationMax);
+    if (spec_.ttl) {
+      range("ttl", *spec_.ttl, Duration{}, kDurationMax);
+      if (spec_.type != JobType::batch) wrong("ttl", "only a batch job ends by itself: leave it out, or say type: batch");
+    }
     update();
     if (spec_.labels.size() > limits::kLabelsMax) {
       wrong("labels", "more than " + std::to_string(limits::kLabelsMax) + " labels (kLabelsMax)");

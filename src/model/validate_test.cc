@@ -123,6 +123,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"group_port",
              [](JobSpec& s) { s.tasks[1].group = "web", s.tasks[1].ports = {{"x", 53, 0, Protocol::udp}}; },
              "tasks[1].ports[0].container: port 53 is taken by task \"web\""},
+        Case{"ttl", [](JobSpec& s) { s.ttl = seconds(1); }, "ttl: only a batch job ends by itself"},
         Case{"labels",
              [](JobSpec& s) {
                for (int i = 0; i < 65; ++i) s.labels[std::to_string(i)] = "";

@@ -29,6 +29,9 @@ class Decider {
   void succeed(const Group& group, Slot& slot);
   bool account(const ReschedulePolicy& policy, const Instance& last, CreateInstance& next) const;
   void trim_history();
+  void expire();
+  void expire_unstarted();
+  void expire_at(Time at);
   bool wants_to_go(const Instance& past) const;
   bool is_proof(const Instance& past) const;
 

@@ -83,7 +83,10 @@ Decider::Decider(const Snapshot& snapshot, const Job& job, Time now)
 
 Actions Decider::run() {
   const bool ending = job_.stopped || job_.deleted;
-  if (active_ == nullptr && !ending) return {};
+  if (active_ == nullptr && !ending) {
+    expire_unstarted();
+    return std::move(actions_);
+  }
   table_ = slots_of(snapshot_, job_, active_, base_, now_);
   if (ending) {
     wind_down();
@@ -135,6 +138,34 @@ void Decider::keep_up() {
     for (Group& group : table_.groups) update(group);
   judge();
   trim_history();
+  if (active_->spec->ttl && actions_.empty()) expire();
+}
+
+// A job with a ttl goes by itself once nothing of it runs or will run. Its successors are in the actions by now, so a slot
+// without a live one stays empty.
+void Decider::expire() {
+  if (job_.version != job_.active_version) return;  // a newer version is on its way
+  Time ended = active_->created;
+  for (const Group& group : table_.groups) {
+    for (const Slot& slot : group.slots) {
+      if (slot.live != nullptr || slot.leaving != nullptr || slot.beside != nullptr || slot.beside_leaving != nullptr) return;
+      if (slot.last == nullptr) continue;
+      for (const TaskStatus& task : slot.last->detail->tasks) ended = std::max(ended, task.finished);
+    }
+  }
+  expire_at(ended + *active_->spec->ttl);
+}
+
+// Its only versions failed before they could start: an image was not there.
+void Decider::expire_unstarted() {
+  const JobVersion* newest = snapshot_.version_of(job_.id, static_cast<uint32_t>(job_.version));
+  if (newest == nullptr || newest->state != VersionState::failed || !newest->spec->ttl) return;
+  expire_at(newest->created + *newest->spec->ttl);
+}
+
+void Decider::expire_at(Time at) {
+  if (now_ >= at) actions_.expired_jobs.push_back(job_.id);
+  else wake(at);
 }
 
 void Decider::keep_up_slot(const Group& group, Slot& slot) {

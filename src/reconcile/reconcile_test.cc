@@ -444,6 +444,47 @@ TEST(Reconcile, WhatWaitsTooLongIsGivenUpUntilSomebodyAsksAgain) {
   EXPECT_THAT(w.ask(job).create, SizeIs(1));
 }
 
+TEST(Reconcile, AJobWithATtlIsDeletedOnceAllOfItHasEnded) {
+  TestWorld w;
+  w.add_nodes(1);
+  JobSpec spec = typed(JobType::batch, 2);
+  spec.ttl = seconds(60);
+  const JobId job = w.pool.submit(spec);
+  ASSERT_TRUE(w.run());
+  const auto live = w.live(job);
+  ASSERT_THAT(live, SizeIs(2));
+  w.finish(live[0].id, TaskState::completed);
+  w.now = w.pool.s.version_of(job, 1)->created + seconds(3600);
+  EXPECT_TRUE(w.ask(job).empty()) << "one still runs";
+  w.finish(live[1].id, TaskState::completed);
+  for (const Instance& each : live) {
+    w.pool.edit_instance(each.id, [&](Instance& row) {
+      InstanceDetail detail = *row.detail;
+      detail.tasks.resize(1);
+      detail.tasks[0].finished = w.now;
+      row.detail = std::make_shared<const InstanceDetail>(std::move(detail));
+    });
+  }
+  EXPECT_THAT(w.ask(job).expired_jobs, IsEmpty());
+  EXPECT_EQ(w.ask(job).wake, w.now + seconds(60));
+  w.now = w.now + seconds(60);
+  EXPECT_THAT(w.ask(job).expired_jobs, testing::ElementsAre(job));
+}
+
+TEST(Reconcile, AJobThatNeverStartedExpiresToo) {
+  TestWorld w;
+  JobSpec spec = typed(JobType::batch);
+  spec.ttl = Duration{};
+  const JobId job = w.pool.submit(spec);
+  w.pool.edit_job(job, [](Job& row) { row.active_version = 0; });
+  EXPECT_TRUE(w.ask(job).empty()) << "its images are being looked for";
+  JobVersion version = *w.pool.s.version_of(job, 1);
+  version.state = VersionState::failed;
+  w.now = version.created + seconds(1);
+  w.pool.s.versions.put(TableEdit{}, version.id.value, version);
+  EXPECT_THAT(w.ask(job).expired_jobs, testing::ElementsAre(job));
+}
+
 TEST(Reconcile, AGivenUpInstanceIsNeverChangedAgain) {
   // apply ignores every change of one: saying it again and again would keep the loop busy for ever.
   TestWorld w;

@@ -27,6 +27,40 @@ double lack_of(const Resources& request, const Resources& free) {
          part(request.disk.value, free.disk.value);
 }
 
+// Who holds the host port that this one wants there; nothing where that is not the trouble.
+std::string holder_of(const Snapshot& s, const Request& request, const Node& node) {
+  std::string out;
+  const IdSet* held = s.instances_by_node.find(node.id.value);
+  if (held == nullptr) return out;
+  held->for_each([&](uint64_t id, const Unit&) {
+    const Instance* other = s.instances.find(id);
+    if (other == nullptr || !out.empty()) return;
+    for (const PortBinding& theirs : other->detail->ports) {
+      for (const PortBinding& ours : request.ports) {
+        const Job* job = s.jobs.find(other->job.value);
+        if (ours.host == 0 || ours.host != theirs.host || ours.protocol != theirs.protocol || job == nullptr) continue;
+        out = ": instance " + s.name_of(*other) + " of job " + job->name + " has it";
+      }
+    }
+  });
+  return out;
+}
+
+void tell_tasks(const Instance& i, Time now, Explanation& out) {
+  for (const TaskStatus& task : i.detail->tasks) {
+    const bool down = is_terminal(task.position.state);
+    if (!down && task.restarts == 0) continue;
+    std::string text = task.task + ": attempt " + std::to_string(task.position.attempt) + ", restarted " + std::to_string(task.restarts) + (task.restarts == 1 ? " time" : " times");
+    if (down) text += ", last exit code " + std::to_string(task.exit_code);
+    const std::string plain = "exit code " + std::to_string(task.exit_code);
+    if (!task.reason.empty() && task.reason != plain) text += " (" + task.reason + ")";
+    if (down && task.finished) text += " at " + format_time(task.finished);
+    if (task.retry_at && !task.final) text += task.retry_at > now ? ", next try at " + format_time(task.retry_at) : ", next try now";
+    if (task.final) text += ", not tried again here";
+    out.tasks.push_back(std::move(text));
+  }
+}
+
 void survey(const Snapshot& s, const Request& request, Explanation& out) {
   std::map<std::string, int32_t> counts;
   double nearest = 1e300;
@@ -57,7 +91,7 @@ void survey(const Snapshot& s, const Request& request, Explanation& out) {
   const Resources free = allocatable(*nearest_node) - s.usage_of(nearest_node->id).used;
   out.nearest_node = nearest_node->name;
   out.nearest_lacks = lack_text(request.resources, free);
-  if (out.nearest_lacks.empty()) out.nearest_lacks = nearest_reason;
+  if (out.nearest_lacks.empty()) out.nearest_lacks = nearest_reason + holder_of(s, request, *nearest_node);
   if (nearest_reason.starts_with("not enough")) {
     const Resources all = allocatable(*nearest_node);
     if (request.resources.fits(all)) out.remedies.push_back("free " + out.nearest_lacks + " on " + nearest_node->name);
@@ -88,12 +122,14 @@ Explanation explain(const Snapshot& s, InstanceId id, Time now) {
     out.state = "finished";
   } else if (i->admitted) {
     out.state = "placed" + (node != nullptr ? " on " + node->name : std::string());
+    if (is_terminal(i->state) && i->desired == Desired::running) out.state += ", restarting";
   } else if (i->not_before > now) {
     out.state = "waiting until " + format_time(i->not_before) + " before it is tried again";
   } else {
     out.state = "pending";
   }
   if (node != nullptr) out.node = node->name;
+  tell_tasks(*i, now, out);
   if (!i->admitted) out.pending_since = i->pending_since;
   if (s.version_of(*i) != nullptr) survey(s, request_of(s, *i), out);
   if (i->admitted) out.remedies.clear(), out.nearest_node.clear(), out.nearest_lacks.clear();

@@ -261,7 +261,7 @@ Status within_rows(size_t items, std::string_view what) {
 
 Result<Outcome> apply_one(ApplyContext& c, const ApplyActions& command) {
   const Actions& actions = command.actions;
-  const size_t items = actions.create.size() + actions.change.size() + actions.forget.size() + actions.forget_jobs.size() + actions.deployments.size();
+  const size_t items = actions.create.size() + actions.change.size() + actions.forget.size() + actions.forget_jobs.size() + actions.expired_jobs.size() + actions.deployments.size();
   TUTTI_CHECK(within_rows(items, "actions"));
   for (const ChangeInstance& wanted : actions.change) change(c, wanted);
   TakenSlots taken;  // after the changes: what they gave up is free
@@ -281,6 +281,14 @@ Result<Outcome> apply_one(ApplyContext& c, const ApplyActions& command) {
     }
     for (uint64_t version : versions) c.draft.erase(TableId::version, version);
     c.draft.erase(TableId::job, id.value);
+  }
+  for (JobId id : actions.expired_jobs) {
+    const Job* present = c.state().jobs.find(id.value);
+    if (present == nullptr || present->deleted) continue;
+    Job job = *present;
+    job.stopped = job.deleted = true;
+    emit(c, "job.expired", "info", TableId::job, id.value, job.name, job.project, "ended, and its ttl is over");
+    c.draft.put(std::move(job));
   }
   return Outcome{.table = TableId::instance};
 }

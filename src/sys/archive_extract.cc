@@ -44,7 +44,7 @@ struct Place {
   std::string full() const { return parent == "." ? name : parent + "/" + name; }
 };
 
-Result<Place> place_of(const char* raw, const char* what) {
+Result<Place> place_of(const char* raw, const char* what, const std::string& rename) {
   if (!raw || !*raw) return fail(ErrorCode::invalid, std::string("archive: an entry has no ") + what);
   std::string_view text(raw);
   auto refuse = [&](const char* why) {
@@ -63,6 +63,11 @@ Result<Place> place_of(const char* raw, const char* what) {
     parts.emplace_back(part);
   }
   if (parts.size() > 200) return refuse("is nested deeper than 200 folders");
+  if (!rename.empty()) {
+    const bool below = text == "." || text.starts_with("./");
+    if (below) parts.insert(parts.begin(), rename);
+    else if (!parts.empty()) parts[0] = rename;
+  }
   Place place{".", {}};
   if (parts.empty()) return place;
   place.name = std::move(parts.back());
@@ -219,7 +224,10 @@ Status Extractor::directory(archive_entry* entry, int parent, const Place& place
     if (!options_.whiteouts) return {};  // a copy leaves the folder it goes into as it is
   } else {
     struct stat st{};
-    bool there = ::fstatat(parent, place.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+    bool exists = ::fstatat(parent, place.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0;
+    bool there = exists && S_ISDIR(st.st_mode);
+    if (exists && !there && !options_.rename.empty())
+      return fail(ErrorCode::conflict, place.full() + " is a file: a folder cannot take its name");
     bool was_whiteout = false;
     if (!there) {
       TUTTI_CHECK(clear_place(parent, place, &was_whiteout));
@@ -281,7 +289,7 @@ Status Extractor::regular(archive_entry* entry, int parent, const Place& place) 
 }
 
 Status Extractor::hard_link(archive_entry* entry, int parent, const Place& place) {
-  TUTTI_TRY(Place target, place_of(archive_entry_hardlink(entry), "hard link target"));
+  TUTTI_TRY(Place target, place_of(archive_entry_hardlink(entry), "hard link target", options_.rename));
   if (target.name.empty()) return fail(ErrorCode::invalid, "archive: hard link '" + place.full() + "' to a folder");
   if (target.full() == place.full()) return {};
   UniqueFd from = open_beneath(root_, target.parent, O_RDONLY | O_DIRECTORY, kStrict);
@@ -324,7 +332,7 @@ Status Extractor::special(archive_entry* entry, int parent, const Place& place) 
 Status Extractor::one(archive_entry* entry) {
   const char* raw = archive_entry_pathname(entry);
   if (!raw) raw = archive_entry_pathname_utf8(entry);
-  TUTTI_TRY(Place place, place_of(raw, "name"));
+  TUTTI_TRY(Place place, place_of(raw, "name", options_.rename));
   mode_t type = archive_entry_filetype(entry);
   if (place.name.empty() && type != AE_IFDIR)
     return fail(ErrorCode::invalid, "archive: an entry replaces its own root");
@@ -417,11 +425,21 @@ Result<Extracted> extract_tar_file(const std::string& archive, const std::string
 }
 
 Result<Extracted> unpack_into(const std::string& root, const std::string& path, const ByteSource& source,
-                              const ExtractOptions& options) {
+                              const ExtractOptions& wanted) {
+  ExtractOptions options = wanted;
   UniqueFd top(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!top) return fail_errno("open " + root, errno);
   UniqueFd directory =
       archive_detail::open_beneath(top.get(), path.empty() ? "/" : path, O_RDONLY | O_DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+  const size_t slash = path.rfind('/');
+  const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
+  const bool names = !name.empty() && name != "." && name != "..";
+  if (!directory && names && (errno == ENOTDIR || errno == ENOENT)) {
+    options.rename = name;
+    const std::string parent = slash == std::string::npos ? "/" : path.substr(0, slash + 1);
+    directory = archive_detail::open_beneath(top.get(), parent, O_RDONLY | O_DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+    if (!directory) return fail_errno(parent, errno);
+  }
   if (!directory) {
     if (errno == ENOTDIR) return fail(ErrorCode::invalid, path + " is not a folder");
     return fail_errno(path, errno);

@@ -341,7 +341,16 @@ TEST_F(ArchiveTest, CopiesStayInsideTheirRoot) {
   ASSERT_TRUE(pack_path(inner, "/etc", sink).has_value());
   ASSERT_TRUE(unpack_into(inner, "/data", source_of(tar), {}).has_value());
   EXPECT_EQ(content_of(inner / "data/etc/motd"), "hi");
-  EXPECT_EQ(unpack_into(inner, "/etc/motd", source_of(tar), {}).error().code, ErrorCode::invalid);
+  EXPECT_EQ(unpack_into(inner, "/etc/motd", source_of(tar), {}).error().code, ErrorCode::conflict) << "a folder over a file";
+  ASSERT_TRUE(unpack_into(inner, "/abs/renamed", source_of(tar), {}).has_value());
+  EXPECT_EQ(content_of(inner / "etc/renamed/motd"), "hi");
+  EXPECT_EQ(unpack_into(inner, "/no/such", source_of(tar), {}).error().code, ErrorCode::not_found);
+  std::string here = tar_of({{".", AE_IFDIR, ""}, {"./x", AE_IFREG, "y"}});
+  ASSERT_TRUE(unpack_into(inner, "/data/new", source_of(here), {}).has_value());
+  EXPECT_EQ(content_of(inner / "data/new/x"), "y");
+  std::string single = tar_of({{"one", AE_IFREG, "new"}});
+  ASSERT_TRUE(unpack_into(inner, "/etc/motd", source_of(single), {}).has_value());
+  EXPECT_EQ(content_of(inner / "etc/motd"), "new");
   std::string file = tar_of({{"etc", AE_IFREG, "x"}});
   EXPECT_EQ(unpack_into(inner, "/data", source_of(file), {}).error().code, ErrorCode::conflict);
 }

@@ -233,9 +233,18 @@ void Core::flush_status(Now now) {
   outputs_.push_back(SendMessage{std::move(message)});
 }
 
-void Core::op_done(const OpResult& result, Now now) {
+// The network knows instances by their ids; people by their names.
+void Core::name_instances(Error& error) const {
+  for (const auto& [id, runner] : runners_) {
+    const size_t at = error.message.find("instance " + to_text(id));
+    if (at != std::string::npos) error.message.replace(at, 9 + to_text(id).size(), "instance " + runner->assignment().name + " of job " + runner->assignment().job_name);
+  }
+}
+
+void Core::op_done(OpResult result, Now now) {
   auto at = runners_.find(result.op.instance);
   if (at == runners_.end()) return;
+  if (result.failure && result.op.kind == OpKind::network_up) name_instances(result.failure->error);
   at->second->op_done(result, now);
   advance(result.op.instance, now);
 }

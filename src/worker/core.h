@@ -66,7 +66,7 @@ class Core {
   void session_opened(Now now);
   void session_closed(Now now);
   void received(const ManagerMessage& message, Now now);
-  void op_done(const OpResult& result, Now now);
+  void op_done(OpResult result, Now now);
   void exited(InstanceId instance, uint16_t task, uint32_t generation, uint32_t attempt,
               const driver::ExitStatus& status, Now now);
   // Beats, retries, the end of the lease. Call at wake() at the latest.
@@ -85,6 +85,7 @@ class Core {
   void assign(const AssignMessage& message, Now now);
   void accept(const Assignment& assignment, Now now);
   void remove(InstanceId instance);
+  void name_instances(Error& error) const;
   void advance(InstanceId instance, Now now);
   void advance_all(Now now);
   void flush_status(Now now);

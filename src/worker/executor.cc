@@ -12,6 +12,8 @@
 namespace tutti::worker {
 namespace {
 
+constexpr size_t kThreadsMax = 128;  // those that only stop tasks included
+
 driver::Failure failure_of(const Error& error, driver::FailureKind kind = driver::FailureKind::retryable) { return {kind, error}; }
 
 std::optional<driver::Failure> failure_of(driver::DriverStatus status) {
@@ -60,7 +62,7 @@ std::map<std::string, std::string> environment(const Assignment& a, const TaskSp
 
 Executor::Executor(ExecutorPaths paths, driver::Registry& drivers, Host host, int threads)
     : paths_(std::move(paths)), drivers_(drivers), host_(std::move(host)) {
-  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(false); });
 }
 
 Executor::~Executor() {
@@ -79,25 +81,38 @@ void Executor::run(Op op, Subject subject, std::function<void(OpResult)> done,
   {
     std::lock_guard lock(mutex_);
     queue_.push_back({op, std::move(subject), std::move(done), std::move(exited)});
+    // A stop waits for as long as its task takes to go: it neither holds up other work nor waits behind other stops.
+    const auto waiting = std::count_if(queue_.begin(), queue_.end(), [](const Job& job) { return job.op.kind == OpKind::stop; });
+    if (op.kind == OpKind::stop && waiting > idle_ && threads_.size() < kThreadsMax) threads_.emplace_back([this] { work(true); });
   }
-  wake_.notify_one();
+  wake_.notify_all();
 }
 
-void Executor::work() {
+// One thing of an instance at a time; but its tasks stop beside each other, or a group would take the sum of their graces.
+bool Executor::may_run(const Op& op) const {
+  return std::none_of(busy_.begin(), busy_.end(), [&](const Op& other) {
+    const bool both_stop = op.kind == OpKind::stop && other.kind == OpKind::stop && op.task != other.task;
+    return other.instance == op.instance && !both_stop;
+  });
+}
+
+void Executor::work(bool stops_only) {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
-    auto next = std::find_if(queue_.begin(), queue_.end(), [&](const Job& job) { return !busy_.contains(job.op.instance); });
+    auto next = std::find_if(queue_.begin(), queue_.end(), [&](const Job& job) { return (!stops_only || job.op.kind == OpKind::stop) && may_run(job.op); });
     if (next == queue_.end()) {
+      ++idle_;
       wake_.wait(lock);
+      --idle_;
       continue;
     }
     Job job = std::move(*next);
     queue_.erase(next);
-    busy_.insert(job.op.instance);
+    busy_.push_back(job.op);
     lock.unlock();
     OpResult result = perform(job);
     lock.lock();
-    busy_.erase(job.op.instance);
+    std::erase_if(busy_, [&](const Op& op) { return op.instance == job.op.instance && op.task == job.op.task && op.kind == job.op.kind; });
     wake_.notify_all();
     if (stopping_) return;
     lock.unlock();

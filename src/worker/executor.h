@@ -4,7 +4,7 @@
 // Owner: Worker. run() from the I/O thread; results come back through `done` and `exited` on pool or driver threads: the
 // worker posts them to its I/O thread. It turns (instance, task, generation, attempt) into the driver's RunContext: paths,
 // environment, image, network. It remembers nothing that could not be found again: images by digest, network by
-// instance, runs by their folders. Operations of one instance run one after another.
+// instance, runs by their folders. Operations of one instance run one after another, but its tasks stop side by side.
 
 #include <condition_variable>
 #include <deque>
@@ -71,7 +71,8 @@ class Executor {
     std::function<void(OpResult)> done;
     std::function<void(uint32_t, uint32_t, uint16_t, driver::ExitStatus)> exited;
   };
-  void work();
+  void work(bool stops_only);
+  bool may_run(const Op& op) const;
   OpResult perform(Job& job);
   std::optional<driver::Failure> perform_task(Job& job);
   std::optional<driver::Failure> clear(const Job& job);
@@ -84,11 +85,12 @@ class Executor {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<Job> queue_;
-  std::set<InstanceId> busy_;
+  std::vector<Op> busy_;                           // what threads are at
   std::map<InstanceId, NetworkUp> networks_;
   std::map<std::string, driver::Handle> handles_;  // run_dir → handle
   bool stopping_ = false;
   std::stop_source stop_;
+  int idle_ = 0;
   std::vector<std::thread> threads_;
 };
 

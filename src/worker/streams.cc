@@ -12,10 +12,12 @@
 #include <csignal>
 #include <deque>
 
-#include "driver/log_file.h"
 #include "base/log.h"
+#include "base/text.h"
+#include "driver/log_file.h"
 #include "model/codec.h"
 #include "sys/archive.h"
+#include "sys/file.h"
 #include "sys/thread_account.h"
 
 namespace tutti::worker {
@@ -26,6 +28,12 @@ constexpr size_t kInputFrameCost = 64;  // of one that waits, its bytes apart: e
 constexpr size_t kControlsMax = 64;     // sizes of a terminal, mostly: the newest count
 constexpr size_t kOutputBytesMax = 2u << 20;
 enum Channel : char { kStdin = 0, kStdout = 1, kStderr = 2, kControl = 3 };
+
+// As a shell has it: 126 for what is there and cannot be run, 127 for what is not there. The runtime says it in words only.
+int32_t not_started_code(const std::string& why) {
+  const bool refused = why.find("ermission denied") != std::string::npos || why.find("xec format error") != std::string::npos || why.find("s a directory") != std::string::npos;
+  return refused ? 126 : 127;
+}
 
 }  // namespace
 
@@ -119,12 +127,16 @@ struct Streams::Stream {
   void logs(const StreamTarget& target) {
     driver::LogReader reader(executor.log_dir(target.assignment.instance, target.task.name),
                              {request.since, request.tail, request.out, request.err});
+    bool line_begins[2] = {true, true};  // of either stream
     while (!is_closed()) {
       const bool over = is_over(target.assignment.instance, target.task.name);  // asked first: what was said before is read below
       auto records = reader.next();
       if (!records) return finish(std::nullopt, records.error().to_string());
       for (driver::LogRecord& record : *records) {
         if (!record.partial) record.text += '\n';
+        bool& begins = line_begins[record.stream == driver::LogStream::err ? 1 : 0];
+        if (request.timestamps && begins) record.text.insert(0, format_time(record.time) + " ");
+        begins = !record.partial;
         if (!send(record.stream == driver::LogStream::err ? kStderr : kStdout, record.text)) return;
       }
       if (!records->empty()) continue;
@@ -257,8 +269,14 @@ struct Streams::Stream {
     } else {
       session = exec->attach(running->run, running->handle);
     }
-    if (!session) return finish(std::nullopt, session.error().error.to_string());
+    if (!session) {
+      const std::string why = session.error().error.to_string();
+      return finish(request.kind == StreamKind::exec ? std::optional<int32_t>(not_started_code(why)) : std::nullopt, why);
+    }
     const int code = pump(*session);
+    const std::string why = session->log.empty() ? std::string() : std::string(trim(sys::read_file(session->log).value_or("")));
+    if (!session->log.empty()) ::unlink(session->log.c_str());
+    if (!why.empty() && code != 0) return finish(not_started_code(why), why);
     finish(code < 0 ? std::nullopt : std::optional<int32_t>(code));
   }
 

@@ -50,16 +50,19 @@ class ContainerDriver final : public MonitoredDriver {
     config.flag("process", false);
     add_groups(run, config);
     std::vector<std::string> argv = runtime_argv(run);
-    argv.insert(argv.end(), {"exec", "--process", "/proc/self/fd/" + std::to_string(kInputFd)});
+    argv.insert(argv.end(), {"--log", log, "exec", "--process", "/proc/self/fd/" + std::to_string(kInputFd)});
     const bool own_terminal = request.tty && runtime_.crun;  // runc copies between two terminals instead
     const std::string socket =
         run.run_dir + "/exec-" + std::to_string(execs_.fetch_add(1)) + "-" + std::to_string(::getpid());
+    const std::string log = socket + ".log";
     if (own_terminal) argv.insert(argv.end(), {"--tty", "--console-socket", socket});
     argv.push_back(container_id(run));
     for (const std::string& word : argv) config.add("argv", word);
     config.add("env", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    return own_terminal ? exec_on_terminal(std::move(config), request, *process, socket)
-                        : enter(std::move(config), request, *process);
+    auto session = own_terminal ? exec_on_terminal(std::move(config), request, *process, socket, log)
+                                : enter(std::move(config), request, *process);
+    if (session) session->log = log;
+    return session;
   }
 
  protected:
@@ -103,7 +106,7 @@ class ContainerDriver final : public MonitoredDriver {
  private:
   // One terminal, made by the runtime and sent to us: a resize takes effect with the call.
   DriverResult<ExecSession> exec_on_terminal(MonitorConfig config, const ExecRequest& request,
-                                             const std::string& process, const std::string& path) {
+                                             const std::string& process, const std::string& path, const std::string& log) {
     auto listener = listen_for_terminal(path);
     if (!listener) return failed(std::move(listener).error());
     ExecRequest plain = request;
@@ -114,19 +117,18 @@ class ContainerDriver final : public MonitoredDriver {
     auto master = receive_terminal(listener->get(), session->pid);
     ::unlink(path.c_str());
     if (!master) {
-      std::string said(1024, '\0');
       if (auto pidfd = sys::pidfd_open(session->pid)) (void)sys::pidfd_signal(pidfd->get(), SIGKILL);
       (void)sys::reap(session->pid);
-      const ssize_t n = ::read(err.get(), said.data(), said.size());
-      said.resize(n > 0 ? static_cast<size_t>(n) : 0);
-      return failed(Error{master.error().code, std::string(trim(master.error().message + ": " + said)), {}, 0});
+      const std::string said = sys::read_file(log).value_or("");
+      ::unlink(log.c_str());
+      return failed(Error{master.error().code, said.empty() ? master.error().message : std::string(trim(said)), {}, 0});
     }
     winsize size{};
     size.ws_col = static_cast<unsigned short>(request.columns);
     size.ws_row = static_cast<unsigned short>(request.rows);
     ::ioctl(master->get(), TIOCSWINSZ, &size);
     const int second = ::fcntl(master->get(), F_DUPFD_CLOEXEC, 3);
-    return ExecSession{master->release(), second, -1, session->pid};
+    return ExecSession{master->release(), second, -1, session->pid, {}};
   }
 
   // The first that answers; why the others do not is told when none does.

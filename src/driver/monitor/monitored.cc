@@ -377,7 +377,7 @@ DriverResult<ExecSession> MonitoredDriver::enter(MonitorConfig config, const Exe
     (void)sys::reap(*pid);
     return failed(std::move(sent).error());
   }
-  return ExecSession{ends.in.release(), ends.out.release(), ends.err.release(), *pid};
+  return ExecSession{ends.in.release(), ends.out.release(), ends.err.release(), *pid, {}};
 }
 
 // The monitor hands out descriptors: see program/attach.h.

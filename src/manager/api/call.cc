@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/text.h"
 #include "manager/api/hub.h"
 #include "manager/api/views.h"
 #include "net/authority.h"
@@ -12,15 +13,28 @@ namespace {
 constexpr size_t kPrefixLettersMin = 4;
 
 // By name, by id, or by a unique beginning of an id.
+// ": did you mean 'shop'?", or nothing.
+template <class Row, class Visible, class NameOf>
+std::string suggestion(const Table<Row>& table, const std::string& text, Visible visible, NameOf name_of) {
+  std::vector<std::string> names;
+  table.for_each([&](uint64_t, const Row& row) {
+    if (visible(row)) names.push_back(name_of(row));
+    return names.size() < kNamesComparedMax;
+  });
+  const std::string_view nearest = nearest_word(text, {names.begin(), names.end()});
+  return nearest.empty() ? "" : ": did you mean '" + std::string(nearest) + "'?";
+}
+
+// Null where there is none, or where it is not clear which (`several`).
 template <class Row, class Named, class Visible>
-const Row* find_row(const Call& call, std::string_view kind, const Table<Row>& table, const std::string& text, Named named, Visible visible) {
+const Row* seek_row(const Table<Row>& table, const std::string& text, Named named, Visible visible, bool& several) {
   if (const Row* row = named(text); row != nullptr && visible(*row)) return row;
   if (Result<uint64_t> id = parse_id_text(text)) {
     const Row* row = table.find(*id);
     if (row != nullptr && visible(*row)) return row;
   }
   const Row* found = nullptr;
-  bool several = false;
+  several = false;
   if (text.size() >= kPrefixLettersMin && text.size() < 12) {
     table.for_each([&](uint64_t id, const Row& row) {
       if (!id_text(id).starts_with(text) || !visible(row)) return true;
@@ -29,11 +43,18 @@ const Row* find_row(const Call& call, std::string_view kind, const Table<Row>& t
       return !several;
     });
   }
+  return several ? nullptr : found;
+}
+
+template <class Row, class Named, class Visible, class NameOf>
+const Row* find_row(const Call& call, std::string_view kind, const Table<Row>& table, const std::string& text, Named named, Visible visible, NameOf name_of) {
+  bool several = false;
+  const Row* found = seek_row(table, text, named, visible, several);
   if (several) {
     answer_error(call, Error{ErrorCode::conflict, "several " + std::string(kind) + "s have an id that begins with " + text + ": write more of it", {}, 0});
     return nullptr;
   }
-  if (found == nullptr) answer_error(call, Error{ErrorCode::not_found, "no " + std::string(kind) + " '" + text + "'", {}, 0});
+  if (found == nullptr) answer_error(call, Error{ErrorCode::not_found, "no " + std::string(kind) + " '" + text + "'" + suggestion(table, text, visible, name_of), {}, 0});
   return found;
 }
 
@@ -168,21 +189,24 @@ const Job* find_job(const Call& call, const std::string& text) {
   const Project* project = project_of(call);
   if (project == nullptr) return nullptr;
   return find_row(call, "job", call.state->jobs, text, [&](const std::string& name) { return call.state->job_by_name(project->id, name); },
-                  [&](const Job& job) { return sees(call.identity, job.project, *call.state); });
+                  [&](const Job& job) { return sees(call.identity, job.project, *call.state); }, [](const Job& job) { return job.name; });
 }
 
-const Instance* find_instance(const Call& call, const std::string& text) {
-  const Snapshot& s = *call.state;
-  // A name counts within the project that is asked for; without one, in all that the identity sees.
-  const Project* project = nullptr;
-  if (!call.query("project").empty() && (project = project_of(call)) == nullptr) return nullptr;
-  auto within = [&](const Job& job) { return sees(call.identity, job.project, s) && (project == nullptr || job.project == project->id); };
-  auto visible = [&](const Instance& i) {
-    const Job* job = s.jobs.find(i.job.value);
+namespace {
+
+// An instance's name counts within the project that is asked for; without one, in all that the identity sees.
+struct InstanceSearch {
+  const Call& call;
+  const Project* project;
+
+  bool within(const Job& job) const { return sees(call.identity, job.project, *call.state) && (project == nullptr || job.project == project->id); }
+  bool visible(const Instance& i) const {
+    const Job* job = call.state->jobs.find(i.job.value);
     return job != nullptr && within(*job);
-  };
+  }
   // A name is a job's, a group's and a slot; of several in a slot the one that lives is meant, else the newest.
-  auto named = [&](const std::string& name) -> const Instance* {
+  const Instance* named(const std::string& name) const {
+    const Snapshot& s = *call.state;
     const Instance* best = nullptr;
     s.jobs.for_each([&](uint64_t id, const Job& job) {
       if (!name.starts_with(job.name + "-") || !within(job)) return;
@@ -197,18 +221,34 @@ const Instance* find_instance(const Call& call, const std::string& text) {
       });
     });
     return best;
-  };
-  return find_row(call, "instance", s.instances, text, named, visible);
+  }
+};
+
+}  // namespace
+
+const Instance* seek_instance(const Call& call, const std::string& text) {
+  const InstanceSearch search{call, call.query("project").empty() ? nullptr : call.state->project_by_name(call.query("project"))};
+  bool several = false;
+  return seek_row(call.state->instances, text, [&](const std::string& name) { return search.named(name); },
+                  [&](const Instance& i) { return search.visible(i); }, several);
+}
+
+const Instance* find_instance(const Call& call, const std::string& text) {
+  const Project* project = nullptr;
+  if (!call.query("project").empty() && (project = project_of(call)) == nullptr) return nullptr;
+  const InstanceSearch search{call, project};
+  return find_row(call, "instance", call.state->instances, text, [&](const std::string& name) { return search.named(name); },
+                  [&](const Instance& i) { return search.visible(i); }, [&](const Instance& i) { return call.state->name_of(i); });
 }
 
 const Node* find_node(const Call& call, const std::string& text) {
   return find_row(call, "node", call.state->nodes, text, [&](const std::string& name) { return call.state->node_by_name(name); },
-                  [](const Node&) { return true; });
+                  [](const Node&) { return true; }, [](const Node& node) { return node.name; });
 }
 
 const Operation* find_operation(const Call& call, const std::string& text) {
   return find_row(call, "operation", call.state->operations, text, [](const std::string&) { return static_cast<const Operation*>(nullptr); },
-                  [&](const Operation& o) { return sees(call.identity, o.project, *call.state); });
+                  [&](const Operation& o) { return sees(call.identity, o.project, *call.state); }, [](const Operation& o) { return to_text(o.id); });
 }
 
 std::optional<uint64_t> if_match(const Call& call, bool& bad) {

@@ -55,6 +55,10 @@ const Project* project_of(const Call& call);
 // By name or by (part of an) id; null and an answered 404 or 409 otherwise.
 const Job* find_job(const Call& call, const std::string& text);
 const Instance* find_instance(const Call& call, const std::string& text);
+// The same without an answer where there is none.
+const Instance* seek_instance(const Call& call, const std::string& text);
+// How many names a wrong one is compared with, to suggest the right one.
+inline constexpr size_t kNamesComparedMax = 5'000;
 const Node* find_node(const Call& call, const std::string& text);
 const Operation* find_operation(const Call& call, const std::string& text);
 

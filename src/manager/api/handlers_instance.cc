@@ -1,6 +1,8 @@
 // Instances: show, operate, explain, and the streams that their workers open.
 #include <algorithm>
+#include <boost/describe/enum_to_string.hpp>
 
+#include "base/text.h"
 #include "manager/api/list.h"
 #include "manager/api/requests.h"
 #include "manager/api/routes.h"
@@ -118,13 +120,14 @@ void list_instances(CallPtr call) {
   const Node* node = nullptr;
   if (!call->query("node").empty() && (node = find_node(*call, call->query("node"))) == nullptr) return;
   const bool all = call->flag("all");
+  const bool live = call->flag("live");
   answer_list(
       *call, s.instances,
       [&](const Instance& i) {
         const Job* owner = s.jobs.find(i.job.value);
         const bool over = i.presence == Presence::given_up || i.desired == Desired::removed;
         return owner != nullptr && sees(call->identity, owner->project, s) && (job == nullptr || i.job == job->id) &&
-               (node == nullptr || i.node == node->id) && (all || !(over && i.finished));
+               (node == nullptr || i.node == node->id) && (all || !(over && i.finished)) && !(live && i.finished);
       },
       [&](const Instance& i) { return render(s, i, true); });
 }
@@ -149,33 +152,87 @@ void delete_instance(CallPtr call) {
   if (i != nullptr) commit_operation(call, state::OperateInstance{i->id, state::InstanceVerb::delete_});
 }
 
+namespace {
+
+// The first instance of the job that waits, else the first that lives, else the newest; of the group only, where one is named.
+const Instance* most_telling(const Snapshot& s, const Job& job, const std::string& group) {
+  const Instance* found = nullptr;
+  const auto rank = [&](const Instance& i) { return i.finished ? 0 : s.pending.contains(i.id.value) || is_terminal(i.state) ? 2 : 1; };
+  if (const IdSet* ids = s.instances_by_job.find(job.id.value)) {
+    ids->for_each([&](uint64_t id, const Unit&) {
+      const Instance* i = s.instances.find(id);
+      if (i == nullptr || (!group.empty() && s.group_of(*i).name != group)) return;
+      if (found == nullptr || rank(*i) > rank(*found) || (rank(*i) == 0 && rank(*found) == 0)) found = i;
+    });
+  }
+  return found;
+}
+
+Explanation of_job_without_instances(const Snapshot& s, const Job& job) {
+  const JobVersion* newest = s.version_of(job.id, static_cast<uint32_t>(job.version));
+  Explanation out;
+  out.name = job.name;
+  out.state = newest != nullptr && newest->state == VersionState::failed      ? "version failed: " + newest->error
+              : newest != nullptr && newest->state == VersionState::resolving ? "waits for its images"
+              : job.stopped                                                   ? "stopped by its user"
+                                                                              : "has no instances";
+  return out;
+}
+
+// "web", or "shop-web": a group of a job of the project.
+bool find_group(const Snapshot& s, ProjectId project, const std::string& text, const Job*& job, std::string& group) {
+  s.jobs.for_each([&](uint64_t, const Job& each) {
+    const JobVersion* version = each.project == project ? s.version_of(each.id, static_cast<uint32_t>(each.version)) : nullptr;
+    if (version == nullptr) return true;
+    for (const GroupView& view : groups_of(*version->spec)) {
+      if (text == view.name || text == each.name + "-" + view.name) job = &each, group = view.name;
+    }
+    return job == nullptr;
+  });
+  return job != nullptr;
+}
+
+Explanation of_node(const Node& node) {
+  Explanation out;
+  out.name = out.node = node.name;
+  out.state = "node, " + std::string(boost::describe::enum_to_string(node.health, "")) + (node.health_reason.empty() ? "" : " (" + node.health_reason + ")") + ", " + boost::describe::enum_to_string(node.spec.eligibility, "");
+  return out;
+}
+
+Error nothing_of_that_name(const Snapshot& s, const Identity& identity, const std::string& text) {
+  std::vector<std::string> names;
+  s.jobs.for_each([&](uint64_t, const Job& job) {
+    if (sees(identity, job.project, s)) names.push_back(job.name);
+  });
+  s.instances.for_each([&](uint64_t, const Instance& i) {
+    const Job* job = s.jobs.find(i.job.value);
+    if (job != nullptr && sees(identity, job->project, s)) names.push_back(s.name_of(i));
+    return names.size() < kNamesComparedMax;
+  });
+  s.nodes.for_each([&](uint64_t, const Node& node) { names.push_back(node.name); });
+  const std::string_view nearest = nearest_word(text, {names.begin(), names.end()});
+  return {ErrorCode::not_found, "nothing is called '" + text + "': neither an instance nor a job, a task or a node" + (nearest.empty() ? "" : ": did you mean '" + std::string(nearest) + "'?"), {}, 0};
+}
+
+}  // namespace
+
 void explain_instance(CallPtr call) {
   const std::string& text = call->param("instance");
-  // A job's name explains its first instance that waits, else its first.
   const Project* project = project_of(*call);
   if (project == nullptr) return;
   const Snapshot& s = *call->state;
-  const Instance* found = nullptr;
-  if (const Job* job = s.job_by_name(project->id, text)) {
-    if (const IdSet* ids = s.instances_by_job.find(job->id.value)) {
-      ids->for_each([&](uint64_t id, const Unit&) {
-        const Instance* i = s.instances.find(id);
-        if (found == nullptr || (!i->finished && s.pending.contains(id) && !s.pending.contains(found->id.value))) found = i;
-      });
+  auto explain = [&](const Instance& i) { answer_json(*call, 200, to_json(scheduler::explain(s, i.id, call->services.clock().now()))); };
+  const Job* job = s.job_by_name(project->id, text);
+  std::string group;
+  if (job == nullptr) {
+    if (const Instance* i = seek_instance(*call, text)) return explain(*i);
+    if (!find_group(s, project->id, text, job, group)) {
+      if (const Node* node = s.node_by_name(text)) return answer_json(*call, 200, to_json(of_node(*node)));
+      return answer_error(*call, nothing_of_that_name(s, call->identity, text));
     }
-    if (found == nullptr) {
-      const JobVersion* newest = s.version_of(job->id, static_cast<uint32_t>(job->version));
-      Explanation out;
-      out.name = job->name;
-      out.state = newest != nullptr && newest->state == VersionState::failed      ? "version failed: " + newest->error
-                  : newest != nullptr && newest->state == VersionState::resolving ? "waits for its images"
-                                                                                   : "has no instances";
-      return answer_json(*call, 200, to_json(out));
-    }
-  } else {
-    found = find_instance(*call, text);
   }
-  if (found != nullptr) answer_json(*call, 200, to_json(scheduler::explain(s, found->id, call->services.clock().now())));
+  if (const Instance* found = most_telling(s, *job, group)) return explain(*found);
+  answer_json(*call, 200, to_json(of_job_without_instances(s, *job)));
 }
 
 void instance_logs(CallPtr call) {
@@ -191,6 +248,7 @@ void instance_logs(CallPtr call) {
     if (!time) return answer_error(*call, time.error());
     request.since = *time;
   }
+  request.timestamps = call->flag("timestamps");
   request.out = call->query("stdout") != "0";
   request.err = call->query("stderr") != "0";
   open_body(call, i->id, std::move(request), "application/vnd.tutti.stream", [](std::string message) {

@@ -45,7 +45,7 @@ namespace {
 Result<JobSpec> read_spec(const Call& call) {
   const std::string type = call.request->header("content-type");
   const bool json = type.find("json") != std::string::npos;
-  Result<JobSpec> spec = json ? from_json<JobSpec>(call.request->body, {.what = "job"}) : parse_job_file(call.request->body, "job file");
+  Result<JobSpec> spec = json ? from_json<JobSpec>(call.request->body, {.what = "job"}) : parse_job_file(call.request->body, "");
   if (!spec) return spec;
   apply_defaults(*spec);
   TUTTI_CHECK(validate(*spec));

@@ -89,6 +89,8 @@ constexpr QueryWord kQueryWords[] = {
     {"wait", "string", "Answer when the operation has ended, or after this long (30s)"},
     {"job", "string", "Of this job only"},
     {"node", "string", "On this node only"},
+    {"live", "boolean", "Only what has not ended"},
+    {"timestamps", "boolean", "Each line begins with its time"},
     {"all", "boolean", "What is left out otherwise, too"},
     {"task", "string", "Of a group: which task"},
     {"follow", "boolean", "Go on as more is written"},

@@ -153,7 +153,9 @@ InstanceStatus instance_status(const Snapshot& s, const Instance& i) {
   if (i.presence == Presence::given_up) out.state = "lost";
   else if (!i.admitted && !i.finished) out.state = "pending";
   else if (!i.finished && out.presence == Presence::unknown) out.state = "unknown";
-  else if (!i.finished && i.desired == Desired::removed) out.state = "stopping";
+  else if (!i.finished && (i.desired == Desired::removed || i.desired == Desired::stopped)) out.state = "stopping";
+  else if (!i.finished && i.desired == Desired::suspended) out.state = "suspending";
+  else if (!i.finished && is_terminal(i.state)) out.state = "restarting";
   else if (!i.finished && paused) out.state = "paused";
   if (node != nullptr) out.node = node->name, out.node_address = address_of(*node);
   const Job* job = s.jobs.find(i.job.value);

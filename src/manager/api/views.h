@@ -77,7 +77,7 @@ BOOST_DESCRIBE_STRUCT(JobStatus, (), (type, state, active_version, wanted, runni
   images, error, creator, stable_version, deployment))
 
 struct InstanceStatus {
-  std::string state;    // a task state, or pending, unknown, lost
+  std::string state;    // a task state, or pending, restarting, stopping, suspending, paused, unknown, lost
   Desired desired = Desired::running;
   Presence presence = Presence::here;
   std::string node;

@@ -11,9 +11,25 @@ struct Tally {
   int64_t pending = 0;
   int64_t failed = 0;     // for good
   int64_t old = 0;        // still there of an older version, or beyond what is wanted
+  std::string restarting; // what starts over again and again, in words; the last that was seen
+  bool crashes = false;   // one of them has done so kRestartsMax times
 };
 
-Tally tally_job(const Snapshot& snapshot, const Job& job, uint32_t version_number) {
+// A service that started over so often while somebody waits for it is not up, however it looks at the moment.
+constexpr int32_t kRestartsMax = 3;
+
+void tally_restarts(const Snapshot& snapshot, const Instance& instance, Tally& out) {
+  for (const TaskStatus& task : instance.detail->tasks) {
+    const bool down = is_terminal(task.position.state);
+    if (task.restarts == 0 && !down) continue;
+    out.crashes = out.crashes || task.restarts >= kRestartsMax;
+    if (down) out.restarting = snapshot.name_of(instance) + " is restarting: " + (task.reason.empty() ? "exit code " + std::to_string(task.exit_code) : task.reason);
+    else if (out.restarting.empty()) out.restarting = snapshot.name_of(instance) + " was restarted " + std::to_string(task.restarts) + " times";
+  }
+}
+
+// Restarts count of what was made since then only: somebody waits for that.
+Tally tally_job(const Snapshot& snapshot, const Job& job, uint32_t version_number, Time since) {
   Tally out;
   const JobVersion* version = snapshot.version_of(job.id, version_number);
   if (version != nullptr && job.type != JobType::system && !job.stopped) {
@@ -40,6 +56,7 @@ Tally tally_job(const Snapshot& snapshot, const Job& job, uint32_t version_numbe
       if (job.type == JobType::system) ++out.wanted;
       if (!instance->node) ++out.pending;
       if (instance->state == TaskState::running && job.type != JobType::batch) ++out.ready;
+      if (job.type != JobType::batch && instance->desired == Desired::running && instance->created >= since) tally_restarts(snapshot, *instance, out);
     });
   }
   return out;
@@ -78,7 +95,7 @@ void measure_job_running(const Snapshot& snapshot, const Operation& operation, c
     // Its user is asked now; what comes then is an operation of its own.
     if (d.state == DeploymentState::waiting) return finish(update, OperationState::succeeded, d.reason);
   }
-  const Tally tally = tally_job(snapshot, job, wanted_version);
+  const Tally tally = tally_job(snapshot, job, wanted_version, operation.created);
   set_step(update, "place", tally.pending == 0, std::to_string(tally.pending) + " waiting for a node");
   update.done = std::min(tally.ready, tally.wanted);
   update.total = tally.wanted;
@@ -89,6 +106,8 @@ void measure_job_running(const Snapshot& snapshot, const Operation& operation, c
   update.message = count;
   if (tally.pending > 0) update.message += ", " + std::to_string(tally.pending) + " waiting for a node";
   if (tally.old > 0) update.message += ", " + std::to_string(tally.old) + " old ones left";
+  if (!tally.restarting.empty()) update.message += "; " + tally.restarting;
+  if (tally.crashes) return finish(update, OperationState::failed, update.message + "; 'tutti explain " + job.name + "' says more");
   if (job.type == JobType::batch && tally.failed > 0 && tally.failed + update.done >= tally.wanted &&
       snapshot.instances_by_job.find(job.id.value) != nullptr && tally.pending == 0) {
     bool live = false;

@@ -1,0 +1,92 @@
+# What a new user meets first: the command line. Sourced by test/e2e/run.
+
+code_of() { local code=0; "$@" || code=$?; echo "$code"; }  # for commands that are to fail
+gone() { ! t job show "$1" >/dev/null 2>&1; }
+
+J11_run_rm_is_removed_when_its_command_was_killed() {
+  t run --rm --name j11killed hello:1 -- sleep 2 & cli=$!
+  eventually 20 state_is j11killed-0 running; kill -9 "$cli"; wait "$cli" || true
+  t job show j11killed -o json | jq -e '.spec.ttl == "1m"'; t ps -o name | grep -q j11killed-0
+  name=$(t run -d --rm hello:1 -- true); eventually 20 gone "${name%-0}"
+  fails t run --rm --name j11never nothing.invalid/none:1 2>/dev/null; eventually 20 gone j11never
+  t job delete j11killed -q
+}
+J11_run_passes_signals_on_and_leaves_at_the_third() {
+  t run --name j11term hello:1 -- sh -c 'trap "exit 42" TERM; echo ready; while true; do sleep 0.1; done' >"$work/j11.out" & cli=$!
+  eventually 20 grep -q ready "$work/j11.out"; kill -TERM "$cli"; code=0; wait "$cli" || code=$?; [ "$code" = 42 ]; t job delete j11term -q
+  t run --rm --name j11deaf hello:1 -- sh -c 'trap "" INT TERM; echo ready; while true; do sleep 0.1; done' >"$work/j11.out" 2>"$work/j11.err" & cli=$!
+  eventually 20 grep -q ready "$work/j11.out"; kill -TERM "$cli"; sleep 0.5; kill -TERM "$cli"; eventually 5 grep -q 'once more kills it' "$work/j11.err"
+  kill -TERM "$cli"; code=0; wait "$cli" || code=$?; [ "$code" = 143 ]; eventually 20 gone j11deaf
+}
+J11_run_in_a_terminal_heeds_signals() {
+  script -qec "$tutti run -it --rm --name j11tty hello:1 -- sh -c 'trap \"exit 5\" TERM; echo ready; while true; do sleep 0.1; done'" /dev/null >"$work/j11.out" & on=$!
+  eventually 20 grep -q ready "$work/j11.out"; kill -TERM "$(pgrep -f '^[^ ]*tutti run -it --rm --name j11tty')"; wait "$on" || true
+  eventually 20 gone j11tty
+}
+J11_run_has_dockers_options() {
+  [ "$(FROM_HERE=yes t run --rm -e FROM_HERE -e A=b -w /tmp -u 7 --cpus 0.5 --memory 128m hello:1 sh -c 'echo $FROM_HERE $A $PWD $(id -u)')" = "yes b /tmp 7" ]
+  name=$(t run -d --name j11opts -p 18053:53/udp -v j11data:/data:ro --cpus 0.5 --memory 128m hello:1 sleep $nap)
+  t job show j11opts -o json | jq -e '.spec.tasks[0] | .resources.cpu == 500 and .resources.memory == 134217728 and .ports[0].protocol == "udp" and .ports[0].host == 18053 and .volumes[0].read_only'
+  t stop "$name" -q; t start "$name" -q; t inspect "$name" -o name; t rm "$name" -q; t job delete j11opts -q
+  [ "$(code_of t run -p foo hello:1 2>"$work/j11.err")" = 2 ]; grep -q 'not a port' "$work/j11.err"
+  [ "$(code_of t run -v foo hello:1 2>/dev/null)" = 2 ]; [ "$(code_of t run --cpus lots hello:1 2>/dev/null)" = 2 ]
+}
+J11_run_says_why_it_could_not_start() { [ "$(code_of t run --rm hello:1 nosuchcmd 2>"$work/j11.err")" = 127 ]; grep -q 'nosuchcmd.*not found' "$work/j11.err"; }
+J11_run_waits_without_spinning() {
+  t run --rm --name j11wait --cpus 900 hello:1 true 2>"$work/j11.err" & cli=$!
+  eventually 10 grep -q waiting "$work/j11.err"
+  ticks() { awk '{print $14 + $15}' "/proc/$cli/stat"; }
+  before=$(ticks); sleep 3; [ $(($(ticks) - before)) -lt 30 ]  # of 300
+  kill -INT "$cli"; code=0; wait "$cli" || code=$?; [ "$code" = 130 ]; eventually 10 gone j11wait
+}
+U04_ps_shows_what_lives() {
+  name=$(t run -d hello:1 true); eventually 20 sh -c "'$tutti' instance show $name -o json | jq -e .status.finished"
+  fails sh -c "'$tutti' ps -o name | grep -q '^$name$'"; t ps -a -o name | grep -q "^$name$"; t job delete "${name%-0}" -q
+}
+U04_everything_is_checked_before_anything_is_sent() {
+  job u04 1 'sleep 1000' | t job run - -q
+  for wrong in "--typo" "--tail 3" "another" "--timeout soon" "-- sh"; do [ "$(code_of t job stop u04 $wrong 2>/dev/null)" = 2 ]; done
+  [ "$(code_of t job scale u04 abc 2>/dev/null)" = 2 ]; [ "$(code_of t instance logs u04-main-0 --tail many 2>/dev/null)" = 2 ]; [ "$(code_of t -o xml ps 2>/dev/null)" = 2 ]
+  count_running u04 1; [ "$(t job show u04 -o json | jq .status.stopped)" = false ]; t job delete u04 -q
+}
+U04_names_are_suggested() {
+  job u04names 1 'sleep 1000' | t job run - -q
+  [ "$(code_of t job show u04name 2>"$work/u.err")" = 3 ]; grep -q "did you mean 'u04names'" "$work/u.err"
+  fails t logs u04names-main-1 2>"$work/u.err"; grep -q "did you mean 'u04names-main-0'" "$work/u.err"
+  fails t node show ndoe-1 2>"$work/u.err"; grep -q "did you mean 'node-1'" "$work/u.err"
+  fails t instnace list 2>"$work/u.err"; grep -q "did you mean 'instance'" "$work/u.err"
+  [ "$(fails t job shwo 2>&1 | grep -c 'job')" = 1 ]; t job delete u04names -q
+}
+U04_every_command_has_help() {
+  for words in run ps "job run" "job scale" "instance logs" "node label" "image push" "operation wait" "context use" logs; do
+    t $words --help | head -1 | grep -q '^Example: tutti'; t help $words | grep -q -- '--help'
+  done
+  t job --help | grep -q 'scale NAME'; [ "$(t --version)" = "$(t version)" ]
+}
+U04_file_errors_name_their_place() {
+  printf 'job: x\ntasks:\n  - name: a\n    imgae: hello:1\n' >"$work/place.yaml"
+  for verb in run plan validate; do
+    fails t job $verb "$work/place.yaml" 2>"$work/u.err"; grep -q "$work/place.yaml:4:5: " "$work/u.err"; [ "$(grep -c 'place.yaml is not valid' "$work/u.err")" = 1 ]
+  done
+  [ "$(code_of t job run "$work/nothing.yaml" 2>"$work/u.err")" = 3 ]; [ "$(wc -l <"$work/u.err")" = 1 ]; grep -q 'nothing.yaml: No such file' "$work/u.err"
+}
+W02_a_label_is_taken_away() { t node label node-2 w02=x w02b=y; t node label node-2 w02- w02b=z; t node show node-2 -o json | jq -e '.labels | has("w02") == false and .w02b == "z"'; fails t node label node-2 nothing 2>/dev/null; t node label node-2 w02b-; }
+C05_copies_go_to_names_too() {
+  job c05names 1 'sleep 1000' | t job run - -q; echo payload >"$work/c05.txt"
+  t cp "$work/c05.txt" c05names-main-0:/tmp/other.txt; [ "$(t exec c05names-main-0 cat /tmp/other.txt)" = payload ]
+  t cp "$work/c05.txt" c05names-main-0:/tmp/other.txt; t cp c05names-main-0:/tmp/other.txt "$work/back.txt"; [ "$(cat "$work/back.txt")" = payload ]
+  mkdir -p "$work/c05dir"; t cp c05names-main-0:/tmp/other.txt "$work/c05dir"; [ -f "$work/c05dir/other.txt" ]; t cp "$work/c05dir" c05names-main-0:/tmp/renamed; t exec c05names-main-0 ls /tmp/renamed/other.txt
+  fails t cp c05names-main-0:/tmp/nothing "$work/x" 2>/dev/null; fails t cp "$work/c05.txt" c05names-main-0:/no/such/name 2>"$work/c.err"; grep -q '/no/such' "$work/c.err"; [ ! -e "$work/x" ]; t job delete c05names -q
+}
+C05_exec_tells_what_is_not_there() {
+  job c05exec 1 'sleep 1000' | t job run - -q
+  [ "$(code_of t exec c05exec-main-0 nosuchcmd 2>"$work/c.err")" = 127 ]; grep -q 'nosuchcmd.*not found' "$work/c.err"
+  [ "$(code_of t exec c05exec-main-0 /etc/passwd 2>"$work/c.err")" = 126 ]; [ "$(code_of t exec c05exec-main-0 -- sh -c 'exit 127' 2>/dev/null)" = 127 ]
+  [ "$(t exec -e A=b -w /etc -u 9 c05exec-main-0 sh -c 'echo $A $PWD $(id -u)')" = "b /etc 9" ]
+  fails timeout 10 "$tutti" exec -it c05exec-main-0 sh </dev/null 2>"$work/c.err"; grep -q 'not a terminal' "$work/c.err"; t job delete c05exec -q
+}
+C04_logs_have_times_and_begin_where_asked() {
+  job c04since 1 'echo old; sleep 3; echo new; sleep 1000' | t job run - -q; eventually 20 sh -c "'$tutti' logs c04since-main-0 | grep -q new"
+  t logs --timestamps c04since-main-0 | head -1 | grep -Eq '^20[0-9-]+T[0-9:.]+Z old$'; [ "$(t logs --since 2s c04since-main-0)" = new ]
+  at=$(t logs --timestamps c04since-main-0 | tail -1 | cut -d' ' -f1); [ "$(t logs --since "$at" c04since-main-0)" = new ]; [ "$(t logs --tail 1 c04since-main-0)" = new ]; t job delete c04since -q
+}
