@@ -19,8 +19,9 @@ struct StreamQuery {
   std::string workdir;
   bool tty = false;
   bool stdin_open = false;
+  bool replay = false;  // attach: what was written before comes first
 };
-BOOST_DESCRIBE_STRUCT(StreamQuery, (), (command, task, env, user, workdir, tty, stdin_open))
+BOOST_DESCRIBE_STRUCT(StreamQuery, (), (command, task, env, user, workdir, tty, stdin_open, replay))
 
 struct SignalBody {
   std::string signal;

@@ -49,6 +49,7 @@ class Attached {
     if ((task_.tty || task_.stdin_open) && !ended_) {
       StreamQuery query;
       query.tty = task_.tty;
+      query.replay = true;
       interactive(s_, instance_path_ + "/attach", query, task_.stdin_open);
     } else {
       (void)logs(s_, instance_, true, -1);

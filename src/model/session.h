@@ -137,11 +137,12 @@ struct StreamRequest {
   bool out = true;                     // logs: which streams
   bool err = true;
   bool timestamps = false;             // logs: each line begins with its time
+  bool replay = false;                 // attach: what was written before comes first
   std::string path;                    // copy
   std::string signal;                  // signal: "HUP"
 };
 BOOST_DESCRIBE_STRUCT(StreamRequest, (), (ticket, kind, instance, task, command, env, user, workdir, tty, stdin_open, columns,
-  rows, follow, tail, since, out, err, timestamps, path, signal))
+  rows, follow, tail, since, out, err, timestamps, replay, path, signal))
 
 struct StatusAck { uint64_t sequence = 0; };
 BOOST_DESCRIBE_STRUCT(StatusAck, (), (sequence))

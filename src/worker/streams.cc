@@ -273,11 +273,23 @@ struct Streams::Stream {
       const std::string why = session.error().error.to_string();
       return finish(request.kind == StreamKind::exec ? std::optional<int32_t>(not_started_code(why)) : std::nullopt, why);
     }
+    // Read only now that what comes next comes on the session: nothing falls between the two.
+    if (request.replay) replay(target);
     const int code = pump(*session);
     const std::string why = session->log.empty() ? std::string() : std::string(trim(sys::read_file(session->log).value_or("")));
     if (!session->log.empty()) ::unlink(session->log.c_str());
     if (!why.empty() && code != 0) return finish(not_started_code(why), why);
     finish(code < 0 ? std::nullopt : std::optional<int32_t>(code));
+  }
+
+  void replay(const StreamTarget& target) {
+    driver::LogReader reader(executor.log_dir(target.assignment.instance, target.task.name), {});
+    for (auto records = reader.next(); records && !records->empty(); records = reader.next()) {
+      for (driver::LogRecord& record : *records) {
+        if (!record.partial) record.text += '\n';
+        if (!send(record.stream == driver::LogStream::err ? kStderr : kStdout, record.text)) return;
+      }
+    }
   }
 
   void apply_controls(const driver::ExecSession& session) {

@@ -49,12 +49,12 @@ class ContainerDriver final : public MonitoredDriver {
     add_unmounts(config);
     config.flag("process", false);
     add_groups(run, config);
-    std::vector<std::string> argv = runtime_argv(run);
-    argv.insert(argv.end(), {"--log", log, "exec", "--process", "/proc/self/fd/" + std::to_string(kInputFd)});
-    const bool own_terminal = request.tty && runtime_.crun;  // runc copies between two terminals instead
     const std::string socket =
         run.run_dir + "/exec-" + std::to_string(execs_.fetch_add(1)) + "-" + std::to_string(::getpid());
     const std::string log = socket + ".log";
+    std::vector<std::string> argv = runtime_argv(run);
+    argv.insert(argv.end(), {"--log", log, "exec", "--process", "/proc/self/fd/" + std::to_string(kInputFd)});
+    const bool own_terminal = request.tty && runtime_.crun;  // runc copies between two terminals instead
     if (own_terminal) argv.insert(argv.end(), {"--tty", "--console-socket", socket});
     argv.push_back(container_id(run));
     for (const std::string& word : argv) config.add("argv", word);

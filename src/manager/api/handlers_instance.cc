@@ -74,6 +74,7 @@ std::optional<StreamRequest> exec_request(const Call& call, StreamKind kind) {
   out.workdir = query.workdir;
   out.tty = query.tty;
   out.stdin_open = query.stdin_open;
+  out.replay = query.replay;
   out.columns = query.columns;
   out.rows = query.rows;
   return out;

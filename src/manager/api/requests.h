@@ -90,9 +90,10 @@ struct ExecQuery {
   std::string workdir;
   bool tty = false;
   bool stdin_open = false;
+  bool replay = false;   // attach: what was written before comes first
   int32_t columns = 80;
   int32_t rows = 24;
 };
-BOOST_DESCRIBE_STRUCT(ExecQuery, (), (command, task, env, user, workdir, tty, stdin_open, columns, rows))
+BOOST_DESCRIBE_STRUCT(ExecQuery, (), (command, task, env, user, workdir, tty, stdin_open, replay, columns, rows))
 
 }  // namespace tutti::manager
