@@ -1,24 +1,24 @@
 #include <arpa/inet.h>
-#include <fcntl.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <optional>
 
 #include "app/roles.h"
-#include "base/hash.h"
-#include "base/id.h"
+#include "app/up_hosts.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "cli/context.h"
 #include "net/http.h"
 #include "sys/file.h"
-#include "sys/netlink.h"
-#include "sys/netns.h"
 
 namespace tutti::app {
 
@@ -27,10 +27,15 @@ std::vector<Setting> up_settings() {
           {"workers", "1", "how many; 0: a manager alone; more than one: each in a network namespace of its own, as if it were a machine"},
           {"name", "tutti", "the pool's name"},
           {"context", "local", "the command line's context that is written for it"},
-          {"api-port", "7171", "port of the API; 0: any"},
-          {"worker-port", "7172", "port that workers dial; 0: any"},
+          {"api-port", "7171", "port of the API; 0: any, the same again at the next start"},
+          {"worker-port", "7172", "port that workers dial; 0: any, the same again at the next start"},
           {"worker-cpu", "", "given out by each worker at most"},
           {"worker-memory", "", "given out by each worker at most"},
+          {"reserve-cpu", "", "of each worker, kept for the system"},
+          {"reserve-memory", "", "of each worker, kept for the system"},
+          {"node-limits", "", "of each worker: licence=2,encoder=1"},
+          {"threads", "", "of each worker: operations at a time"},
+          {"container-runtime", "", "of each worker: crun or runc"},
           {"respawn", "true", "start a manager or worker again that ended"},
           {"rm", "false", "when it stops: end everything that runs and take away what the workers made"},
           {"log-level", "warning", "of manager and workers"}};
@@ -82,7 +87,10 @@ class Up {
     if (!lock) return fail(ErrorCode::conflict, "a pool is up in " + data_ + " already: stop it, or say another --data");
     lock_ = std::move(*lock);
     host_address_ = "127.0.0.1";
-    if (workers > 1) TUTTI_CHECK(make_hosts(static_cast<int>(workers)));
+    if (workers > 1) {
+      TUTTI_TRY(hosts_, UpHosts::make(data_, run_, static_cast<int>(workers)));
+      host_address_ = hosts_->host_address();
+    }
     TUTTI_CHECK(start_manager());
     TUTTI_TRY(cli::Context context, log_in());
     for (int i = 0; i < workers; ++i) TUTTI_CHECK(start_worker(i, context));
@@ -105,63 +113,49 @@ class Up {
     }
   }
 
+  // Workers first: what they run goes on, unless --rm says otherwise; the manager last, so that statuses arrive.
   void stop() {
-    // Workers first: what they run goes on, unless --rm says otherwise; the manager last, so that statuses arrive.
-    for (auto child = children_.rbegin(); child != children_.rend(); ++child) {
-      if (child->pid <= 0) continue;
-      ::kill(child->pid, SIGTERM);
-      for (int i = 0; i < 100 && ::waitpid(child->pid, nullptr, WNOHANG) == 0; ++i) ::usleep(50'000);
-      ::kill(child->pid, SIGKILL);
-      child->pid = 0;
-    }
+    for (auto child = children_.rbegin(); child != children_.rend(); ++child) end(*child);
     if (settings_.flag("rm")) remove();
   }
 
   std::string address() const { return host_address_ + ":" + std::to_string(api_port_); }
 
  private:
+  // Asks, and kills what has not gone 5 s later. A child that was waited for is forgotten: its number may be another's by then.
+  static void end(Child& child) {
+    if (child.pid <= 0) return;
+    ::kill(child.pid, SIGTERM);
+    bool gone = false;
+    for (int i = 0; i < 100 && !gone; ++i) {
+      gone = ::waitpid(child.pid, nullptr, WNOHANG) != 0;
+      if (!gone) ::usleep(50'000);
+    }
+    if (!gone) ::kill(child.pid, SIGKILL), ::waitpid(child.pid, nullptr, 0);
+    child.pid = 0;
+  }
+
+  // A port that was left to us stays what it was at the last start: contexts and certificates know it. Unless it is taken.
+  std::string port_for(const std::string& setting) const {
+    const std::string& wanted = settings_.get(setting);
+    if (wanted != "0") return wanted;
+    const std::string before(trim(sys::read_file(data_ + "/" + setting).value_or("")));
+    const int number = std::atoi(before.c_str());
+    return number > 0 && number < 65536 && is_free(number) ? before : wanted;
+  }
+  bool is_free(int port) const {
+    const sys::UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const int one = 1;
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<uint16_t>(port));
+    ::inet_pton(AF_INET, host_address_.c_str(), &address.sin_addr);
+    return ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+  }
+
   std::string worker_data(int i) const { return data_ + "/worker-" + std::to_string(i + 1); }
   std::string worker_run(int i) const { return run_ + "/worker-" + std::to_string(i + 1); }
-
-  // A bridge in this namespace and, per worker, a namespace with an address on it: so many hosts on one machine.
-  Status make_hosts(int count) {
-    const uint64_t hash = fnv1a(data_);
-    bridge_ = "ttup" + id_text(hash & ((uint64_t{1} << 60) - 1)).substr(0, 6);
-    const std::string prefix = "172." + std::to_string(18 + hash % 12) + "." + std::to_string(hash / 12 % 256) + ".";
-    host_address_ = prefix + "1";
-    TUTTI_TRY(sys::Netlink netlink, sys::Netlink::open());
-    for (const sys::Link& old : netlink.links(bridge_ + "v").value_or(std::vector<sys::Link>{})) (void)netlink.delete_link(old.index);
-    if (!netlink.link(bridge_)) TUTTI_CHECK(netlink.create_bridge(bridge_));
-    TUTTI_TRY(const sys::Link bridge, netlink.link(bridge_));
-    TUTTI_CHECK(netlink.add_address(bridge.index, ipv4(host_address_), 24));
-    TUTTI_CHECK(netlink.set_up(bridge.index));
-    TUTTI_CHECK(sys::make_dirs(run_ + "/netns", 0755));
-    for (int i = 0; i < count; ++i) {
-      const std::string pin = run_ + "/netns/worker-" + std::to_string(i + 1);
-      (void)sys::NetNs::unpin(pin);
-      TUTTI_TRY(sys::NetNs netns, sys::NetNs::create());
-      TUTTI_CHECK(netns.pin(pin));
-      const std::string address = prefix + std::to_string(10 + i);
-      TUTTI_CHECK(netlink.create_veth({bridge_ + "v" + std::to_string(i + 1), "eth0", netns.fd(), bridge.index}));
-      TUTTI_CHECK(netns.run_in([&]() -> Status {
-        TUTTI_TRY(sys::Netlink inside, sys::Netlink::open());
-        TUTTI_TRY(const sys::Link eth0, inside.link("eth0"));
-        TUTTI_TRY(const sys::Link lo, inside.link("lo"));
-        TUTTI_CHECK(inside.set_up(lo.index));
-        TUTTI_CHECK(inside.add_address(eth0.index, ipv4(address), 24));
-        TUTTI_CHECK(inside.set_up(eth0.index));
-        return inside.add_default_route(ipv4(host_address_));
-      }));
-      namespaces_.push_back(std::move(netns));
-      addresses_.push_back(address);
-    }
-    return {};
-  }
-  static sys::Ipv4 ipv4(const std::string& text) {
-    in_addr address{};
-    ::inet_pton(AF_INET, text.c_str(), &address);
-    return sys::Ipv4{ntohl(address.s_addr)};
-  }
 
   Status start_manager() {
     const std::string ready = run_ + "/manager.ready";
@@ -169,7 +163,7 @@ class Up {
     Child manager;
     manager.title = "manager";
     manager.arguments = {"manager", "--data", data_ + "/manager", "--name", settings_.get("name"), "--listen", host_address_, "--worker-listen", host_address_,
-                         "--names", host_address_, "--api-port", settings_.get("api-port"), "--worker-port", settings_.get("worker-port"),
+                         "--names", host_address_, "--api-port", port_for("api-port"), "--worker-port", port_for("worker-port"),
                          "--ready-file", ready, "--log-level", settings_.get("log-level")};
     spawn(manager);
     children_.push_back(manager);
@@ -179,6 +173,9 @@ class Up {
         int workers = 0;
         if (std::sscanf(ports->c_str(), "%d %d", &api, &workers) == 2) {
           api_port_ = api;
+          worker_port_ = workers;
+          TUTTI_CHECK(sys::write_file_atomic(data_ + "/api-port", std::to_string(api), {0600, true}));
+          TUTTI_CHECK(sys::write_file_atomic(data_ + "/worker-port", std::to_string(workers), {0600, true}));
           // Started again, it must be found where it was.
           for (Child& child : children_) {
             for (size_t a = 0; a + 1 < child.arguments.size(); ++a) {
@@ -190,13 +187,16 @@ class Up {
         }
       }
       int status = 0;
-      if (::waitpid(manager.pid, &status, WNOHANG) == manager.pid) return fail(ErrorCode::unavailable, "the manager did not start: see above");
+      if (::waitpid(manager.pid, &status, WNOHANG) == manager.pid) {
+        children_.clear();
+        return fail(ErrorCode::unavailable, "the manager did not start: see above");
+      }
       ::usleep(50'000);
     }
     return fail(ErrorCode::timeout, "the manager was not ready within 30 s");
   }
 
-  // The context that exists is kept while it works; else the bootstrap credential makes one.
+  // A new pool's bootstrap credential becomes a token, which is kept; later starts write the context again with that one.
   Result<cli::Context> log_in() {
     TUTTI_TRY(const std::string authority, sys::read_file(data_ + "/manager/authority.pem"));
     if (auto credential = sys::read_file(data_ + "/manager/bootstrap-credential")) {
@@ -227,17 +227,20 @@ class Up {
     Child worker;
     worker.title = "worker node-" + std::to_string(i + 1);
     worker.arguments = {"worker", "--data", worker_data(i), "--run", worker_run(i), "--log-level", settings_.get("log-level")};
-    // Workers that share one address give out ports of their own.
+    // Where the manager is now: a node that joined before may know an address that is no longer right.
+    worker.arguments.insert(worker.arguments.end(), {"--worker-address", host_address_ + ":" + std::to_string(worker_port_)});
     if (!sys::exists(worker_data(i) + "/identity/node.json")) {
       TUTTI_TRY(const std::string token, join_token(context, i));
       worker.arguments.insert(worker.arguments.end(), {"--manager", address(), "--token", token, "--name", "node-" + std::to_string(i + 1)});
     }
-    for (const auto& [from, to] : {std::pair{"worker-cpu", "--cpu"}, std::pair{"worker-memory", "--memory"}}) {
-      if (!settings_.get(from).empty()) worker.arguments.insert(worker.arguments.end(), {to, settings_.get(from)});
+    using Names = std::initializer_list<std::pair<const char*, const char*>>;
+    for (const auto& [from, to] : Names{{"worker-cpu", "cpu"}, {"worker-memory", "memory"}, {"reserve-cpu", "reserve-cpu"}, {"reserve-memory", "reserve-memory"},
+                                        {"node-limits", "node-limits"}, {"threads", "threads"}, {"container-runtime", "container-runtime"}}) {
+      if (!settings_.get(from).empty()) worker.arguments.insert(worker.arguments.end(), {std::string("--") + to, settings_.get(from)});
     }
-    if (!namespaces_.empty()) {
-      worker.netns = namespaces_[static_cast<size_t>(i)].fd();
-      worker.arguments.insert(worker.arguments.end(), {"--address", addresses_[static_cast<size_t>(i)]});
+    if (hosts_) {
+      worker.netns = hosts_->netns(static_cast<size_t>(i));
+      worker.arguments.insert(worker.arguments.end(), {"--address", hosts_->address(static_cast<size_t>(i))});
     }
     spawn(worker);
     children_.push_back(worker);
@@ -251,13 +254,7 @@ class Up {
       spawn(child);
       ::waitpid(child.pid, nullptr, 0);
     }
-    for (size_t i = 0; i < namespaces_.size(); ++i) (void)sys::NetNs::unpin(run_ + "/netns/worker-" + std::to_string(i + 1));
-    namespaces_.clear();
-    if (!bridge_.empty()) {
-      auto netlink = sys::Netlink::open();
-      if (!netlink) return;
-      for (const sys::Link& link : netlink->links(bridge_).value_or(std::vector<sys::Link>{})) (void)netlink->delete_link(link.index);
-    }
+    if (hosts_) hosts_->remove();
     (void)sys::remove_tree(run_);
   }
 
@@ -265,11 +262,10 @@ class Up {
   const std::string data_;
   const std::string run_;
   sys::UniqueFd lock_;
-  std::string bridge_;
+  std::optional<UpHosts> hosts_;  // more than one worker
   std::string host_address_;
   int api_port_ = 0;
-  std::vector<sys::NetNs> namespaces_;
-  std::vector<std::string> addresses_;
+  int worker_port_ = 0;
   std::vector<Child> children_;
 };
 

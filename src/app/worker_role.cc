@@ -23,6 +23,7 @@ std::vector<Setting> worker_settings() {
   return {{"data", "/var/lib/tutti-worker", "where disks, images and the node's identity are kept"},
           {"run", "", "where what runs is recorded, in /run; empty: from the data directory"},
           {"manager", "", "host:port of the manager's API, for the first join"},
+          {"worker-address", "", "host:port that workers dial; empty: what the manager said at the join"},
           {"token", "", "join token, for the first join ('tutti node token')"},
           {"name", "", "the node's name; empty: the manager chooses"},
           {"address", "", "address that others reach this node at; empty: found out"},
@@ -148,6 +149,7 @@ int run_worker(const std::vector<std::string>& arguments) {
   options.threads = static_cast<int>(*threads);
   auto identity = identity_of(settings);
   if (!identity) return complain(identity.error());
+  if (!settings.get("worker-address").empty()) identity->worker_address = settings.get("worker-address");
   NodeHost host(options.data_dir, options.run_dir);
   log_info("starting", {{"node", identity->name}, {"manager", identity->worker_address}});
   auto worker = worker::Worker::start(std::move(options), std::move(*identity), drivers, host);

@@ -20,14 +20,17 @@ J11_run_passes_signals_on_and_leaves_at_the_third() {
 }
 in_a_terminal() { # OUTPUT COMMAND…: with a terminal of its own; its exit code
   python3 -c 'import os, pty, sys
+pid, fd = pty.fork()
+if pid == 0: os.execv(sys.argv[2], sys.argv[2:])
 out = open(sys.argv[1], "wb", 0)
-def read(fd):
-  data = os.read(fd, 4096); out.write(data); return data
-code = pty.spawn(sys.argv[2:], read, lambda fd: (__import__("time").sleep(600), b"")[1]); sys.exit(os.waitstatus_to_exitcode(code))' "$@" >/dev/null
+while True:
+  try: out.write(os.read(fd, 4096) or sys.exit(1))
+  except OSError: break
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))' "$@"
 }
 J11_run_in_a_terminal_heeds_signals() {
   in_a_terminal "$work/j11tty.out" "$tutti" run -it --rm --name j11tty hello:1 -- sh -c 'trap "exit 5" TERM; echo ready; while true; do sleep 0.1; done' & on=$!
-  eventually 20 grep -q ready "$work/j11tty.out"; kill -TERM "$(pgrep -f '^[^ ]*tutti run -it --rm --name j11tty')"
+  eventually 20 grep -q ready "$work/j11tty.out"; kill -TERM "$(pgrep -f "^[^ ]*tutti run -it --rm --name j11tty" | tail -1)"
   code=0; wait "$on" || code=$?; [ "$code" = 5 ]; eventually 20 gone j11tty
 }
 J11_run_has_dockers_options() {
@@ -96,4 +99,42 @@ C04_logs_have_times_and_begin_where_asked() {
   job c04since 1 'echo old; sleep 3; echo new; sleep 1000' | t job run - -q; eventually 20 sh -c "'$tutti' logs c04since-main-0 | grep -q new"
   t logs --timestamps c04since-main-0 | head -1 | grep -Eq '^20[0-9-]+T[0-9:.]+Z old$'; [ "$(t logs --since 2s c04since-main-0)" = new ]
   at=$(t logs --timestamps c04since-main-0 | tail -1 | cut -d' ' -f1); [ "$(t logs --since "$at" c04since-main-0)" = new ]; [ "$(t logs --tail 1 c04since-main-0)" = new ]; t job delete c04since -q
+}
+T06_a_pool_comes_back_where_it_was() {
+  export TUTTI_CONFIG="$work/again.json"  # a second pool beside the first; this runs in a shell of its own
+  again() { "$tutti" up --workers 2 --data "$work/again" --api-port 0 --worker-port 0 --threads 3 --node-limits licence=2 --container-runtime crun "$@" >"$work/again.log" 2>&1 & up2=$!; eventually 30 both_ready; }
+  both_ready() { [ "$(t node list -o json | jq '[.items[] | select(.status.health == "ready")] | length')" = 2 ]; }
+  address() { jq -r '.contexts[0].address' "$TUTTI_CONFIG"; }
+  again; before=$(address); t node show node-1 -o json | jq -e '.status.inventory.limits.licence == 2'
+  kill -TERM "$up2"; wait "$up2"; again; [ "$(address)" = "$before" ]
+  # Its ports taken by somebody else: it takes others, and the workers that joined before find it.
+  kill -TERM "$up2"; wait "$up2"
+  python3 -c 'import socket, sys, time
+for port in sys.argv[2:]: s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind((sys.argv[1], int(port))); s.listen(); globals()[port] = s
+print("taken", flush=True); time.sleep(600)' "${before%:*}" "$(cat "$work/again/api-port")" "$(cat "$work/again/worker-port")" >"$work/taken" & taker=$!
+  eventually 10 grep -q taken "$work/taken"; again --rm; [ "$(address)" != "$before" ]; kill "$taker"; kill -TERM "$up2"; wait "$up2"
+  # The prefix it would have is another's now.
+  ip link add tt-e2e-taken type veth peer name tt-e2e-peer; ip addr add "${before%:*}/24" dev tt-e2e-taken; ip link set tt-e2e-taken up; ip link set tt-e2e-peer up
+  again --rm; other=$(address); kill -TERM "$up2"; wait "$up2"; ip link delete tt-e2e-taken; [ "${other%:*}" != "${before%:*}" ]
+}
+H01_a_crash_loop_is_no_success() {
+  [ "$(code_of t job run - -q 2>"$work/h.err" < <(job h01loop 1 'exit 3' '    restart: {policy: always, attempts: 100, delay: 500ms}
+'))" = 1 ]; grep -q 'exit code 3' "$work/h.err"; grep -q 'tutti explain h01loop' "$work/h.err"
+  eventually 20 sh -c "'$tutti' explain h01loop | grep -q 'last exit code 3.*next try'"; t explain h01loop-main | grep -q 'attempt'; t explain main | grep -q main-0 || true
+  eventually 20 sh -c "'$tutti' ps --job h01loop | grep -q restarting"; t job delete h01loop -q
+}
+S05_explain_answers_any_word() {
+  job s05b 1 'sleep 1000' '    ports: [{name: http, container: 80, host: 18099}]
+' | t job run - -q
+  job s05c 2 'sleep 1000' '    ports: [{name: http, container: 80, host: 18099}]
+' | t job run - -q --no-wait; eventually 10 count_running s05c 1
+  t explain s05c | tee "$work/s05.out"; grep -Eq 'instance s05[bc]-main-[01] of job s05[bc] has it' "$work/s05.out"
+  t explain s05b-main | grep -q 's05b-main-0: placed'; t explain node-1 | grep -q 'node-1: node, ready'
+  [ "$(code_of t explain s05x 2>"$work/s05.err")" = 3 ]; grep -q "nothing is called 's05x'" "$work/s05.err"; grep -q 'did you mean' "$work/s05.err"
+  t job delete s05b -q; t job delete s05c -q
+}
+J04_tasks_of_a_group_stop_side_by_side() {
+  { printf 'job: j04stop\ntasks:\n'; for task in a b c; do printf '  - {name: %s, group: g, image: "hello:1", stop_grace: 4s, command: [sh, -c, "trap \\"\\" TERM; sleep %s"]}\n' "$task" "$nap"; done; } | t job run - -q
+  t job stop j04stop --no-wait; eventually 3 state_is j04stop-g-0 stopping; eventually 9 sh -c "'$tutti' instance show j04stop-g-0 -o json | jq -e .status.finished"  # 12 s one after another
+  t job delete j04stop -q
 }
