@@ -162,7 +162,9 @@ int run(Session& s) {
   if (!spec) return complain(spec.error());
   const bool attached = !s.flag("detach");
   if (Status terminal = check_terminal(attached && spec->tasks[0].tty, spec->tasks[0].stdin_open); !terminal) return complain(terminal.error());
-  auto answer = s.call("POST", "/v1/jobs", to_json(*spec, {.omit_defaults = true}));
+  auto answer = s.call("POST", "/v1/jobs", to_json(*spec, {.omit_defaults = true}), "application/json", "\"0\"");  // a new one, never a version of another
+  if (!answer && answer.error().message.find(" is at version ") != std::string::npos)
+    return complain({ErrorCode::conflict, "there is a job '" + spec->job + "' already: take another --name, or end that one with 'tutti job delete " + spec->job + "'", {}, 0});
   if (!answer) return complain(answer.error());
   if (!attached) return std::printf("%s\n", (spec->job + "-0").c_str()), 0;
   return Attached(s, *spec).run();

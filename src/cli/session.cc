@@ -186,13 +186,14 @@ bool broke(const Result<net::Response>& asked, bool once_broken) {
 
 }  // namespace
 
-Result<Json> Session::call(const std::string& method, const std::string& path, const std::string& body, const std::string& type) {
+Result<Json> Session::call(const std::string& method, const std::string& path, const std::string& body, const std::string& type, const std::string& if_match) {
   if (!http) {
     TUTTI_TRY(http, client());
   }
   net::Request wanted = request(method, path);
   wanted.body = body;
   if (!body.empty()) wanted.headers["content-type"] = type;
+  if (!if_match.empty()) wanted.headers["if-match"] = if_match;
   if (method == "POST") wanted.headers["idempotency-key"] = secure_random_hex(16);
   // A manager that was just killed or restarted breaks the connection, and what it had begun may have been stored or not.
   // GET, PUT and DELETE may be asked again, POST too by its key; PATCH may not. The new manager is there within seconds.

@@ -51,7 +51,7 @@ struct Session {
     return out;
   }
   Result<Json> call(const std::string& method, const std::string& path, const std::string& body = "",
-                    const std::string& type = "application/json");
+                    const std::string& type = "application/json", const std::string& if_match = "");
   net::Request request(const std::string& method, const std::string& path) const;
   Result<std::unique_ptr<net::Client>> client() const;
   // Prints the operation's progress until it has ended; its result decides.

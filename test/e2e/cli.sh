@@ -29,7 +29,7 @@ while True:
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))' "$@"
 }
 J11_run_in_a_terminal_heeds_signals() {
-  in_a_terminal "$work/j11tty.out" "$tutti" run -it --rm --name j11tty hello:1 -- sh -c 'trap "exit 5" TERM; echo ready; while true; do sleep 0.1; done' & on=$!
+  rm -f "$work/j11tty.out"; in_a_terminal "$work/j11tty.out" "$tutti" run -it --rm --name j11tty hello:1 -- sh -c 'trap "exit 5" TERM; echo ready; while true; do sleep 0.1; done' & on=$!
   eventually 20 grep -q ready "$work/j11tty.out"; kill -TERM "$(pgrep -f "^[^ ]*tutti run -it --rm --name j11tty" | tail -1)"
   code=0; wait "$on" || code=$?; [ "$code" = 5 ]; eventually 20 gone j11tty
 }
@@ -37,6 +37,7 @@ J11_run_has_dockers_options() {
   [ "$(FROM_HERE=yes t run --rm -e FROM_HERE -e A=b -w /tmp -u 7 --cpus 0.5 --memory 128m hello:1 sh -c 'echo $FROM_HERE $A $PWD $(id -u)')" = "yes b /tmp 7" ]
   name=$(t run -d --name j11opts -p 18053:53/udp -v j11data:/data:ro --cpus 0.5 --memory 128m hello:1 sleep $nap)
   t job show j11opts -o json | jq -e '.spec.tasks[0] | .resources.cpu == 500 and .resources.memory == 134217728 and .ports[0].protocol == "udp" and .ports[0].host == 18053 and .volumes[0].read_only'
+  fails t run -d --name j11opts hello:1 true 2>"$work/j11.err"; grep -q "a job 'j11opts' already" "$work/j11.err"
   t stop "$name" -q; t start "$name" -q; t inspect "$name" -o name; t rm "$name" -q; t job delete j11opts -q
   [ "$(code_of t run -p foo hello:1 2>"$work/j11.err")" = 2 ]; grep -q 'not a port' "$work/j11.err"
   [ "$(code_of t run -v foo hello:1 2>/dev/null)" = 2 ]; [ "$(code_of t run --cpus lots hello:1 2>/dev/null)" = 2 ]
@@ -107,6 +108,7 @@ T06_a_pool_comes_back_where_it_was() {
   address() { jq -r '.contexts[0].address' "$TUTTI_CONFIG"; }
   again; before=$(address); t node show node-1 -o json | jq -e '.status.inventory.limits.licence == 2'
   kill -TERM "$up2"; wait "$up2"; again; [ "$(address)" = "$before" ]
+  rm -f "$work/taken"
   # Its ports taken by somebody else: it takes others, and the workers that joined before find it.
   kill -TERM "$up2"; wait "$up2"
   python3 -c 'import socket, sys, time
