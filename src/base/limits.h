@@ -8,6 +8,7 @@ namespace tutti::limits {
 
 // Requests and documents.
 inline constexpr size_t kRequestBodyBytesMax = 4u << 20;    // JSON bodies and job files
+inline constexpr size_t kStrangerBodyBytesMax = 64u << 10;  // of a request without a valid token
 inline constexpr size_t kRequestHeaderBytesMax = 32u << 10;
 inline constexpr size_t kDocumentDepthMax = 32;
 inline constexpr size_t kDocumentNodesMax = 200'000;

@@ -272,13 +272,13 @@ class ManagerImpl final : public Manager, public Services {
     api.address = options_.listen;
     api.port = options_.api_port;
     api.threads = options_.api_threads;
-    api.admit = [](const net::Request& head) { return Api::admit(head); };
+    api.admit = [this](const net::Request& head) { return api_->admit(head); };
     TUTTI_TRY(api_server_, net::serve(api, tls, [this](auto request, auto responder) { api_->handle(std::move(request), std::move(responder)); }));
     for_workers(tls);
     net::ServerOptions worker;
     worker.address = options_.worker_listen;
     worker.port = options_.worker_port;
-    worker.admit = api.admit;
+    worker.admit = Api::admit_worker;
     TUTTI_TRY(worker_server_, net::serve(worker, tls, [this](auto request, auto responder) { api_->handle_worker(std::move(request), std::move(responder)); }));
     return {};
   }

@@ -109,6 +109,12 @@ for i in range(1, 12): print(f"x{i}: &x{i} [" + ",".join(f"*x{i-1}" for _ in ran
 P
   [ "$(api -m 20 -X POST --data-binary @"$work/bomb.yaml" -o "$work/bomb.out" -w '%{http_code}' "$(url)/v1/jobs")" = 413 ]
 }
+A08_a_strangers_body_is_small() {
+  head -c 300000 /dev/zero | tr '\0' ' ' >"$work/a08"; admin=$(cat "$work/pool/admin-token")
+  [ "$(code tutti_stranger -X POST --data-binary @"$work/a08" "$(url)/v1/jobs")" = 413 ]; [ "$(code "$admin" -X POST --data-binary @"$work/a08" "$(url)/v1/jobs")" = 400 ]
+  [ "$(code tutti_stranger -X POST -H 'Transfer-Encoding: chunked' --data-binary @"$work/a08" "$(url)/v1/join")" = 413 ]; [ "$(code tutti_stranger -X POST -d x "$(url)/v1/jobs")" = 401 ]
+  [ "$(code tutti_stranger -X PUT --data-binary @"$work/a08" "$(url)/v2/x/manifests/y")" = 413 ]
+}
 A08_a_worker_that_lies_is_cut_off() {
   cat >"$work/liar.py" <<'P'
 import base64, json, os, socket, ssl, struct, sys

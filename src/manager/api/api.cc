@@ -1,5 +1,6 @@
 #include "manager/api/api.h"
 
+#include <algorithm>
 #include <atomic>
 #include <set>
 
@@ -40,6 +41,18 @@ std::set<std::string> repositories_of(const Snapshot& state, NodeId node) {
 }
 
 std::string_view word(Right right) { return right == Right::admin ? "admin of the whole pool" : "operator"; }
+
+net::Admission admission_of(const net::Request& head) {
+  if (catalog::Distribution::owns(head.path)) return catalog::Distribution::admit(head);
+  net::Admission admission;
+  admission.body_bytes_max = limits::kRequestBodyBytesMax;
+  const bool files = head.method == "PUT" && head.path.starts_with("/v1/instances/") && head.path.ends_with("/files");
+  if (files || (head.method == "POST" && head.path == "/v1/images:import")) {
+    admission.stream_body = true;
+    admission.body_bytes_max = limits::kBlobBytesMax;
+  }
+  return admission;
+}
 
 }  // namespace
 
@@ -104,15 +117,19 @@ struct Api::Impl {
 Api::Api(Services& services) : impl_(std::make_unique<Impl>(services)) {}
 Api::~Api() = default;
 
-net::Admission Api::admit(const net::Request& head) {
-  if (catalog::Distribution::owns(head.path)) return catalog::Distribution::admit(head);
-  net::Admission admission;
-  admission.body_bytes_max = limits::kRequestBodyBytesMax;
-  const bool files = head.method == "PUT" && head.path.starts_with("/v1/instances/") && head.path.ends_with("/files");
-  if (files || (head.method == "POST" && head.path == "/v1/images:import")) {
-    admission.stream_body = true;
-    admission.body_bytes_max = limits::kBlobBytesMax;
-  }
+// Bodies are gathered before the handler sees the request: a stranger's must not fill the memory.
+net::Admission Api::admit(const net::Request& head) const {
+  net::Admission admission = admission_of(head);
+  const bool small = head.header("transfer-encoding").empty() && head.header("content-length").size() <= 4;  // under 10,000
+  if (small || admission.stream_body || admission.body_bytes_max <= limits::kStrangerBodyBytesMax) return admission;
+  const Services& services = impl_->services;
+  if (!identify(*services.snapshot(), head, services.clock().now(), true)) admission.body_bytes_max = limits::kStrangerBodyBytesMax;
+  return admission;
+}
+
+net::Admission Api::admit_worker(const net::Request& head) {
+  net::Admission admission = admission_of(head);
+  if (!admission.stream_body) admission.body_bytes_max = std::min(admission.body_bytes_max, limits::kStrangerBodyBytesMax);  // a worker has small ones only
   return admission;
 }
 

@@ -19,7 +19,9 @@ class Api {
   void handle(std::shared_ptr<const net::Request> request, std::shared_ptr<net::Responder> responder);
   // The workers' port: the peer's certificate says which node it is.
   void handle_worker(std::shared_ptr<const net::Request> request, std::shared_ptr<net::Responder> responder);
-  static net::Admission admit(const net::Request& head);
+  // How large a body may be, by route and by who sends it.
+  net::Admission admit(const net::Request& head) const;
+  static net::Admission admit_worker(const net::Request& head);
 
  private:
   struct Impl;
