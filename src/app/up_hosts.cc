@@ -32,9 +32,12 @@ Result<sys::Prefix> choose_prefix(sys::Netlink& netlink, int bridge, uint64_t se
   }
   for (uint64_t n = 0; n < kPrefixes; ++n) {
     const sys::Prefix prefix = candidate(seed + n);
-    if (std::none_of(taken.begin(), taken.end(), [&](const sys::Prefix& other) { return other.overlaps(prefix); })) return prefix;
+    if (std::none_of(taken.begin(), taken.end(), [&](const sys::Prefix& other) { return other.overlaps(prefix); }))
+      return prefix;
   }
-  return fail(ErrorCode::conflict, "no prefix of 172.18.0.0 to 172.29.255.0 is free on this machine for the workers' addresses: use one worker");
+  return fail(
+      ErrorCode::conflict,
+      "no prefix of 172.18.0.0 to 172.29.255.0 is free on this machine for the workers' addresses: use one worker");
 }
 
 }  // namespace
@@ -45,7 +48,8 @@ Result<UpHosts> UpHosts::make(const std::string& data_dir, const std::string& ru
   out.run_dir_ = run_dir;
   out.bridge_ = "ttup" + id_text(hash & ((uint64_t{1} << 60) - 1)).substr(0, 6);
   TUTTI_TRY(sys::Netlink netlink, sys::Netlink::open());
-  for (const sys::Link& old : netlink.links(out.bridge_ + "v").value_or(std::vector<sys::Link>{})) (void)netlink.delete_link(old.index);
+  for (const sys::Link& old : netlink.links(out.bridge_ + "v").value_or(std::vector<sys::Link>{}))
+    (void)netlink.delete_link(old.index);
   if (!netlink.link(out.bridge_)) TUTTI_CHECK(netlink.create_bridge(out.bridge_));
   TUTTI_TRY(const sys::Link bridge, netlink.link(out.bridge_));
   TUTTI_TRY(out.prefix_, choose_prefix(netlink, bridge.index, hash));
@@ -80,11 +84,13 @@ Status UpHosts::make_host(sys::Netlink& netlink, int bridge, size_t worker) {
 }
 
 void UpHosts::remove() {
-  for (size_t i = 0; i < namespaces_.size(); ++i) (void)sys::NetNs::unpin(run_dir_ + "/netns/worker-" + std::to_string(i + 1));
+  for (size_t i = 0; i < namespaces_.size(); ++i)
+    (void)sys::NetNs::unpin(run_dir_ + "/netns/worker-" + std::to_string(i + 1));
   namespaces_.clear();
   auto netlink = sys::Netlink::open();
   if (!netlink) return;
-  for (const sys::Link& link : netlink->links(bridge_).value_or(std::vector<sys::Link>{})) (void)netlink->delete_link(link.index);
+  for (const sys::Link& link : netlink->links(bridge_).value_or(std::vector<sys::Link>{}))
+    (void)netlink->delete_link(link.index);
 }
 
 }  // namespace tutti::app

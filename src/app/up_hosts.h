@@ -1,9 +1,10 @@
 #pragma once
-// UpHosts: so many hosts on one machine: a bridge in this namespace and, per worker of `tutti up`, a network namespace with
-// an address on it.
+// UpHosts: so many hosts on one machine: a bridge in this namespace and, per worker of `tutti up`, a network namespace
+// with an address on it.
 //
-// Owner: up. One thread. The bridge's name comes from the data folder; its prefix is a /24 of 172.18.0.0 to 172.29.255.0 that
-// no link and no route of this machine has. What is there from an earlier start is used again: containers may still run in it.
+// Owner: up. One thread. The bridge's name comes from the data folder; its prefix is a /24 of 172.18.0.0 to
+// 172.29.255.0 that no link and no route of this machine has. What is there from an earlier start is used again:
+// containers may still run in it.
 
 #include <cstdint>
 #include <string>

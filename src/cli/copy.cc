@@ -1,6 +1,6 @@
-// C05: copies in and out of an instance. A target that is a folder takes the copy under its own name; any other target is
-// the copy's new name. What is copied may be secret: it passes through a folder that is ours alone. Out of an instance neither
-// owners nor set-user-id come along: they are the task's word, and not its business here.
+// C05: copies in and out of an instance. A target that is a folder takes the copy under its own name; any other target
+// is the copy's new name. What is copied may be secret: it passes through a folder that is ours alone. Out of an
+// instance neither owners nor set-user-id come along: they are the task's word, and not its business here.
 #include <dirent.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -61,15 +61,19 @@ int fetch(Session& s, const std::string& instance, const std::string& path, cons
   if (out == nullptr) return complain(fail_errno("write " + file, errno).value());
   Frames frames;
   std::string error;
-  auto over = (*http)->stream(s.request("GET", path_of("/v1/instances", instance) + "/files?path=" + net::percent_encode(path)), [&](std::string_view piece) {
-    frames.feed(piece, [&](char channel, std::string_view bytes) {
-      if (channel == kStdout && std::fwrite(bytes.data(), 1, bytes.size(), out) != bytes.size()) error = "cannot write " + file + ": is the disk full?";
-      if (channel != kControl) return;
-      auto control = from_json<StreamControl>(bytes, {.allow_unknown = true});
-      if (control && !control->error.empty()) error = control->error;
-    });
-    return true;
-  }, seconds(3600));
+  auto over = (*http)->stream(
+      s.request("GET", path_of("/v1/instances", instance) + "/files?path=" + net::percent_encode(path)),
+      [&](std::string_view piece) {
+        frames.feed(piece, [&](char channel, std::string_view bytes) {
+          if (channel == kStdout && std::fwrite(bytes.data(), 1, bytes.size(), out) != bytes.size())
+            error = "cannot write " + file + ": is the disk full?";
+          if (channel != kControl) return;
+          auto control = from_json<StreamControl>(bytes, {.allow_unknown = true});
+          if (control && !control->error.empty()) error = control->error;
+        });
+        return true;
+      },
+      seconds(3600));
   std::fclose(out);
   if (!over) return complain(over.error());
   if (over->status >= 400) return complain(problem_of(*over));
@@ -87,9 +91,12 @@ int copy_out(Session& s, const std::string& instance, const std::string& path, c
   const std::string archive = scratch.path() + "/archive";
   const std::string unpacked = scratch.path() + "/unpacked";
   if (const int bad = fetch(s, instance, path, archive)) return bad;
-  if (folder) return tar({"tar", "-C", target.c_str(), "--no-same-owner", "--no-same-permissions", "-xf", archive.c_str()}) ? 0 : 1;
+  if (folder)
+    return tar({"tar", "-C", target.c_str(), "--no-same-owner", "--no-same-permissions", "-xf", archive.c_str()}) ? 0
+                                                                                                                  : 1;
   fs::create_directory(unpacked, ignored);
-  if (!tar({"tar", "-C", unpacked.c_str(), "--no-same-owner", "--no-same-permissions", "-xf", archive.c_str()})) return 1;
+  if (!tar({"tar", "-C", unpacked.c_str(), "--no-same-owner", "--no-same-permissions", "-xf", archive.c_str()}))
+    return 1;
   for (const fs::directory_entry& entry : fs::directory_iterator(unpacked, ignored)) {
     std::error_code failed;
     fs::rename(entry.path(), target, failed);
@@ -99,18 +106,20 @@ int copy_out(Session& s, const std::string& instance, const std::string& path, c
 }
 
 int copy_in(Session& s, const std::string& source, const std::string& instance, const std::string& path) {
-  struct stat info {};
+  struct stat info{};
   if (::lstat(source.c_str(), &info) != 0) return complain(fail_errno("read " + source, errno).value());
   const Scratch scratch("/tmp");
   if (scratch.path().empty()) return complain(fail_errno("make a folder in /tmp", errno).value());
   const std::string archive = scratch.path() + "/archive";
   const std::string whole = fs::path(source).lexically_normal().string();
-  const std::string name = whole.ends_with('/') ? fs::path(whole).parent_path().filename().string() : fs::path(whole).filename().string();
+  const std::string name =
+      whole.ends_with('/') ? fs::path(whole).parent_path().filename().string() : fs::path(whole).filename().string();
   const std::string dir = parent_of(whole.ends_with('/') ? whole.substr(0, whole.size() - 1) : whole);
   if (!tar({"tar", "-C", dir.c_str(), "-cf", archive.c_str(), "--", name.c_str()})) return 1;
   auto http = s.client();
   if (!http) return complain(http.error());
-  net::Request request = s.request("PUT", path_of("/v1/instances", instance) + "/files?path=" + net::percent_encode(path));
+  net::Request request =
+      s.request("PUT", path_of("/v1/instances", instance) + "/files?path=" + net::percent_encode(path));
   request.headers["content-type"] = "application/x-tar";
   auto answer = (*http)->upload(request, archive, seconds(3600));
   if (!answer) return complain(answer.error());
@@ -121,11 +130,15 @@ int copy_in(Session& s, const std::string& source, const std::string& instance, 
 
 int copy(Session& s) {
   // "./a:b" and "/a:b" are files of ours.
-  auto remote = [](const std::string& word) { return word.starts_with('/') || word.starts_with('.') ? std::string::npos : word.find(':'); };
+  auto remote = [](const std::string& word) {
+    return word.starts_with('/') || word.starts_with('.') ? std::string::npos : word.find(':');
+  };
   const size_t from = remote(s.words[0]);
   const size_t to = remote(s.words[1]);
-  if ((from == std::string::npos) == (to == std::string::npos)) return complain({ErrorCode::invalid, "one side is INSTANCE:PATH, the other a path here", {}, 0});
-  if (from != std::string::npos) return copy_out(s, s.words[0].substr(0, from), s.words[0].substr(from + 1), s.words[1]);
+  if ((from == std::string::npos) == (to == std::string::npos))
+    return complain({ErrorCode::invalid, "one side is INSTANCE:PATH, the other a path here", {}, 0});
+  if (from != std::string::npos)
+    return copy_out(s, s.words[0].substr(0, from), s.words[0].substr(from + 1), s.words[1]);
   return copy_in(s, s.words[0], s.words[1].substr(0, to), s.words[1].substr(to + 1));
 }
 

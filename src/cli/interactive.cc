@@ -71,7 +71,8 @@ void send_input(net::IoThread& io, const std::shared_ptr<net::WebSocket>& socket
 
 Status check_terminal(bool tty, bool input) {
   if (!tty || !input || ::isatty(STDIN_FILENO) != 0) return {};
-  return fail(ErrorCode::unprocessable, "our standard input is not a terminal: leave out -t (with -i alone its bytes are passed on as they are)");
+  return fail(ErrorCode::unprocessable,
+              "our standard input is not a terminal: leave out -t (with -i alone its bytes are passed on as they are)");
 }
 
 int interactive(Session& s, const std::string& path, const StreamQuery& query, bool input) {
@@ -82,17 +83,18 @@ int interactive(Session& s, const std::string& path, const StreamQuery& query, b
   auto io = net::make_io_thread("tutti");
   RawTerminal raw(query.tty && ::isatty(STDIN_FILENO) != 0);
   const std::string target = path + "?request=" + net::percent_encode(to_json(query, {.omit_defaults = true}));
-  io->websocket(*endpoint, {s.context.authority, {}, {}, {}}, s.request("GET", target).target, {{"authorization", "Bearer " + s.context.token}}, 4u << 20,
-                [&](Result<std::shared_ptr<net::WebSocket>> opened) {
-                  if (!opened) return talk.end(opened.error().to_string(), 1);
-                  auto socket = *opened;
-                  talk.opened(socket);
-                  socket->start({[&](std::string message, bool) { talk.received(message); },
-                                 [&](const std::string& reason) { talk.end("the stream ended: " + reason, 1); }, [] {}});
-                  if (query.tty) socket->send(size_control(), true);
-                  if (input) return send_input(*io, socket);
-                  socket->send(std::string(1, kStdin), true);
-                });
+  io->websocket(
+      *endpoint, {s.context.authority, {}, {}, {}}, s.request("GET", target).target,
+      {{"authorization", "Bearer " + s.context.token}}, 4u << 20, [&](Result<std::shared_ptr<net::WebSocket>> opened) {
+        if (!opened) return talk.end(opened.error().to_string(), 1);
+        auto socket = *opened;
+        talk.opened(socket);
+        socket->start({[&](std::string message, bool) { talk.received(message); },
+                       [&](const std::string& reason) { talk.end("the stream ended: " + reason, 1); }, [] {}});
+        if (query.tty) socket->send(size_control(), true);
+        if (input) return send_input(*io, socket);
+        socket->send(std::string(1, kStdin), true);
+      });
   std::string error;
   const int code = talk.wait(error);
   io.reset();

@@ -19,17 +19,20 @@ int logs(Session& s, const std::string& instance, bool follow, int64_t tail) {
   if (!s.option("task").empty()) path += "&task=" + net::percent_encode(s.option("task"));
   Frames frames;
   std::string error;
-  auto over = (*http)->stream(s.request("GET", path), [&](std::string_view piece) {
-    frames.feed(piece, [&](char channel, std::string_view bytes) {
-      if (channel == kStdout) write_out(STDOUT_FILENO, bytes);
-      if (channel == kStderr) write_out(STDERR_FILENO, bytes);
-      if (channel == kControl) {
-        auto control = from_json<StreamControl>(bytes, {.allow_unknown = true});
-        if (control) error = control->error;
-      }
-    });
-    return true;
-  }, seconds(24 * 3600));
+  auto over = (*http)->stream(
+      s.request("GET", path),
+      [&](std::string_view piece) {
+        frames.feed(piece, [&](char channel, std::string_view bytes) {
+          if (channel == kStdout) write_out(STDOUT_FILENO, bytes);
+          if (channel == kStderr) write_out(STDERR_FILENO, bytes);
+          if (channel == kControl) {
+            auto control = from_json<StreamControl>(bytes, {.allow_unknown = true});
+            if (control) error = control->error;
+          }
+        });
+        return true;
+      },
+      seconds(24 * 3600));
   if (!over) return complain(over.error());
   if (over->status >= 400) return complain(problem_of(*over));
   if (!error.empty()) return complain({ErrorCode::unprocessable, error, {}, 0});

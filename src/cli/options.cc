@@ -35,7 +35,8 @@ const std::vector<Option>& all_options() {
       {"rm", 0, flag, "", "removed when it has ended, by the pool, whatever becomes of this command"},
       {"env", 'e', text, "KEY[=VALUE]", "in its environment; without a value the one we have", true},
       {"publish", 'p', text, "[HOST:]PORT[/udp]", "a port of it on its node", true},
-      {"volume", 'v', text, "SOURCE:PATH[:ro]", "a volume by name, or a folder of the node that the project allows", true},
+      {"volume", 'v', text, "SOURCE:PATH[:ro]", "a volume by name, or a folder of the node that the project allows",
+       true},
       {"memory", 'm', memory, "256Mi", "its memory"},
       {"cpus", 0, cpu, "0.5", "its processors: 0.5, 500m, 2c"},
       {"workdir", 'w', text, "PATH", "where it starts"},
@@ -82,7 +83,9 @@ std::string memory_text(const std::string& text) {
 Result<std::string> since_text(const std::string& text, Time now) {
   if (const Result<Duration> back = parse_duration(text)) return format_time(Time{now.ns - back->ns});
   const Result<Time> at = parse_time(text);
-  if (!at) return fail(ErrorCode::invalid, "'" + text + "' is neither a time (2026-01-31T12:00:00Z) nor how long ago (90s, 2h)");
+  if (!at)
+    return fail(ErrorCode::invalid,
+                "'" + text + "' is neither a time (2026-01-31T12:00:00Z) nor how long ago (90s, 2h)");
   return format_time(*at);
 }
 
@@ -102,7 +105,8 @@ Status check_value(const Option& option, const std::string& value) {
     case ValueKind::integer: {
       const size_t sign = option.kind == ValueKind::integer && value.starts_with('-') ? 1 : 0;
       const std::string digits = value.substr(sign);
-      if (!digits.empty() && digits.size() <= 9 && digits.find_first_not_of("0123456789") == std::string::npos) return {};
+      if (!digits.empty() && digits.size() <= 9 && digits.find_first_not_of("0123456789") == std::string::npos)
+        return {};
       return fail(ErrorCode::invalid, name + "'" + value + "' is not a number");
     }
     case ValueKind::duration: return checked(parse_duration(value));

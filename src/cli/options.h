@@ -1,6 +1,6 @@
 #pragma once
-// Options: what may stand behind a dash, what each takes, and whether a value is one. Everything is checked here, before
-// anything is sent. Pure.
+// Options: what may stand behind a dash, what each takes, and whether a value is one. Everything is checked here,
+// before anything is sent. Pure.
 
 #include <string>
 #include <string_view>
@@ -12,7 +12,7 @@
 namespace tutti::cli {
 
 enum class ValueKind : uint8_t {
-  flag,      // none
+  flag,  // none
   text,
   number,    // a count, 0 or more
   integer,   // may be negative
@@ -25,12 +25,12 @@ enum class ValueKind : uint8_t {
 
 struct Option {
   std::string_view name;
-  char letter = 0;             // 0: none
+  char letter = 0;  // 0: none
   ValueKind kind = ValueKind::flag;
-  std::string_view value;      // how the value is called in a help text
+  std::string_view value;  // how the value is called in a help text
   std::string_view help;
   bool repeated = false;
-  bool common = false;         // every command takes it
+  bool common = false;  // every command takes it
 };
 
 const std::vector<Option>& all_options();

@@ -38,7 +38,12 @@ class Patience {
 class Attached {
  public:
   Attached(Session& s, const JobSpec& spec)
-      : s_(s), task_(spec.tasks[0]), removed_(spec.ttl.has_value()), job_path_(path_of("/v1/jobs", spec.job)), instance_(spec.job + "-0"), instance_path_(path_of("/v1/instances", instance_)) {
+      : s_(s),
+        task_(spec.tasks[0]),
+        removed_(spec.ttl.has_value()),
+        job_path_(path_of("/v1/jobs", spec.job)),
+        instance_(spec.job + "-0"),
+        instance_path_(path_of("/v1/instances", instance_)) {
     has_terminal_ = ::tcgetattr(STDIN_FILENO, &terminal_) == 0;
   }
 
@@ -97,7 +102,8 @@ class Attached {
       auto now = s_.call("GET", instance_path_);
       if (now) heard = clock_.boot_now();
       if (now && (*now)["status.finished"].text() == "true") return code_of(*now);
-      const bool away = !now && (now.error().code == ErrorCode::unavailable || now.error().code == ErrorCode::io || now.error().code == ErrorCode::timeout);
+      const bool away = !now && (now.error().code == ErrorCode::unavailable || now.error().code == ErrorCode::io ||
+                                 now.error().code == ErrorCode::timeout);
       if (!now && (!away || clock_.boot_now() - heard > kPoolGoneFor)) return complain(now.error());
       patience.sleep();
     }
@@ -109,7 +115,8 @@ class Attached {
     const std::string end = tasks[0]["position.state"].text();
     const std::string reason = tasks[0]["reason"].text();
     const int code = static_cast<int>(tasks[0]["exit_code"].number());
-    if (end != "completed" && !reason.empty() && !reason.starts_with("exit code")) std::fprintf(stderr, "tutti: %s\n", reason.c_str());
+    if (end != "completed" && !reason.empty() && !reason.starts_with("exit code"))
+      std::fprintf(stderr, "tutti: %s\n", reason.c_str());
     return code == 0 && end != "completed" ? 1 : code;
   }
 
@@ -125,14 +132,16 @@ class Attached {
       if (count > 2) leave(signal);
       return;
     }
-    if (count == 2) std::fprintf(stderr, "\r\ntutti: %s was told and still runs; once more kills it\r\n", instance_.c_str());
+    if (count == 2)
+      std::fprintf(stderr, "\r\ntutti: %s was told and still runs; once more kills it\r\n", instance_.c_str());
     if (count > 2) leave(signal);
     tell(signal == SIGINT ? "INT" : "TERM");
   }
   void tell(const std::string& signal) {
     Session own = s_.for_another_thread();
     auto told = own.call("POST", instance_path_ + ":signal", to_json(SignalBody{signal, {}}, {.omit_defaults = true}));
-    if (!told && told.error().code != ErrorCode::conflict) std::fprintf(stderr, "tutti: %s was not passed on: %s\n", signal.c_str(), told.error().message.c_str());
+    if (!told && told.error().code != ErrorCode::conflict)
+      std::fprintf(stderr, "tutti: %s was not passed on: %s\n", signal.c_str(), told.error().message.c_str());
   }
   [[noreturn]] void leave(int signal) {
     tell("KILL");
@@ -158,13 +167,20 @@ class Attached {
 }  // namespace
 
 int run(Session& s) {
-  auto spec = run_spec(s.invocation, "run-" + secure_random_hex(4), [](const char* name) { return static_cast<const char*>(std::getenv(name)); });
+  auto spec = run_spec(s.invocation, "run-" + secure_random_hex(4),
+                       [](const char* name) { return static_cast<const char*>(std::getenv(name)); });
   if (!spec) return complain(spec.error());
   const bool attached = !s.flag("detach");
-  if (Status terminal = check_terminal(attached && spec->tasks[0].tty, spec->tasks[0].stdin_open); !terminal) return complain(terminal.error());
-  auto answer = s.call("POST", "/v1/jobs", to_json(*spec, {.omit_defaults = true}), "application/json", "\"0\"");  // a new one, never a version of another
+  if (Status terminal = check_terminal(attached && spec->tasks[0].tty, spec->tasks[0].stdin_open); !terminal)
+    return complain(terminal.error());
+  auto answer = s.call("POST", "/v1/jobs", to_json(*spec, {.omit_defaults = true}), "application/json",
+                       "\"0\"");  // a new one, never a version of another
   if (!answer && answer.error().message.find(" is at version ") != std::string::npos)
-    return complain({ErrorCode::conflict, "there is a job '" + spec->job + "' already: take another --name, or end that one with 'tutti job delete " + spec->job + "'", {}, 0});
+    return complain({ErrorCode::conflict,
+                     "there is a job '" + spec->job +
+                         "' already: take another --name, or end that one with 'tutti job delete " + spec->job + "'",
+                     {},
+                     0});
   if (!answer) return complain(answer.error());
   if (!attached) return std::printf("%s\n", (spec->job + "-0").c_str()), 0;
   return Attached(s, *spec).run();

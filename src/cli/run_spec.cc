@@ -10,7 +10,9 @@ std::string option(const Invocation& call, const std::string& name, const std::s
   const auto at = call.options.find(name);
   return at == call.options.end() ? fallback : at->second;
 }
-bool flag(const Invocation& call, const std::string& name) { return option(call, name) == "true"; }
+bool flag(const Invocation& call, const std::string& name) {
+  return option(call, name) == "true";
+}
 
 // 1..65535; 0 when it is no port.
 int32_t port_number(const std::string& text) {
@@ -29,7 +31,11 @@ Result<NetworkMode> network_of(const std::string& text) {
 }  // namespace
 
 Result<PortSpec> parse_port(const std::string& text) {
-  const auto wrong = [&] { return fail(ErrorCode::invalid, "-p: '" + text + "' is not a port: write 8080:80 (host:container), 80 (any free one of the host), and /udp behind it where it is not tcp"); };
+  const auto wrong = [&] {
+    return fail(ErrorCode::invalid, "-p: '" + text +
+                                        "' is not a port: write 8080:80 (host:container), 80 (any free one of the "
+                                        "host), and /udp behind it where it is not tcp");
+  };
   PortSpec out;
   std::string numbers = text;
   if (const size_t slash = text.find('/'); slash != std::string::npos) {
@@ -49,7 +55,9 @@ Result<VolumeMount> parse_volume(const std::string& text) {
   const std::vector<std::string> parts = split(text, ':');
   const bool mode = parts.size() == 3 && (parts[2] == "ro" || parts[2] == "rw");
   if ((parts.size() != 2 && !mode) || parts[0].empty() || !parts[1].starts_with('/'))
-    return fail(ErrorCode::invalid, "-v: '" + text + "' is not a volume: write NAME:/path or /folder/of/the/node:/path, and :ro behind it where it is not to be written");
+    return fail(ErrorCode::invalid, "-v: '" + text +
+                                        "' is not a volume: write NAME:/path or /folder/of/the/node:/path, and :ro "
+                                        "behind it where it is not to be written");
   VolumeMount out;
   out.kind = parts[0].starts_with('/') ? VolumeKind::host : VolumeKind::local;
   out.source = parts[0];
@@ -64,8 +72,10 @@ Result<std::map<std::string, std::string>> environment_of(const Invocation& call
     if (key != "env") continue;
     const size_t equals = value.find('=');
     if (equals == 0 || value.empty()) return fail(ErrorCode::invalid, "-e: '" + value + "' is not KEY=VALUE");
-    if (equals != std::string::npos) out[value.substr(0, equals)] = value.substr(equals + 1);
-    else if (const char* own = ours(value.c_str())) out[value] = own;
+    if (equals != std::string::npos)
+      out[value.substr(0, equals)] = value.substr(equals + 1);
+    else if (const char* own = ours(value.c_str()))
+      out[value] = own;
   }
   return out;
 }
@@ -73,12 +83,15 @@ Result<std::map<std::string, std::string>> environment_of(const Invocation& call
 Result<JobSpec> run_spec(const Invocation& call, const std::string& name, const Environment& ours) {
   TaskSpec task;
   task.driver = option(call, "driver", "container");
-  if (call.words.empty() && task.driver != "process") return fail(ErrorCode::invalid, "say which image; usage: " + usage_line(*call.usage));
+  if (call.words.empty() && task.driver != "process")
+    return fail(ErrorCode::invalid, "say which image; usage: " + usage_line(*call.usage));
   JobSpec job;
   job.job = option(call, "name", name);
   job.type = flag(call, "detach") && flag(call, "service") ? JobType::service : JobType::batch;
-  if (flag(call, "service") && !flag(call, "detach")) return fail(ErrorCode::invalid, "--service runs for ever: say -d too");
-  if (flag(call, "rm") && job.type == JobType::service) return fail(ErrorCode::invalid, "--rm removes what has ended, and a --service does not end");
+  if (flag(call, "service") && !flag(call, "detach"))
+    return fail(ErrorCode::invalid, "--service runs for ever: say -d too");
+  if (flag(call, "rm") && job.type == JobType::service)
+    return fail(ErrorCode::invalid, "--rm removes what has ended, and a --service does not end");
   if (flag(call, "rm")) job.ttl = flag(call, "detach") ? Duration{} : kAttachedTtl;
   task.name = job.job;
   if (!call.words.empty()) task.image = call.words[0];

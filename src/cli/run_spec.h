@@ -12,7 +12,8 @@ namespace tutti::cli {
 // The environment of this process; null where there is no such variable.
 using Environment = std::function<const char*(const char*)>;
 
-// How long the job of an attached `run --rm` stays once it has ended, should nobody have fetched its end and deleted it.
+// How long the job of an attached `run --rm` stays once it has ended, should nobody have fetched its end and deleted
+// it.
 inline constexpr Duration kAttachedTtl = seconds(60);
 
 // "8080:80", "80", "53:53/udp"; `invalid` says how it is written.

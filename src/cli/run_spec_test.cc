@@ -10,7 +10,9 @@ namespace {
 
 using testing::HasSubstr;
 
-const char* ours(const char* name) { return std::string_view(name) == "HOME" ? "/root" : nullptr; }
+const char* ours(const char* name) {
+  return std::string_view(name) == "HOME" ? "/root" : nullptr;
+}
 
 Result<JobSpec> spec_of(const std::vector<std::string>& words) {
   std::vector<std::string> all{"run"};
@@ -20,8 +22,10 @@ Result<JobSpec> spec_of(const std::vector<std::string>& words) {
 }
 
 TEST(RunSpec, SaysWhatDockerWouldDo) {
-  auto spec = spec_of({"--rm", "-e", "A=b=c", "-e", "HOME", "-e", "NONE", "-p", "53:53/udp", "-p", "80", "-v", "data:/d", "-v", "/srv:/s:ro", "--cpus", "0.5", "--memory", "256m", "-u", "7",
-                       "-w", "/tmp", "--name", "x", "hello:1", "ls", "-l"});
+  auto spec =
+      spec_of({"--rm", "-e", "A=b=c",   "-e",     "HOME",       "-e",      "NONE", "-p",       "53:53/udp", "-p",
+               "80",   "-v", "data:/d", "-v",     "/srv:/s:ro", "--cpus",  "0.5",  "--memory", "256m",      "-u",
+               "7",    "-w", "/tmp",    "--name", "x",          "hello:1", "ls",   "-l"});
   ASSERT_TRUE(spec) << spec.error().message;
   apply_defaults(*spec);
   ASSERT_TRUE(validate(*spec)) << validate(*spec).error().to_string();
@@ -57,7 +61,13 @@ TEST(RunSpec, WrongValuesSayHowTheyAreWritten) {
 }
 
 TEST(PlacedInFile, EachDetailBeginsWithItsPlace) {
-  const Error error = placed_in_file({ErrorCode::invalid, "job file is not valid", {{"tasks[0].imgae", "there is no such key (line 4, column 5)", "did you mean 'image'?"}, {"job", "not a name", ""}}, 0}, "shop.yaml");
+  const Error error =
+      placed_in_file({ErrorCode::invalid,
+                      "job file is not valid",
+                      {{"tasks[0].imgae", "there is no such key (line 4, column 5)", "did you mean 'image'?"},
+                       {"job", "not a name", ""}},
+                      0},
+                     "shop.yaml");
   EXPECT_EQ(error.message, "shop.yaml is not valid");
   EXPECT_EQ(error.details[0].path, "shop.yaml:4:5: tasks[0].imgae");
   EXPECT_EQ(error.details[0].message, "there is no such key");

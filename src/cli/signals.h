@@ -1,8 +1,8 @@
 #pragma once
 // SignalRelay: SIGINT and SIGTERM of this process as calls on a thread of its own, while it lives.
 //
-// Owner: a command that is attached to something. Made before any other thread of the process, so that none of them takes
-// the signals.
+// Owner: a command that is attached to something. Made before any other thread of the process, so that none of them
+// takes the signals.
 
 #include <csignal>
 #include <functional>

@@ -30,9 +30,13 @@ std::string did_you_mean(std::string_view word, const std::vector<std::string_vi
   return nearest.empty() ? "" : ": did you mean '" + std::string(nearest) + "'?";
 }
 
-tl::unexpected<Error> wrong(std::string message) { return fail(ErrorCode::invalid, std::move(message)); }
+tl::unexpected<Error> wrong(std::string message) {
+  return fail(ErrorCode::invalid, std::move(message));
+}
 
-bool has_verbs(std::string_view noun) { return !verbs_of(noun).empty(); }
+bool has_verbs(std::string_view noun) {
+  return !verbs_of(noun).empty();
+}
 
 std::string option_line(const Option& option) {
   std::string left = option.letter != 0 ? std::string("  -") + option.letter + ", --" : "      --";
@@ -76,7 +80,9 @@ class Parser {
 
  private:
   // Docker's habit: what follows the image or the instance is the command, options and all.
-  bool command_begins() const { return out_.usage != nullptr && out_.usage->takes_command && out_.words.size() == out_.usage->most; }
+  bool command_begins() const {
+    return out_.usage != nullptr && out_.usage->takes_command && out_.words.size() == out_.usage->most;
+  }
 
   Status take_word(const std::string& word) {
     if (out_.usage != nullptr) return out_.words.push_back(word), Status{};
@@ -145,7 +151,8 @@ class Parser {
       names.push_back("--" + std::string(option.name));
     }
     if (found == nullptr) {
-      return wrong("there is no option '--" + name + "'" + did_you_mean("--" + name, {names.begin(), names.end()}) + see_help());
+      return wrong("there is no option '--" + name + "'" + did_you_mean("--" + name, {names.begin(), names.end()}) +
+                   see_help());
     }
     if (equals != std::string::npos) return keep(*found, word.substr(equals + 1));
     if (found->kind == ValueKind::flag) return keep(*found, "true");
@@ -154,7 +161,8 @@ class Parser {
   }
 
   Result<std::string> next_value(const Option& option) {
-    if (at_ + 1 >= arguments_.size()) return wrong("--" + std::string(option.name) + " needs a value: " + std::string(option.value));
+    if (at_ + 1 >= arguments_.size())
+      return wrong("--" + std::string(option.name) + " needs a value: " + std::string(option.value));
     return arguments_[++at_];
   }
 
@@ -162,14 +170,20 @@ class Parser {
     TUTTI_CHECK(check_value(option, value));
     used_.push_back(&option);
     const std::string name(option.name);
-    if (option.repeated) out_.repeated.emplace_back(name, value);
-    else out_.options[name] = value;
+    if (option.repeated)
+      out_.repeated.emplace_back(name, value);
+    else
+      out_.options[name] = value;
     return {};
   }
 
-  std::string see_help() const { return "; 'tutti help" + (out_.usage != nullptr ? " " + title(*out_.usage) : std::string()) + "' says more"; }
+  std::string see_help() const {
+    return "; 'tutti help" + (out_.usage != nullptr ? " " + title(*out_.usage) : std::string()) + "' says more";
+  }
 
-  bool asks_for_help() const { return noun_.empty() && out_.usage == nullptr ? true : out_.usage != nullptr && out_.usage->noun == "help"; }
+  bool asks_for_help() const {
+    return noun_.empty() && out_.usage == nullptr ? true : out_.usage != nullptr && out_.usage->noun == "help";
+  }
 
   Result<std::string> help() {
     std::vector<std::string> words = out_.words;
@@ -179,26 +193,34 @@ class Parser {
     Parser about({words.begin(), words.end()});
     for (const std::string& word : words) TUTTI_CHECK(about.take_word(word));
     if (about.out_.usage != nullptr) return usage_help(*about.out_.usage);
-    const bool role = std::find(std::begin(kRoles), std::end(kRoles), std::string_view(about.noun_)) != std::end(kRoles);
+    const bool role =
+        std::find(std::begin(kRoles), std::end(kRoles), std::string_view(about.noun_)) != std::end(kRoles);
     return role ? "'tutti " + about.noun_ + " --help' says more\n" : noun_help(about.noun_);
   }
 
   Status check() {
     if (out_.usage == nullptr) {  // a noun alone lists
       out_.usage = find_usage(noun_, "list");
-      if (out_.usage == nullptr) return wrong("'tutti " + noun_ + "' takes more words: see 'tutti " + noun_ + " --help'");
+      if (out_.usage == nullptr)
+        return wrong("'tutti " + noun_ + "' takes more words: see 'tutti " + noun_ + " --help'");
     }
     const Usage& usage = *out_.usage;
     for (const Option* option : used_) {
-      if (!takes(usage, *option)) return wrong("'tutti " + title(usage) + "' takes no option --" + std::string(option->name) + "; usage: " + usage_line(usage));
+      if (!takes(usage, *option))
+        return wrong("'tutti " + title(usage) + "' takes no option --" + std::string(option->name) +
+                     "; usage: " + usage_line(usage));
     }
-    if (dashes_ && !usage.takes_command) return wrong("'tutti " + title(usage) + "' takes no command behind '--'; usage: " + usage_line(usage));
+    if (dashes_ && !usage.takes_command)
+      return wrong("'tutti " + title(usage) + "' takes no command behind '--'; usage: " + usage_line(usage));
     if (out_.words.size() < usage.least) return wrong("usage: " + usage_line(usage));
-    if (out_.words.size() > usage.most) return wrong("'" + out_.words[usage.most] + "' is a word too many; usage: " + usage_line(usage));
+    if (out_.words.size() > usage.most)
+      return wrong("'" + out_.words[usage.most] + "' is a word too many; usage: " + usage_line(usage));
     return {};
   }
 
-  static std::string title(const Usage& usage) { return std::string(usage.noun) + (usage.verb.empty() ? "" : " " + std::string(usage.verb)); }
+  static std::string title(const Usage& usage) {
+    return std::string(usage.noun) + (usage.verb.empty() ? "" : " " + std::string(usage.verb));
+  }
 
   const std::vector<std::string> arguments_;
   size_t at_ = 0;
@@ -210,7 +232,9 @@ class Parser {
 
 }  // namespace
 
-Result<Invocation> parse_command_line(const std::vector<std::string>& arguments) { return Parser(arguments).run(); }
+Result<Invocation> parse_command_line(const std::vector<std::string>& arguments) {
+  return Parser(arguments).run();
+}
 
 const Usage* find_usage(std::string_view noun, std::string_view verb) {
   for (const Usage& usage : usages()) {
@@ -244,9 +268,11 @@ std::string usage_line(const Usage& usage) {
 }
 
 std::string usage_help(const Usage& usage) {
-  std::string out = "Example: " + std::string(usage.example) + "\n\n" + usage_line(usage) + "\n" + std::string(usage.summary) + "\n";
+  std::string out =
+      "Example: " + std::string(usage.example) + "\n\n" + usage_line(usage) + "\n" + std::string(usage.summary) + "\n";
   for (const auto& [alias, meaning] : aliases()) {
-    if (meaning == std::string(usage.noun) + " " + std::string(usage.verb)) out += "Also: tutti " + std::string(alias) + "\n";
+    if (meaning == std::string(usage.noun) + " " + std::string(usage.verb))
+      out += "Also: tutti " + std::string(alias) + "\n";
   }
   const auto own = own_options(usage);
   if (!own.empty()) out += "\n";
@@ -258,8 +284,10 @@ std::string usage_help(const Usage& usage) {
   out += "\nEverywhere:\n";
   for (const Option& option : all_options()) {
     const bool hidden = option.letter != 0 && std::any_of(own.begin(), own.end(), [&](std::string_view name) {
-      return std::any_of(all_options().begin(), all_options().end(), [&](const Option& other) { return other.name == name && other.letter == option.letter; });
-    });
+                          return std::any_of(all_options().begin(), all_options().end(), [&](const Option& other) {
+                            return other.name == name && other.letter == option.letter;
+                          });
+                        });
     Option shown = option;
     if (hidden) shown.letter = 0;  // the command means something else by it
     if (option.common) out += option_line(shown);

@@ -1,6 +1,6 @@
 #pragma once
-// Usage: every command in one table: its words, its options, a line about it, an example. What is parsed, checked, helped
-// with, completed and suggested all comes from here. Pure.
+// Usage: every command in one table: its words, its options, a line about it, an example. What is parsed, checked,
+// helped with, completed and suggested all comes from here. Pure.
 
 #include <map>
 #include <span>
@@ -19,7 +19,7 @@ struct Usage {
   std::string_view arguments;  // "NAME [TASK=]COUNT"
   size_t least = 0;            // words behind the verb
   size_t most = 0;
-  std::string_view options;    // its own, beside the common ones: "follow tail"
+  std::string_view options;  // its own, beside the common ones: "follow tail"
   std::string_view summary;
   std::string_view example;
   bool takes_command = false;  // what stands behind its last word, or behind "--", is a command line
@@ -29,16 +29,16 @@ inline constexpr size_t kAnyWords = 1000;
 
 // What was written on a command line.
 struct Invocation {
-  const Usage* usage = nullptr;  // null: help was asked for, or nothing was said
+  const Usage* usage = nullptr;                // null: help was asked for, or nothing was said
   std::vector<std::string> words;              // behind the verb
   std::map<std::string, std::string> options;  // "tail" → "5"; a flag → "true"
   std::vector<std::pair<std::string, std::string>> repeated;
-  std::vector<std::string> command;            // behind "--"
-  std::string help;                            // to print instead
+  std::vector<std::string> command;  // behind "--"
+  std::string help;                  // to print instead
 };
 
-// Everything is checked: the words and their number, that the command takes the option, that the value is one. An error is
-// `invalid`; its message suggests the nearest right word or says the usage.
+// Everything is checked: the words and their number, that the command takes the option, that the value is one. An error
+// is `invalid`; its message suggests the nearest right word or says the usage.
 Result<Invocation> parse_command_line(const std::vector<std::string>& arguments);
 
 std::span<const Usage> usages();

@@ -21,7 +21,8 @@ TEST(Usage, EveryCommandHasAnExampleThatIsRightItself) {
   for (const Usage& usage : usages()) {
     std::vector<std::string> words;
     std::string text(usage.example);
-    for (size_t at = 0; (at = text.find(' ')) != std::string::npos; text.erase(0, at + 1)) words.push_back(text.substr(0, at));
+    for (size_t at = 0; (at = text.find(' ')) != std::string::npos; text.erase(0, at + 1))
+      words.push_back(text.substr(0, at));
     words.push_back(text);
     if (words[0] == "source" || usage.noun == "config") continue;  // the shell's; the application's
     words.erase(words.begin());
@@ -65,7 +66,8 @@ TEST(Usage, WhatFollowsTheImageIsTheCommand) {
 }
 
 TEST(Usage, ALetterMeansWhatTheCommandSays) {
-  EXPECT_THAT(parse_command_line({"run", "-v", "a:/b", "-w", "/x", "hello:1"})->repeated, ElementsAre(std::pair<std::string, std::string>("volume", "a:/b")));
+  EXPECT_THAT(parse_command_line({"run", "-v", "a:/b", "-w", "/x", "hello:1"})->repeated,
+              ElementsAre(std::pair<std::string, std::string>("volume", "a:/b")));
   EXPECT_EQ(parse_command_line({"ps", "-v", "-w"})->options.at("verbose"), "true");
   EXPECT_EQ(parse_command_line({"run", "-m256Mi", "hello:1"})->options.at("memory"), "256Mi");
 }

@@ -453,7 +453,8 @@ class ManagerImpl final : public Manager, public Services {
       }
       if (const Time wake = scheduler_->next_wake(now); wake && (!schedule_at_ || wake < schedule_at_)) schedule_at_ = wake;
     }
-    if (!schedule_at_) return seconds(1);
+    // While a plan is being committed nothing can be planned: its answer wakes us, however long the commit takes.
+    if (plan_under_way_ || !schedule_at_) return seconds(1);
     return std::clamp(schedule_at_ - now, Duration{0}, seconds(1));
   }
 

@@ -6,8 +6,8 @@
 #include <set>
 #include <string>
 
-#include "model/codec_impl.h"
 #include "model/codec.h"
+#include "model/codec_impl.h"
 #include "model/job.h"
 #include "model/validate.h"
 
@@ -56,8 +56,10 @@ TEST(UserGuide, NamesEveryKeyOfAJobFileAndNoOther) {
   keys_of<JobSpec>("", keys);
   ASSERT_TRUE(keys.contains("tasks.ports.host"));
   const std::set<std::string> told = keys_of_guide();
-  for (const std::string& key : keys) EXPECT_TRUE(told.contains(key)) << "docs/user-guide.md, 'Every key', lacks " << key;
-  for (const std::string& key : told) EXPECT_TRUE(keys.contains(key)) << "docs/user-guide.md, 'Every key', has " << key << ", which is no key";
+  for (const std::string& key : keys)
+    EXPECT_TRUE(told.contains(key)) << "docs/user-guide.md, 'Every key', lacks " << key;
+  for (const std::string& key : told)
+    EXPECT_TRUE(keys.contains(key)) << "docs/user-guide.md, 'Every key', has " << key << ", which is no key";
 }
 
 TEST(UserGuide, ItsExampleIsRight) {

@@ -46,7 +46,9 @@ class SlowToStop final : public driver::Driver {
   driver::Capabilities capabilities() const override { return {}; }
   DriverInfo fingerprint() override { return {"slow", "", true, ""}; }
   driver::DriverStatus prepare(const driver::RunContext&, std::stop_token) override { return {}; }
-  driver::DriverResult<driver::Handle> start(const driver::RunContext&, std::stop_token) override { return driver::Handle{}; }
+  driver::DriverResult<driver::Handle> start(const driver::RunContext&, std::stop_token) override {
+    return driver::Handle{};
+  }
   driver::DriverResult<driver::Handle> recover(const driver::RunContext&) override { return driver::Handle{}; }
   void wait(const driver::RunContext&, const driver::Handle&, std::function<void(driver::ExitStatus)>) override {}
   driver::DriverStatus stop(const driver::RunContext&, const driver::Handle&, Duration, std::stop_token) override {
@@ -74,14 +76,20 @@ void stop_all(int instances, int tasks) {
       Executor::Subject subject;
       subject.task.driver = "slow";
       subject.task.name = "task-" + std::to_string(t);
-      executor.run(op, std::move(subject), [&](OpResult) { gate.finished(); }, [](uint32_t, uint32_t, uint16_t, driver::ExitStatus) {});
+      executor.run(
+          op, std::move(subject), [&](OpResult) { gate.finished(); },
+          [](uint32_t, uint32_t, uint16_t, driver::ExitStatus) {});
     }
   }
   EXPECT_TRUE(gate.all_met(instances * tasks));
 }
 
-TEST(Executor, TheTasksOfAGroupStopSideBySide) { stop_all(1, 3); }
-TEST(Executor, MoreInstancesStopAtOnceThanThereAreThreads) { stop_all(20, 1); }
+TEST(Executor, TheTasksOfAGroupStopSideBySide) {
+  stop_all(1, 3);
+}
+TEST(Executor, MoreInstancesStopAtOnceThanThereAreThreads) {
+  stop_all(20, 1);
+}
 
 }  // namespace
 }  // namespace tutti::worker
