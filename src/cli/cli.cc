@@ -44,6 +44,7 @@ tutti ps [-a] [--job J] [--node N]      what is running; -a: what has ended too
 tutti explain X                         why X is where it is, or is not anywhere
 tutti job       run FILE | plan FILE | validate FILE | list | show | scale NAME [TASK=]N | stop | start | delete
                 history NAME | diff NAME [A] [B] | revert NAME VERSION | promote NAME | abort NAME
+                dispatch NAME [--meta K=V] [FILE|-] | periodic force NAME | list --parent NAME
 tutti instance  list | show | logs [-f --tail --since] | exec [-it] X -- CMD | attach | cp | signal
                 stop | start | restart | pause | unpause | suspend | resume | delete
 tutti node      list | show | token | cordon | uncordon | drain | disable | enable | label | remove | resources

@@ -139,10 +139,12 @@ int explain(Session& s) {
 }
 
 int job(Session& s, const std::string& verb) {
-  if (verb == "list") return list_command(s, "/v1/jobs?limit=1000", kJobColumns);
+  if (verb == "list") return list_command(s, "/v1/jobs?limit=1000" + (s.option("parent").empty() ? "" : "&parent=" + net::percent_encode(s.option("parent"))), kJobColumns);
   if (verb == "run") return submit_file(s, "/v1/jobs");
   if (verb == "validate") return submit_file(s, "/v1/jobs:validate");
   if (verb == "plan") return job_plan(s);
+  if (verb == "dispatch") return job_dispatch(s);
+  if (verb == "periodic") return job_periodic(s);
   const std::string path = path_of("/v1/jobs", s.words[0]);
   if (verb == "show") return show(s, path);
   if (verb == "delete") return act(s, "DELETE", path);

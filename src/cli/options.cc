@@ -50,6 +50,8 @@ const std::vector<Option>& all_options() {
       {"rootfs", 0, flag, "", "it is a root file system, not an image"},
       {"job", 0, text, "JOB", "only of this job"},
       {"node", 0, text, "NODE", "only on this node"},
+      {"parent", 0, text, "JOB", "only what this periodic or parameterized job launched"},
+      {"meta", 0, text, "KEY=VALUE", "a value for its tasks: ${meta.KEY}, $TUTTI_META_KEY", true},
       {"uses", 0, integer, "N", "how often it can be used; -1: without limit"},
       {"ttl", 0, duration, "1h", "how long it can be used"},
       {"node-name", 0, text, "NAME", "only for a node of this name"},

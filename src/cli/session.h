@@ -90,6 +90,8 @@ int explain(Session& s);
 int job(Session& s, const std::string& verb);
 int job_plan(Session& s);
 int job_diff(Session& s, const std::string& path);
+int job_dispatch(Session& s);
+int job_periodic(Session& s);
 int instance(Session& s, const std::string& verb);
 int node(Session& s, const std::string& verb);
 int image(Session& s, const std::string& verb);

@@ -16,7 +16,7 @@ std::span<const Usage> usages() {
       {"version", "", "", 0, 0, "", "Which tutti this is.", "tutti version", false},
       {"help", "", "[COMMAND [VERB]]", 0, 2, "", "What there is.", "tutti help job run", false},
 
-      {"job", "list", "", 0, 0, "watch", "All jobs.", "tutti job list", false},
+      {"job", "list", "", 0, 0, "watch parent", "All jobs.", "tutti job list", false},
       {"job", "run", "FILE", 1, 1, "", "Submits a job file ('-': standard input); the same name again is a new version.", "tutti job run shop.yaml", false},
       {"job", "validate", "FILE", 1, 1, "", "Whether the file is right, and with which defaults.", "tutti job validate shop.yaml", false},
       {"job", "plan", "FILE", 1, 1, "", "What running the file would change and where each instance would go. Does nothing.", "tutti job plan shop.yaml", false},
@@ -29,6 +29,9 @@ std::span<const Usage> usages() {
       {"job", "revert", "NAME VERSION", 2, 2, "", "Submits an earlier version again.", "tutti job revert shop 1", false},
       {"job", "promote", "NAME", 1, 1, "", "Goes on with an update that waits for its user.", "tutti job promote shop", false},
       {"job", "abort", "NAME", 1, 1, "", "Ends an update and goes back to what served before.", "tutti job abort shop", false},
+      {"job", "dispatch", "NAME [FILE]", 1, 2, "meta", "Launches a parameterized job, with the file ('-': standard input) as its payload; waits for its end.",
+       "tutti job dispatch convert --meta format=pdf page.html", false},
+      {"job", "periodic", "force NAME", 2, 2, "", "Launches a periodic job now, whatever its schedule says.", "tutti job periodic force backup", false},
       {"job", "delete", "NAME", 1, 1, "", "Stops it and forgets it.", "tutti job delete shop", false},
 
       {"instance", "list", "", 0, 0, "all job node watch", "What is there: what lives, and with -a what has ended too.", "tutti instance list -a", false},

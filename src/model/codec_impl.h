@@ -62,6 +62,10 @@ template <class T>
 using MembersOf =
     boost::describe::describe_members<T, boost::describe::mod_any_access | boost::describe::mod_inherited>;
 
+// A struct that a file may write as one text: the value of the member that kShorthand names.
+template <class T>
+concept HasShorthand = DescribedStruct<T> && requires { T::kShorthand; };
+
 template <class T>
 const T& default_of() {
   static const T value{};
@@ -195,6 +199,13 @@ void decode_value(Decoder& decoder, uint32_t at, T& out) {
     out = std::move(fresh);
   } else {
     static_assert(DescribedStruct<T>, "a type that the codec does not know: describe it");
+    if constexpr (HasShorthand<T>) {
+      if (decoder.node(at).kind == DocKind::string || decoder.node(at).kind == DocKind::plain) {
+        for (const Member& member : members_of<T>())
+          if (member.name == T::kShorthand) member.decode(decoder, at, &out);
+        return;
+      }
+    }
     decoder.read_struct(at, &out, members_of<T>());
   }
 }
@@ -320,6 +331,10 @@ std::string schema_of(SchemaSet& set) {
         fields.add(trim_word(d.name), schema_of<M>(set), shown_default);
       });
       set.put(type_name<T>(), fields.json());
+    }
+    if constexpr (HasShorthand<T>) {
+      return R"({"oneOf":[{"type":"string","description":"the )" + std::string(T::kShorthand) + R"("},)" +
+             SchemaSet::reference(type_name<T>()) + "]}";
     }
     return SchemaSet::reference(type_name<T>());
   }

@@ -16,6 +16,7 @@
 #include "model/deployment.h"
 #include "model/device.h"
 #include "model/ids.h"
+#include "model/launch.h"
 #include "model/resources.h"
 
 namespace tutti {
@@ -151,11 +152,12 @@ struct TaskSpec {
   bool tty = false;
   bool stdin_open = false;
   std::map<std::string, std::string> options;  // the driver's own words; fake: its script
+  std::vector<After> after;             // other tasks of the job, which its group waits for (J06)
   bool operator==(const TaskSpec&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(TaskSpec, (), (name, group, driver, image, entrypoint, command, env, user, workdir, count,
   resources, limits, network, ports, volumes, restart, reschedule, security, pull, constraints, node_limits, gpu, devices, stop_signal, stop_grace,
-  on_disconnect, disconnect_grace, tty, stdin_open, options))
+  on_disconnect, disconnect_grace, tty, stdin_open, options, after))
 
 // A wish: nodes that meet the constraint are preferred, or avoided where the weight is negative. 100 outweighs the
 // whole difference between the best and the worst node of the policy.
@@ -197,10 +199,17 @@ struct JobSpec {
   std::optional<Duration> ttl; // batch: how long it stays once all of it has ended; 0: removed at once; none: for ever
   UpdatePolicy update;
   DisruptionPolicy disruption;
+  std::vector<After> after; // batch: other jobs of the project that it waits for (J06)
+  std::optional<PeriodicSpec> periodic;            // launched by the clock (J03)
+  std::optional<ParameterizedSpec> parameterized;  // launched by requests (J03)
+  std::map<std::string, std::string> meta;  // ${meta.key} in commands and env; TUTTI_META_KEY in the environment
+  std::string payload;      // base64; given to every task as a file
+  Duration deadline;        // batch: stopped, and failed, when it has not ended so long after it began; 0: none
   std::vector<TaskSpec> tasks;
   bool operator==(const JobSpec&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(JobSpec, (), (job, project, type, priority, policy, placement, labels, pending_timeout, ttl, update, disruption, tasks))
+BOOST_DESCRIBE_STRUCT(JobSpec, (), (job, project, type, priority, policy, placement, labels, pending_timeout, ttl, update, disruption,
+  after, periodic, parameterized, meta, payload, deadline, tasks))
 
 // One submitted spec. Its images become digests before it is activated; until then reconcile ignores it.
 enum class VersionState : uint8_t { resolving, active, failed };
@@ -215,8 +224,9 @@ struct JobVersion {
   std::string error;                          // why it failed
   std::map<std::string, std::string> images;  // reference in the spec → repository@sha256:…
   std::shared_ptr<const JobSpec> spec;        // never null
+  std::vector<JobId> waits_for;               // whom spec.after names, in its order
 };
-BOOST_DESCRIBE_STRUCT(JobVersion, (), (id, job, number, created, state, error, images, spec))
+BOOST_DESCRIBE_STRUCT(JobVersion, (), (id, job, number, created, state, error, images, spec, waits_for))
 
 struct Job {
   JobId id;
@@ -234,9 +244,19 @@ struct Job {
   JobType type = JobType::service;
   uint32_t stable_version = 0;        // the newest that was healthy as a whole; 0: none yet
   Deployment deployment;              // the newest one; of batch jobs: none
+  std::vector<JobId> waits_for;       // of the active version
+  Time begun;                         // its active version, or its last start
+  JobResult result = JobResult::none; // batch: how it has ended, by reconcile; none again when it is to go on
+  Time ended;
+  std::string reason;                 // why it has ended so, or what it waits for
+  LaunchRecord launches;              // of a periodic job
+  JobId parent;                       // the job that launched this one
+  LaunchKind launch = LaunchKind::none;
+  Time launched_for;                  // the time of the schedule; dispatched or forced: when that was asked
 };
 BOOST_DESCRIBE_STRUCT(Job, (), (id, project, name, version, active_version, revision, created, updated, creator, counts,
-  stopped, deleted, type, stable_version, deployment))
+  stopped, deleted, type, stable_version, deployment, waits_for, begun, result, ended, reason, launches, parent, launch,
+  launched_for))
 
 // The deployment that begins where `version` becomes the active one. Pure.
 Deployment begin_deployment(const Job& job, const JobVersion& version, Time now);
@@ -249,7 +269,18 @@ struct GroupView {
   Resources resources;     // sum over its tasks
   std::map<std::string, int64_t> node_limits;  // likewise
   std::vector<DeviceAsk> devices;              // of its tasks, in their order; gpu before devices
+  std::vector<After> after;                    // likewise
 };
 std::vector<GroupView> groups_of(const JobSpec& spec);
+
+// It has no instances of its own: its children have.
+bool is_parent(const JobSpec& spec);
+// "backup-1763713200": of the launch at that time. Names taken get a further number.
+std::string child_name(std::string_view parent, LaunchKind kind, Time at, JobId id);
+// What is launched: the parent's spec without its schedule, with this name, meta (over the parent's own) and payload.
+JobSpec child_spec(const JobSpec& parent, std::string name, const std::map<std::string, std::string>& meta,
+                   std::string payload);
+// The task with every ${meta.key} of its command, entrypoint and env replaced; a key that is not there is empty.
+TaskSpec with_meta(TaskSpec task, const std::map<std::string, std::string>& meta);
 
 }  // namespace tutti

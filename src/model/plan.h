@@ -95,6 +95,29 @@ struct ChangeDeployment {
 };
 BOOST_DESCRIBE_STRUCT(ChangeDeployment, (), (job, version, state, promoted, progressed, revert, reason))
 
+// A time of a periodic job's schedule. launch: its child is made in the commit that writes down that it was; leave_out:
+// the reason becomes an event; wait: launched when the children that run have ended (overlap: replace).
+enum class LaunchStep : uint8_t { launch, leave_out, wait };
+BOOST_DESCRIBE_ENUM(LaunchStep, launch, leave_out, wait)
+struct LaunchChild {
+  JobId parent;
+  uint32_t version = 0;
+  LaunchStep step = LaunchStep::launch;
+  Time time;
+  std::string reason;
+};
+BOOST_DESCRIBE_STRUCT(LaunchChild, (), (parent, version, step, time, reason))
+
+// What was found out about a job as a whole.
+struct ChangeJob {
+  JobId job;
+  std::optional<JobResult> result;
+  bool stop = false;
+  bool remove = false;       // as its user would
+  std::string reason;        // result: kept in the row; else for the event
+};
+BOOST_DESCRIBE_STRUCT(ChangeJob, (), (job, result, stop, remove, reason))
+
 // Everything here is one command, hence one commit: giving up and replacing cannot be torn apart.
 // At most limits::kCommandRowsMax rows; `more` says that there is more to do for this job.
 struct Actions {
@@ -104,10 +127,15 @@ struct Actions {
   std::vector<JobId> forget_jobs;    // deleted, and the last instance is gone
   std::vector<JobId> expired_jobs;   // ended, and their ttl is over: deleted now
   std::vector<ChangeDeployment> deployments;
+  std::vector<LaunchChild> launches;
+  std::vector<ChangeJob> jobs;
   bool more = false;
   Time wake;                         // look again then, even if nothing changes; 0: no need
-  bool empty() const { return create.empty() && change.empty() && forget.empty() && forget_jobs.empty() && expired_jobs.empty() && deployments.empty(); }
+  bool empty() const {
+    return create.empty() && change.empty() && forget.empty() && forget_jobs.empty() && expired_jobs.empty() && deployments.empty() &&
+           launches.empty() && jobs.empty();
+  }
 };
-BOOST_DESCRIBE_STRUCT(Actions, (), (create, change, forget, forget_jobs, expired_jobs, deployments, more, wake))
+BOOST_DESCRIBE_STRUCT(Actions, (), (create, change, forget, forget_jobs, expired_jobs, deployments, launches, jobs, more, wake))
 
 }  // namespace tutti

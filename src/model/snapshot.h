@@ -64,6 +64,8 @@ struct Snapshot {
   Table<uint64_t> version_index;      // (job << 20 | number) → version id
   Table<std::shared_ptr<const std::vector<GroupView>>> groups;  // version id → groups_of(spec), computed once
   Table<NodeUsage> usage;             // node → usage
+  Table<IdSet> children;              // job → jobs that it launched
+  Table<IdSet> waiters;               // job → jobs whose active version waits for it (J06)
   IdSet pending;                      // instances that want a node and have none
   HashIndex names;                    // name_key(kind, project, name) → id
   HashIndex keys;                     // hash of an idempotency key → record; of (repository:tag) → image; of a token's name …

@@ -106,8 +106,18 @@ class TestPool {
     version.job = job.id;
     version.number = static_cast<uint32_t>(++job.version);
     version.state = VersionState::active;
+    for (const After& after : spec.after) {
+      JobId other;
+      s.jobs.for_each([&](uint64_t, const Job& row) { other = row.name == after.name ? row.id : other; });
+      version.waits_for.push_back(other);
+    }
     version.spec = std::make_shared<const JobSpec>(std::move(spec));
     job.active_version = version.number;
+    job.waits_for = version.waits_for;
+    job.begun = s.now;
+    job.result = JobResult::none;
+    job.ended = {};
+    job.reason.clear();
     const JobId id = job.id;
     put(std::move(job));
     touch(TableId::version, version.id.value);
@@ -126,6 +136,8 @@ class TestPool {
   void put(Job job) {
     const uint64_t id = job.id.value;
     touch(TableId::job, id);
+    index_job(s.jobs.find(id), false);
+    index_job(&job, true);
     s.jobs.put(edit_, id, std::move(job));
   }
   template <class F>
@@ -136,6 +148,7 @@ class TestPool {
   }
   void erase_job(JobId id) {
     touch(TableId::job, id.value);
+    index_job(s.jobs.find(id.value), false);
     s.jobs.erase(edit_, id.value);
   }
 
@@ -222,6 +235,12 @@ class TestPool {
   }
 
  private:
+  void index_job(const Job* row, bool add) {
+    if (row == nullptr) return;
+    const Job job = *row;
+    if (job.parent) set_member(s.children, job.parent.value, job.id.value, add);
+    for (JobId other : job.waits_for) set_member(s.waiters, other.value, job.id.value, add);
+  }
   void touch(TableId table, uint64_t id) { touched_.insert({table, id}); }
   void set_member(Table<IdSet>& table, uint64_t key, uint64_t id, bool member) {
     if (!table.contains(key)) table.put(edit_, key, IdSet{});

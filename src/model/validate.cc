@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "model/constraint.h"
 #include "model/oci.h"
+#include "model/validate_launch.h"
 
 namespace tutti {
 namespace {
@@ -51,6 +52,8 @@ class Validator {
     }
     at_ = "";
     groups();
+    check_launch(spec_, errors_);
+    if (errors_.size() > kErrorsMax) errors_.resize(kErrorsMax);
     if (errors_.empty()) return {};
     return fail(ErrorCode::invalid, "job " + quoted(spec_.job) + " is not valid", std::move(errors_));
   }

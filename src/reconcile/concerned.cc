@@ -5,6 +5,14 @@
 namespace tutti::reconcile {
 namespace {
 
+// A group of its job waits for another one, maybe for its start.
+bool has_order(const Snapshot& snapshot, const Instance& instance) {
+  const JobVersion* version = snapshot.version_of(instance);
+  const auto* groups = version == nullptr ? nullptr : snapshot.groups.find(version->id.value);
+  if (groups == nullptr || *groups == nullptr) return false;
+  return std::ranges::any_of(**groups, [](const GroupView& group) { return !group.after.empty(); });
+}
+
 // Whether reconcile could answer differently. What a worker reports on its way to running concerns nobody here, unless
 // an update or a drain waits for it; at two million instances that is what keeps this loop idle.
 bool matters(const Snapshot& after, const Instance* was, const Instance* is) {
@@ -16,6 +24,7 @@ bool matters(const Snapshot& after, const Instance* was, const Instance* is) {
   if (was->cleared != is->cleared || was->pending_since < is->pending_since) return true;
   if (was->state == is->state) return false;
   const Job* job = after.jobs.find(is->job.value);
+  if (job != nullptr && job->type == JobType::batch && has_order(after, *is)) return true;
   return job == nullptr || job->active_version > 1 || job->version > 1 || is->detail->avoid;
 }
 
@@ -37,6 +46,21 @@ void add_all_of_node(const Snapshot& snapshot, uint64_t node, std::vector<JobId>
   });
 }
 
+void add_waiters(const Snapshot& snapshot, JobId job, std::vector<JobId>& jobs) {
+  if (const IdSet* waiters = snapshot.waiters.find(job.value))
+    waiters->for_each([&](uint64_t id, const Unit&) { jobs.push_back(JobId{id}); });
+}
+
+// Itself, and where it came, ended or went: who launched it and who waits for it.
+void add_job(const Snapshot& before, const Snapshot& after, uint64_t id, std::vector<JobId>& jobs) {
+  jobs.push_back(JobId{id});
+  const Job* was = before.jobs.find(id);
+  const Job* is = after.jobs.find(id);
+  if (was != nullptr && is != nullptr && was->result == is->result && was->deleted == is->deleted) return;
+  if (const Job* any = is != nullptr ? is : was; any != nullptr && any->parent) jobs.push_back(any->parent);
+  add_waiters(after, JobId{id}, jobs);
+}
+
 }  // namespace
 
 std::vector<JobId> concerned_jobs(const ChangeSet& changes) {
@@ -46,7 +70,7 @@ std::vector<JobId> concerned_jobs(const ChangeSet& changes) {
   bool every_system_job = false;
   for (const RowChange& row : changes.rows) {
     switch (row.table) {
-      case TableId::job: jobs.push_back(JobId{row.id}); break;
+      case TableId::job: add_job(before, after, row.id, jobs); break;
       case TableId::version: {
         const JobVersion* version = after.versions.find(row.id);
         if (version == nullptr) version = before.versions.find(row.id);
@@ -56,7 +80,10 @@ std::vector<JobId> concerned_jobs(const ChangeSet& changes) {
       case TableId::instance: {
         const Instance* was = before.instances.find(row.id);
         const Instance* is = after.instances.find(row.id);
-        if ((was == nullptr && is == nullptr) || !matters(after, was, is)) break;
+        if (was == nullptr && is == nullptr) break;
+        if (was == nullptr || is == nullptr || was->state != is->state)
+          add_waiters(after, is != nullptr ? is->job : was->job, jobs);
+        if (!matters(after, was, is)) break;
         jobs.push_back(is != nullptr ? is->job : was->job);
         // System work leaves a draining node when the last of the other work has.
         if (was != nullptr && was->node && (is == nullptr || is->finished != was->finished) &&

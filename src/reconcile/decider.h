@@ -1,16 +1,26 @@
 #pragma once
 // Decider: one call of reconcile() for one job. What it has found and decided so far, and the steps that decide.
 //
-// Private to the folder; its steps are in reconcile.cc (slots, history), update.cc (a new version), drain.cc (moves).
+// Private to the folder; its steps are in reconcile.cc (slots, history), update.cc (a new version), drain.cc (moves),
+// after.cc (what waits for what, and the end of a batch job).
 // Every step reads the table, adds to the actions, and keeps the table true for the steps behind it. Lives for one
 // call.
 
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "model/plan.h"
 #include "reconcile/slots.h"
 
 namespace tutti::reconcile {
+
+// Whether a group may have instances yet (J06), in the order in which one of several decides.
+enum class GateState : uint8_t { open, waits, skipped, blocked };
+struct Gate {
+  GateState state = GateState::open;
+  std::string reason;  // for people: what it waits for, or why it never starts
+};
 
 class Decider {
  public:
@@ -29,9 +39,6 @@ class Decider {
   void succeed(const Group& group, Slot& slot);
   bool account(const ReschedulePolicy& policy, const Instance& last, CreateInstance& next) const;
   void trim_history();
-  void expire();
-  void expire_unstarted();
-  void expire_at(Time at);
   bool wants_to_go(const Instance& past) const;
   bool is_proof(const Instance& past) const;
 
@@ -53,6 +60,23 @@ class Decider {
   // ---- draining nodes (drain.cc)
   void move_from_draining();
   void move_from_draining(const Group& group, Slot& slot, const Node& node);
+
+  // ---- order and end (after.cc)
+  void find_gates();
+  Gate find_gate(size_t index, const Gate& job_gate);
+  Gate gate_of_job() const;
+  Gate gate_of_task(const After& after, const Gate& job_gate);
+  bool released(const Group& group) const;
+  bool held_back(const Group& group) const;
+  bool is_over(const Group& group, const Slot& slot) const;
+  JobResult end_of(const Group& group) const;
+  std::string why_failed(const Group& group) const;
+  void check_deadline();
+  std::string deadline_reason() const;
+  void conclude();
+  void conclude_stopped();
+  void tell(JobResult result, std::string reason);
+  void check_ttl(const JobVersion& version);
 
   // ---- who serves, for both
   struct Service {
@@ -95,12 +119,16 @@ class Decider {
   bool halted_ = false;      // it has failed or was cancelled: nothing more is replaced
   bool adopting_ = false;    // rows change their version in this call: what follows from it is for the next
   bool recreating_ = false;  // nothing new while an old one is there
+  bool expired_ = false;     // batch: its deadline has passed before its end
   SlotTable table_;
+  std::vector<std::optional<Gate>> gates_;  // by group of the table
   Actions actions_;
   int64_t moving_ = 0;  // slots without service, or on their way from draining nodes, where there are any
 };
 
 bool waits_for_user(const Instance& i);
+// Gone because it was told to, so its end says nothing about the work.
+bool let_go_before(const Instance& last);
 // Not held by a wish of its user.
 bool follows_job(const Instance& live);
 

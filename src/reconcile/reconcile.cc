@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "reconcile/decider.h"
+#include "reconcile/periodic.h"
 
 namespace tutti::reconcile {
 namespace {
@@ -50,12 +51,12 @@ bool ran_long(const Instance& instance, const ReschedulePolicy& policy) {
 bool failed(const Instance& last) {
   return last.desired == Desired::running && last.state != TaskState::completed && static_cast<bool>(last.node);
 }
-// Gone because it was told to, so its end says nothing about the work.
+
+}  // namespace
+
 bool let_go_before(const Instance& last) {
   return last.desired == Desired::removed || last.override_ == Override::delete_;
 }
-
-}  // namespace
 
 bool waits_for_user(const Instance& i) {
   return i.desired == Desired::stopped || i.desired == Desired::suspended;
@@ -84,7 +85,10 @@ Decider::Decider(const Snapshot& snapshot, const Job& job, Time now)
 Actions Decider::run() {
   const bool ending = job_.stopped || job_.deleted;
   if (active_ == nullptr && !ending) {
-    expire_unstarted();
+    const JobVersion* newest = snapshot_.version_of(job_.id, static_cast<uint32_t>(job_.version));
+    const bool failed = newest != nullptr && newest->state == VersionState::failed;
+    if (failed && job_.type == JobType::batch) tell(JobResult::failed, newest->error);
+    if (failed) check_ttl(*newest);
     return std::move(actions_);
   }
   table_ = slots_of(snapshot_, job_, active_, base_, now_);
@@ -93,6 +97,7 @@ Actions Decider::run() {
   } else {
     keep_up();
   }
+  if (active_ != nullptr) check_ttl(*active_);
   return std::move(actions_);
 }
 
@@ -111,7 +116,10 @@ void Decider::wind_down() {
         forgive(*slot.last, why);
     }
   }
-  if (!job_.deleted) return trim_history();
+  if (!job_.deleted) {
+    conclude_stopped();
+    return trim_history();
+  }
   for (const Past& past : table_.past) drop(*past.instance, why);
   const IdSet* left = snapshot_.instances_by_job.find(job_.id.value);
   if (left == nullptr || left->size() == 0) actions_.forget_jobs.push_back(job_.id);
@@ -129,6 +137,8 @@ void Decider::keep_up() {
     }
   }
   adopt();
+  find_gates();
+  check_deadline();
   recreating_ =
       policy_->strategy == UpdateStrategy::recreate && !halted_ && job_.type != JobType::batch && old_one_left();
   for (Group& group : table_.groups)
@@ -138,34 +148,7 @@ void Decider::keep_up() {
     for (Group& group : table_.groups) update(group);
   judge();
   trim_history();
-  if (active_->spec->ttl && actions_.empty()) expire();
-}
-
-// A job with a ttl goes by itself once nothing of it runs or will run. Its successors are in the actions by now, so a slot
-// without a live one stays empty.
-void Decider::expire() {
-  if (job_.version != job_.active_version) return;  // a newer version is on its way
-  Time ended = active_->created;
-  for (const Group& group : table_.groups) {
-    for (const Slot& slot : group.slots) {
-      if (slot.live != nullptr || slot.leaving != nullptr || slot.beside != nullptr || slot.beside_leaving != nullptr) return;
-      if (slot.last == nullptr) continue;
-      for (const TaskStatus& task : slot.last->detail->tasks) ended = std::max(ended, task.finished);
-    }
-  }
-  expire_at(ended + *active_->spec->ttl);
-}
-
-// Its only versions failed before they could start: an image was not there.
-void Decider::expire_unstarted() {
-  const JobVersion* newest = snapshot_.version_of(job_.id, static_cast<uint32_t>(job_.version));
-  if (newest == nullptr || newest->state != VersionState::failed || !newest->spec->ttl) return;
-  expire_at(newest->created + *newest->spec->ttl);
-}
-
-void Decider::expire_at(Time at) {
-  if (now_ >= at) actions_.expired_jobs.push_back(job_.id);
-  else wake(at);
+  conclude();
 }
 
 void Decider::keep_up_slot(const Group& group, Slot& slot) {
@@ -231,6 +214,10 @@ void Decider::keep_up_live(Slot& slot) {
                 "pending for longer than its pending_timeout of " + format_duration(active_->spec->pending_timeout)});
     return leave(slot);
   }
+  if (expired_) {
+    let_go(live, deadline_reason());
+    return leave(slot);
+  }
   follow_override(live);
 }
 
@@ -271,7 +258,7 @@ bool Decider::timed_out(const Instance& live) {
 void Decider::succeed(const Group& group, Slot& slot) {
   const bool base = group.base_view != nullptr;
   const JobVersion& version = base ? *base_ : *active_;
-  if (!slot.may_start || slot.completed != nullptr || recreating_) return;
+  if (!slot.may_start || slot.completed != nullptr || recreating_ || held_back(group)) return;
   CreateInstance next{.job = job_.id,
                       .job_version = version.number,
                       .group = base ? group.base_index : group.index,
@@ -463,6 +450,8 @@ std::string Decider::node_name(NodeId id) const {
 Actions reconcile(const Snapshot& snapshot, JobId job, Time now) {
   const Job* row = snapshot.jobs.find(job.value);
   if (row == nullptr) return {};
+  const JobVersion* active = row->active_version == 0 ? nullptr : snapshot.version_of(job, row->active_version);
+  if (active != nullptr && is_parent(*active->spec)) return keep_launching(snapshot, *row, *active, now);
   return Decider(snapshot, *row, now).run();
 }
 

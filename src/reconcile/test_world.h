@@ -77,7 +77,41 @@ struct TestWorld {
       if (pool.at(id).finished && remains_gone(pool.at(id))) pool.erase(id);
     for (JobId id : actions.forget_jobs) pool.erase_job(id);
     for (const ChangeDeployment& step : actions.deployments) apply(step);
+    for (const ChangeJob& step : actions.jobs) apply(step);
+    for (const LaunchChild& step : actions.launches) apply(step);
+    for (JobId id : actions.expired_jobs) pool.edit_job(id, [](Job& job) { job.stopped = job.deleted = true; });
   }
+  void apply(const ChangeJob& step) {
+    pool.edit_job(step.job, [&](Job& job) {
+      if (step.result) {
+        if (job.result != *step.result) job.ended = *step.result == JobResult::none ? Time{} : now;
+        job.result = *step.result, job.reason = step.reason;
+      }
+      if (step.stop || step.remove) job.stopped = true;
+      if (step.remove) job.deleted = true;
+    });
+  }
+  void apply(const LaunchChild& step) {
+    launches.push_back(step);
+    const Job parent = *pool.s.jobs.find(step.parent.value);
+    const bool waited = parent.launches.waiting == step.time;
+    if (!waited && step.time <= parent.launches.seen) return;
+    pool.edit_job(step.parent, [&](Job& job) {
+      job.launches.seen = std::max(job.launches.seen, step.time);
+      job.launches.waiting = step.step == LaunchStep::wait ? step.time : Time{};
+      if (step.step == LaunchStep::launch) job.launches.last = step.time;
+    });
+    if (step.step != LaunchStep::launch) return;
+    const JobSpec& spec = *pool.s.version_of(step.parent, parent.active_version)->spec;
+    const JobId child = pool.submit(child_spec(spec, child_name(parent.name, LaunchKind::periodic, step.time, {}), {}, {}));
+    pool.edit_job(child, [&](Job& job) {
+      job.parent = step.parent;
+      job.launch = LaunchKind::periodic;
+      job.launched_for = step.time;
+      job.begun = now;
+    });
+  }
+  std::vector<LaunchChild> launches;  // what reconcile said of them
   void apply(const ChangeDeployment& step) {
     deployments.push_back(step);
     Job job = *pool.s.jobs.find(step.job.value);

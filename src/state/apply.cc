@@ -175,6 +175,8 @@ std::string difference(const Snapshot& have, const Snapshot& want) {
   compare_sets("instances_by_job", have.instances_by_job, want.instances_by_job);
   compare_sets("instances_by_node", have.instances_by_node, want.instances_by_node);
   compare_sets("versions_by_job", have.versions_by_job, want.versions_by_job);
+  compare_sets("children", have.children, want.children);
+  compare_sets("waiters", have.waiters, want.waiters);
   auto ids = [](const IdSet& set) {
     std::vector<uint64_t> out;
     set.for_each([&](uint64_t id, const Unit&) { out.push_back(id); });

@@ -261,12 +261,15 @@ Status within_rows(size_t items, std::string_view what) {
 
 Result<Outcome> apply_one(ApplyContext& c, const ApplyActions& command) {
   const Actions& actions = command.actions;
-  const size_t items = actions.create.size() + actions.change.size() + actions.forget.size() + actions.forget_jobs.size() + actions.expired_jobs.size() + actions.deployments.size();
+  const size_t items = actions.create.size() + actions.change.size() + actions.forget.size() + actions.forget_jobs.size() + actions.expired_jobs.size() +
+                       actions.deployments.size() + actions.launches.size() + actions.jobs.size();
   TUTTI_CHECK(within_rows(items, "actions"));
   for (const ChangeInstance& wanted : actions.change) change(c, wanted);
   TakenSlots taken;  // after the changes: what they gave up is free
   for (const CreateInstance& wanted : actions.create) create(c, taken, wanted);
   for (const ChangeDeployment& wanted : actions.deployments) change_deployment(c, wanted);
+  for (const ChangeJob& wanted : actions.jobs) change_job(c, wanted);
+  for (const LaunchChild& wanted : actions.launches) launch(c, wanted);
   for (InstanceId id : actions.forget) {
     const Instance* row = c.state().instances.find(id.value);
     if (row == nullptr || !row->finished || on_node(*row)) continue;
@@ -274,7 +277,7 @@ Result<Outcome> apply_one(ApplyContext& c, const ApplyActions& command) {
   }
   for (JobId id : actions.forget_jobs) {
     const Job* job = c.state().jobs.find(id.value);
-    if (job == nullptr || !job->deleted || c.state().instances_by_job.contains(id.value)) continue;
+    if (job == nullptr || !job->deleted || c.state().instances_by_job.contains(id.value) || c.state().children.contains(id.value)) continue;
     std::vector<uint64_t> versions;
     if (const IdSet* ids = c.state().versions_by_job.find(id.value)) {
       ids->for_each([&](uint64_t version, const Unit&) { versions.push_back(version); });

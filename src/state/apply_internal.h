@@ -25,6 +25,8 @@ Result<Outcome> apply_one(ApplyContext& c, const SetJobStopped& command);
 Result<Outcome> apply_one(ApplyContext& c, const DeleteJob& command);
 Result<Outcome> apply_one(ApplyContext& c, const PromoteJob& command);
 Result<Outcome> apply_one(ApplyContext& c, const AbortJob& command);
+Result<Outcome> apply_one(ApplyContext& c, const DispatchJob& command);
+Result<Outcome> apply_one(ApplyContext& c, const ForceJob& command);
 Result<Outcome> apply_one(ApplyContext& c, const ApplyActions& command);
 Result<Outcome> apply_one(ApplyContext& c, const ApplyPlan& command);
 Result<Outcome> apply_one(ApplyContext& c, const OperateInstance& command);
@@ -65,6 +67,12 @@ void trim_to(Draft& draft, TableId table, size_t rows_max);
 // The next version of a job: active at once where its images are known. Puts both rows; `job` is up to date.
 Result<JobVersion> add_version(ApplyContext& c, Job& job, std::shared_ptr<const JobSpec> spec, std::map<std::string, std::string> images);
 void change_deployment(ApplyContext& c, const ChangeDeployment& wanted);
+void launch(ApplyContext& c, const LaunchChild& wanted);
+void change_job(ApplyContext& c, const ChangeJob& wanted);
+
+// Whom spec.after names; none where a name has gone. Refused by check_after: no such job, one that never ends, a circle.
+std::vector<JobId> resolve_after(const Snapshot& state, ProjectId project, const JobSpec& spec);
+Status check_after(const Snapshot& state, ProjectId project, const JobSpec& spec);
 
 // A placed-state detail for a new generation.
 std::shared_ptr<const InstanceDetail> fresh_detail(const Snapshot& state, const Instance& instance, std::vector<PortBinding> ports,

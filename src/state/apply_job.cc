@@ -56,10 +56,31 @@ void forget_scales(Job& job, const JobSpec* before, const JobSpec& after) {
   }
 }
 
+void begin_anew(Job& job, Time now) {
+  job.begun = now;
+  job.result = JobResult::none;
+  job.ended = {};
+  job.reason.clear();
+}
+
 void activate(Job& job, const JobVersion& version, const JobVersion* active, Time now) {
   forget_scales(job, active != nullptr ? active->spec.get() : nullptr, *version.spec);
+  // What a schedule would have done before it was there was not missed.
+  const bool rescheduled = active == nullptr || active->spec->periodic != version.spec->periodic;
+  if (version.spec->periodic && rescheduled) job.launches.seen = now;
   job.active_version = version.number;
   job.deployment = begin_deployment(job, version, now);
+  job.waits_for = version.waits_for;
+  begin_anew(job, now);
+}
+
+// What a job is called by others would mean something else.
+Status same_kind(const Job& present, const JobSpec& before, const JobSpec& after) {
+  if (present.parent) {
+    return fail(ErrorCode::conflict, "job " + present.name + " was launched by another job and stays as it is: take another name");
+  }
+  if (before.periodic.has_value() == after.periodic.has_value() && before.parameterized.has_value() == after.parameterized.has_value()) return {};
+  return fail(ErrorCode::conflict, "job " + present.name + " cannot become, or cease to be, periodic or parameterized: delete it first, or take another name");
 }
 
 }  // namespace
@@ -75,6 +96,7 @@ Result<JobVersion> add_version(ApplyContext& c, Job& job, std::shared_ptr<const 
   version.created = c.now;
   version.state = all_images_known(*spec, images) ? VersionState::active : VersionState::resolving;
   version.images = std::move(images);
+  version.waits_for = resolve_after(c.state(), job.project, *spec);
   version.spec = std::move(spec);
   if (version.state == VersionState::active) activate(job, version, c.state().version_of(job.id, job.active_version), c.now);
   c.draft.put(version);
@@ -99,10 +121,12 @@ Result<Outcome> apply_one(ApplyContext& c, const SubmitJob& command) {
     return fail(ErrorCode::conflict, fmt::format("job {} has another type: delete it first, or take another name", command.spec.job));
   }
   const JobVersion* newest = present != nullptr ? newest_version(c.state(), *present) : nullptr;
+  if (newest != nullptr) TUTTI_CHECK(same_kind(*present, *newest->spec, command.spec));
+  TUTTI_CHECK(check_after(c.state(), command.project, command.spec));
   Outcome outcome{.table = TableId::job};
   if (newest != nullptr && !present->stopped && !present->deleted && *newest->spec == command.spec &&
       newest->state != VersionState::failed && (newest->images == command.images || newest->state == VersionState::resolving) &&
-      present->type != JobType::batch && !gave_up_on(*present)) {
+      (present->type != JobType::batch || is_parent(command.spec)) && !gave_up_on(*present)) {
     outcome.id = present->id.value;
     outcome.version = present->version;
     outcome.number = present->version;
@@ -191,6 +215,8 @@ Result<Outcome> apply_one(ApplyContext& c, const SetJobStopped& command) {
   if (outcome.operation) return outcome;
   job.stopped = command.stopped;
   if (!job.stopped && under_way(job.deployment)) job.deployment.progressed = c.now;
+  job.launches.waiting = {};
+  if (!job.stopped) begin_anew(job, c.now), job.launches.seen = c.now;
   c.draft.put(job);
   outcome.operation = start_operation(c, command.stopped ? "job.stop" : "job.start", TableId::job, job.id.value, job.project,
                                       static_cast<uint32_t>(job.version));

@@ -61,6 +61,18 @@ struct AbortJob {
   JobId job;
 };
 
+// A child of a parameterized job. Outcome::id is the child's.
+struct DispatchJob {
+  JobId job;
+  std::map<std::string, std::string> meta;
+  std::string payload;  // base64
+};
+// A child of a periodic job now, whatever its schedule says. Outcome::id is the child's; the parent's where a child has
+// to end first (overlap: replace).
+struct ForceJob {
+  JobId job;
+};
+
 // ---- deciders
 struct ApplyActions {
   Actions actions;
@@ -155,7 +167,7 @@ struct InitializePool {
 // kTrimRowsMax rows, Outcome::number says how many. (Counts are kept by the commits that add.)
 struct TrimHistory {};
 
-using Command = std::variant<SubmitJob, ActivateVersion, ScaleJob, SetJobStopped, DeleteJob, PromoteJob, AbortJob, ApplyActions, ApplyPlan,
+using Command = std::variant<SubmitJob, ActivateVersion, ScaleJob, SetJobStopped, DeleteJob, PromoteJob, AbortJob, DispatchJob, ForceJob, ApplyActions, ApplyPlan,
                              OperateInstance, JoinNode, BeginSession, ReportStatus, SetNodeHealth, UpdateNode, RemoveNode,
                              PutImage, DeleteImage, CreateToken, RevokeToken, PutProject, StartOperation, UpdateOperation,
                              CancelOperation, AddEvent, InitializePool, TrimHistory>;

@@ -99,11 +99,21 @@ void Draft::put(Node row) {
   state_.nodes.put(edit_, row.id.value, std::move(row));
 }
 
+void Draft::index_job(const Job& row, bool add) {
+  index_name(state_.names, name_key(TableId::job, row.project.value, row.name), row.id.value, add);
+  if (row.parent) set_member(state_.children, row.parent.value, row.id.value, add);
+  for (JobId other : row.waits_for) set_member(state_.waiters, other.value, row.id.value, add);
+}
+
 void Draft::put(Job row) {
   row.revision = state_.revision;
   row.updated = now();
+  if (const Job* before = state_.jobs.find(row.id.value)) {
+    const Job old = *before;
+    index_job(old, false);
+  }
+  index_job(row, true);
   touch(TableId::job, row.id.value);
-  index_name(state_.names, name_key(TableId::job, row.project.value, row.name), row.id.value, true);
   state_.jobs.put(edit_, row.id.value, std::move(row));
 }
 
@@ -259,7 +269,10 @@ void Draft::erase(TableId table, uint64_t id) {
       state_.nodes.erase(edit_, id);
       return;
     case TableId::job:
-      if (const Job* row = state_.jobs.find(id)) index_name(state_.names, name_key(table, row->project.value, row->name), id, false);
+      if (const Job* row = state_.jobs.find(id)) {
+        const Job old = *row;
+        index_job(old, false);
+      }
       state_.jobs.erase(edit_, id);
       return;
     case TableId::version:
@@ -301,13 +314,15 @@ void Draft::rebuild_indexes() {
   s.version_index = {};
   s.groups = {};
   s.usage = {};
+  s.children = {};
+  s.waiters = {};
   s.pending = {};
   s.names = {};
   s.keys = {};
   edit_ = TableEdit();
   s.projects.for_each([&](uint64_t id, const Project& row) { index_name(s.names, name_key(TableId::project, 0, row.name), id, true); });
   s.nodes.for_each([&](uint64_t id, const Node& row) { index_name(s.names, name_key(TableId::node, 0, row.name), id, true); });
-  s.jobs.for_each([&](uint64_t id, const Job& row) { index_name(s.names, name_key(TableId::job, row.project.value, row.name), id, true); });
+  s.jobs.for_each([&](uint64_t, const Job& row) { index_job(row, true); });
   s.images.for_each([&](uint64_t id, const Image& row) {
     index_name(s.keys, name_key(TableId::image, 0, row.repository + ":" + row.tag), id, true);
   });

@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "base/log.h"
+#include "net/http.h"
 #include "sys/file.h"
 
 namespace tutti::worker {
@@ -46,7 +47,13 @@ void add_devices(std::map<std::string, std::string>& env, const Assignment& a, c
   if (!gpus.empty()) env["NVIDIA_VISIBLE_DEVICES"] = gpus;
 }
 
-std::map<std::string, std::string> environment(const Assignment& a, const TaskSpec& task, const std::string& node) {
+// Where a container finds the payload of its job.
+constexpr const char* kPayloadTarget = "/tutti/payload";
+// And a process: over an empty file there, in its own mounts alone. Nobody else on the node sees it.
+constexpr const char* kPayloadInRun = "/payload";
+
+std::map<std::string, std::string> environment(const Assignment& a, const TaskSpec& task, const std::map<std::string, std::string>& meta,
+                                               const std::string& node) {
   std::map<std::string, std::string> out{{"TUTTI_INSTANCE", a.name}, {"TUTTI_INSTANCE_ID", to_text(a.instance)}, {"TUTTI_JOB", a.job_name},
                                          {"TUTTI_TASK", task.name},  {"TUTTI_SLOT", std::to_string(a.slot)},    {"TUTTI_NODE", node}};
   for (const PortBinding& port : a.ports) {
@@ -55,6 +62,11 @@ std::map<std::string, std::string> environment(const Assignment& a, const TaskSp
     if (port.task == task.name) out["TUTTI_PORT_" + name] = std::to_string(port.host);
   }
   add_devices(out, a, task);
+  for (const auto& [key, value] : meta) {
+    std::string name = key;
+    std::transform(name.begin(), name.end(), name.begin(), [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; });
+    out["TUTTI_META_" + name] = value;
+  }
   return out;
 }
 
@@ -126,7 +138,6 @@ std::string Executor::log_dir(InstanceId instance, const std::string& task) cons
 }
 
 driver::RunContext Executor::context(const Assignment& a, const SpecMessage& spec, const TaskSpec& task, uint32_t generation, uint32_t attempt) const {
-  (void)spec;
   driver::RunContext out;
   const std::string id = to_text(a.instance);
   out.instance = a.instance;
@@ -135,8 +146,8 @@ driver::RunContext Executor::context(const Assignment& a, const SpecMessage& spe
   out.attempt = attempt;
   out.instance_name = a.name;
   out.task_name = task.name;
-  out.task = task;
-  out.extra_env = environment(a, task, paths_.node_name);
+  out.task = with_meta(task, spec.spec->meta);
+  out.extra_env = environment(a, task, spec.spec->meta, paths_.node_name);
   out.run_dir = paths_.run_dir + "/runs/" + id + "." + std::to_string(generation) + "." + std::to_string(attempt) + "." + task.name;
   out.disk_dir = paths_.data_dir + "/disks/" + id + "/" + task.name;
   out.log_dir = log_dir(a.instance, task.name);
@@ -147,6 +158,12 @@ driver::RunContext Executor::context(const Assignment& a, const SpecMessage& spe
     if (mount.kind == VolumeKind::host) resolved.source = mount.source;
     if (mount.kind == VolumeKind::local) resolved.source = paths_.data_dir + "/volumes/" + a.project + "/" + mount.source;
     out.mounts.push_back(std::move(resolved));
+  }
+  if (!spec.spec->payload.empty()) {
+    driver::Driver* driver = drivers_.find(task.driver);
+    const bool own_root = driver != nullptr && driver->capabilities().images;
+    out.mounts.push_back({payload_file(a.instance), own_root ? kPayloadTarget : out.run_dir + kPayloadInRun, true, 0});
+    out.extra_env["TUTTI_PAYLOAD"] = out.mounts.back().target;
   }
   return out;
 }
@@ -159,6 +176,22 @@ Status Executor::make_volume(const std::string& path) const {
   if (sys::exists(path)) return {};
   TUTTI_CHECK(sys::make_dirs(path, 0711));
   return ::chmod(path.c_str(), 0777) == 0 ? Status{} : fail_errno("open " + path, errno);
+}
+
+// Beside the disks of its tasks, and gone with them; no task can have this name.
+std::string Executor::payload_file(InstanceId instance) const { return paths_.data_dir + "/disks/" + to_text(instance) + "/.payload"; }
+
+Status Executor::write_payload(const driver::RunContext& run, const JobSpec& spec) const {
+  if (spec.payload.empty()) return {};
+  const std::string target = run.run_dir + kPayloadInRun;
+  if (run.mounts.back().target == target && !sys::exists(target)) {
+    TUTTI_CHECK(sys::make_dirs(run.run_dir, 0711));
+    TUTTI_CHECK(sys::write_file_atomic(target, "", {.mode = 0444}));
+  }
+  const std::string file = payload_file(run.instance);
+  if (sys::exists(file)) return {};
+  TUTTI_CHECK(sys::make_dirs(file.substr(0, file.rfind('/')), 0711));
+  return sys::write_file_atomic(file, net::base64_decode(spec.payload), {.mode = 0444});
 }
 
 // With image and network, which may take a while the first time.
@@ -192,7 +225,10 @@ driver::DriverResult<driver::RunContext> Executor::full_context(const Job& job) 
     }
     run.netns = network.netns;
   }
-  for (size_t i = 0; i < run.mounts.size(); ++i) {
+  if (Status written = write_payload(run, *s.spec.spec); !written) {
+    return tl::make_unexpected(failure_of(written.error(), driver::FailureKind::retryable));
+  }
+  for (size_t i = 0; i < s.task.volumes.size(); ++i) {
     const std::string& source = run.mounts[i].source;
     const VolumeKind kind = s.task.volumes[i].kind;
     // The project's list names folders; a link that some task made in one of them could lead anywhere.

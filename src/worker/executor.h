@@ -78,6 +78,8 @@ class Executor {
   std::optional<driver::Failure> clear(const Job& job);
   Status make_volume(const std::string& path) const;
   driver::DriverResult<driver::RunContext> full_context(const Job& job);
+  std::string payload_file(InstanceId instance) const;
+  Status write_payload(const driver::RunContext& run, const JobSpec& spec) const;
 
   const ExecutorPaths paths_;
   driver::Registry& drivers_;

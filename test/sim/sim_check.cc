@@ -19,6 +19,7 @@ void SimWorld::committed(const ChangeSet& changes) {
   ++statistics.commits;
   const Snapshot& state = *changes.after;
   if (Status audited = state::audit(state); !audited) sim.broken("audit: " + audited.error().to_string());
+  check_launches(changes);
   for (const RowChange& row : changes.rows) {
     if (row.table == TableId::node) {
       const Node* was = changes.before->nodes.find(row.id);
@@ -111,7 +112,7 @@ std::string SimWorld::unfinished() const {
     if (!due || due->state == OperationState::running) return;  // waits for its user: one that they hold does not run
     out += "operation " + operation.kind + " of " + id_text(operation.target) + " runs on: " + operation.message + "; ";
   });
-  return leftovers() + out;
+  return leftovers() + undecided() + out;
 }
 
 std::string SimWorld::unfinished_job(const Snapshot& state, const Job& job) const {
@@ -154,7 +155,8 @@ std::string SimWorld::unfinished_job(const Snapshot& state, const Job& job) cons
       }
     }
   }
-  if (job.stopped || active == nullptr) return out;
+  if (job.stopped || active == nullptr || is_parent(*active->spec)) return out;
+  if (job.type == JobType::batch && (job.result != JobResult::none || !job.reason.empty())) return out;
   for (const GroupView& group : groups_of(*active->spec)) {
     if (job.type == JobType::system) {
       state.nodes.for_each([&](uint64_t id, const Node& node) {

@@ -202,15 +202,19 @@ void SimWorld::touch_node() {
 void SimWorld::workload() {
   if (!sim.faults) return;
   if (manager->up()) {
-    const uint64_t dice = sim.random.below(20);
+    const uint64_t dice = sim.random.below(24);
     if (dice < 6)
       submit_job();
     else if (dice < 11)
       touch_job();
     else if (dice < 18)
       touch_instance();
-    else
+    else if (dice < 20)
       touch_node();
+    else if (dice < 23)
+      submit_launcher();
+    else
+      touch_launcher();
     if (sim.chance(30)) ask(state::TrimHistory{}, [](const auto&) {});
   }
   sim.after(sim.between(0, 5'000), [this] { workload(); });
@@ -278,6 +282,7 @@ std::string SimWorld::run() {
     spec.eligibility = Eligibility::eligible;
     ask(state::UpdateNode{NodeId{id}, spec, {}}, [](const auto&) {});
   }
+  stop_launchers();
   const Time deadline = sim.wall() + seconds(kCalmSecondsMax);
   std::string left = "?";
   while (!left.empty() && sim.wall() < deadline) {

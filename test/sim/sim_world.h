@@ -2,8 +2,8 @@
 // SimWorld: a manager, its workers, what breaks between them, what users ask for, and what must hold all the while.
 //
 // Everything in one thread and from one seed (sim_time.h). sim_network: cables. sim_host: machines with their worker.
-// sim_manager: the manager's machines wired as manager/manager.cc does. sim_workload: users and trouble. sim_check:
-// invariants.
+// sim_manager: the manager's machines wired as manager/manager.cc does. sim_workload: users and trouble. sim_launch: work
+// that begins later. sim_check: invariants.
 
 #include <map>
 #include <memory>
@@ -26,6 +26,7 @@ struct Statistics {
   uint64_t store_faults = 0;
   uint64_t requests = 0;
   uint64_t lost = 0;
+  uint64_t launches = 0;
 };
 
 class SimWorld {
@@ -63,6 +64,13 @@ class SimWorld {
   void touch_node();
   void trouble();
   void make_calm();
+  void submit_launcher();
+  void touch_launcher();
+  void stop_launchers();
+  void check_launches(const ChangeSet& changes);
+  void check_launch(const Snapshot& before, const Snapshot& state, JobId id);
+  void check_order(const Snapshot& before, const Snapshot& state, const Instance& made);
+  std::string undecided() const;
   void random_update(JobSpec& job);
   JobSpec random_spec(const std::string& name);
 
@@ -74,6 +82,7 @@ class SimWorld {
 
   std::map<std::string, JobType> types_;
   std::map<std::string, Known> known_;
+  std::set<std::pair<JobId, Time>> launched_;  // by parent and time of its schedule
   ProjectId project_;
   TokenId token_;
   uint64_t connections_ = 0;

@@ -169,6 +169,13 @@ const Instance* most_telling(const Snapshot& s, const Job& job, const std::strin
   return found;
 }
 
+std::string launches_of(const Snapshot& s, const Job& job) {
+  const JobStatus status = job_status(s, job);
+  std::string out = "launches jobs, " + std::to_string(status.children_live) + " of them not ended";
+  if (job.stopped) return out + "; stopped";
+  return out + (status.next_launch ? "; next at " + format_time(status.next_launch) : "; 'tutti job dispatch' launches one");
+}
+
 Explanation of_job_without_instances(const Snapshot& s, const Job& job) {
   const JobVersion* newest = s.version_of(job.id, static_cast<uint32_t>(job.version));
   Explanation out;
@@ -176,6 +183,8 @@ Explanation of_job_without_instances(const Snapshot& s, const Job& job) {
   out.state = newest != nullptr && newest->state == VersionState::failed      ? "version failed: " + newest->error
               : newest != nullptr && newest->state == VersionState::resolving ? "waits for its images"
               : job.stopped                                                   ? "stopped by its user"
+              : !job.reason.empty()                                           ? job.reason
+              : newest != nullptr && is_parent(*newest->spec)                 ? launches_of(s, job)
                                                                               : "has no instances";
   return out;
 }
@@ -222,7 +231,11 @@ void explain_instance(CallPtr call) {
   const Project* project = project_of(*call);
   if (project == nullptr) return;
   const Snapshot& s = *call->state;
-  auto explain = [&](const Instance& i) { answer_json(*call, 200, to_json(scheduler::explain(s, i.id, call->services.clock().now()))); };
+  auto explain = [&](const Instance& i, const std::string& job_waits = {}) {
+    Explanation out = scheduler::explain(s, i.id, call->services.clock().now());
+    if (!job_waits.empty()) out.remedies.push_back(job_waits);
+    answer_json(*call, 200, to_json(out));
+  };
   const Job* job = s.job_by_name(project->id, text);
   std::string group;
   if (job == nullptr) {
@@ -232,7 +245,7 @@ void explain_instance(CallPtr call) {
       return answer_error(*call, nothing_of_that_name(s, call->identity, text));
     }
   }
-  if (const Instance* found = most_telling(s, *job, group)) return explain(*found);
+  if (const Instance* found = most_telling(s, *job, group)) return explain(*found, job->reason);
   answer_json(*call, 200, to_json(of_job_without_instances(s, *job)));
 }
 

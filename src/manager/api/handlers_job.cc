@@ -117,7 +117,16 @@ void list_jobs(CallPtr call) {
   if (!call->query("project").empty() && (project = project_of(*call)) == nullptr) return;
   const Snapshot& s = *call->state;
   const bool whole = call->query("fields") == "*";
-  answer_list(*call, s.jobs, [&](const Job& job) { return sees(call->identity, job.project, s) && (project == nullptr || job.project == project->id); },
+  JobId parent;
+  if (const std::string name = call->query("parent"); !name.empty()) {
+    const Job* found = find_job(*call, name);
+    if (found == nullptr) return;
+    parent = found->id;
+  }
+  answer_list(*call, s.jobs,
+              [&](const Job& job) {
+                return sees(call->identity, job.project, s) && (project == nullptr || job.project == project->id) && (!parent || job.parent == parent);
+              },
               [&](const Job& job) { return render(s, job, !whole); });
 }
 
@@ -222,6 +231,18 @@ void promote_job(CallPtr call) {
 void abort_job(CallPtr call) {
   const Job* job = find_job(*call, call->param("job"));
   if (job != nullptr) commit_operation(call, state::AbortJob{job->id});
+}
+
+void dispatch_job(CallPtr call) {
+  const Job* job = find_job(*call, call->param("job"));
+  if (job == nullptr) return;
+  auto body = body_of<DispatchRequest>(*call);
+  if (body) commit_operation(call, state::DispatchJob{job->id, std::move(body->meta), std::move(body->payload)});
+}
+
+void force_job(CallPtr call) {
+  const Job* job = find_job(*call, call->param("job"));
+  if (job != nullptr) commit_operation(call, state::ForceJob{job->id});
 }
 
 void list_versions(CallPtr call) {

@@ -34,6 +34,7 @@ std::map<std::string, std::string> all_schemas() {
   add(schemas_of<TokenStatus>());
   add(schemas_of<EventStatus>());
   add(schemas_of<ScaleRequest>());
+  add(schemas_of<DispatchRequest>());
   add(schemas_of<RevertRequest>());
   add(schemas_of<ProjectRequest>());
   add(schemas_of<JobPlan>());
@@ -107,6 +108,7 @@ constexpr QueryWord kQueryWords[] = {
     {"cmd", "string", "Of an image made from a root file system, words between blanks"},
     {"tag", "string", "Which tag; latest if left out"},
     {"to", "integer", "Compare with this version; the newest if left out"},
+    {"parent", "string", "Only jobs that this periodic or parameterized job launched"},
     {"object", "string", "About this object only, by name or id"},
 };
 

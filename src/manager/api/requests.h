@@ -20,6 +20,12 @@ struct ScaleRequest {
 };
 BOOST_DESCRIBE_STRUCT(ScaleRequest, (), (group, count))
 
+struct DispatchRequest {
+  std::map<std::string, std::string> meta;
+  std::string payload;  // base64
+};
+BOOST_DESCRIBE_STRUCT(DispatchRequest, (), (meta, payload))
+
 struct RevertRequest {
   uint64_t version = 0;  // 0: the one before the newest
 };

@@ -17,7 +17,7 @@ constexpr std::array kRoutes = {
     Route{"GET", "/v1/projects", viewer, "pool", "Projects", "", Shape::list, "Project", "limit cursor", "/v1/projects", list_projects},
     Route{"PATCH", "/v1/projects/{project}", admin, "pool", "What a project allows: privileged tasks, host paths, preemption", "ProjectRequest", Shape::object, "Project", "", R"({"allow_privileged":true})", patch_project},
 
-    Route{"GET", "/v1/jobs", viewer, "jobs", "List jobs; ?watch&from=CURSOR follows them", "", Shape::list, "JobStatus", "limit cursor watch from project fields", "/v1/jobs?limit=100", list_jobs},
+    Route{"GET", "/v1/jobs", viewer, "jobs", "List jobs; ?watch&from=CURSOR follows them", "", Shape::list, "JobStatus", "limit cursor watch from project fields parent", "/v1/jobs?limit=100", list_jobs},
     Route{"POST", "/v1/jobs", operator_, "jobs", "Submit a job, as JSON or as a job file (YAML, HCL); the same name again is a new version", "JobSpec", Shape::accepted, "JobStatus", "project dry_run wait",
           R"({"job":"shop","tasks":[{"name":"web","image":"nginx:1.27","count":3}]})", submit_job},
     Route{"POST", "/v1/jobs:validate", viewer, "jobs", "Check a job and fill in its defaults, without storing it", "JobSpec", Shape::plain, "JobSpec", "project", R"({"job":"shop","tasks":[]})", validate_job},
@@ -28,6 +28,9 @@ constexpr std::array kRoutes = {
     Route{"POST", "/v1/jobs/{job}:scale", operator_, "jobs", "Change how many run, without a new version", "ScaleRequest", Shape::accepted, "JobStatus", "project wait", R"({"group":"web","count":5})", scale_job},
     Route{"POST", "/v1/jobs/{job}:stop", operator_, "jobs", "Stop every instance; the job stays", "", Shape::accepted, "JobStatus", "project wait", "/v1/jobs/shop:stop", stop_job},
     Route{"POST", "/v1/jobs/{job}:start", operator_, "jobs", "Start a stopped job", "", Shape::accepted, "JobStatus", "project wait", "/v1/jobs/shop:start", start_job},
+    Route{"POST", "/v1/jobs/{job}:dispatch", operator_, "jobs", "Launch a child of a parameterized job; the payload is base64", "DispatchRequest", Shape::accepted, "JobStatus", "project wait",
+          R"({"meta":{"user":"ana"},"payload":"aGVsbG8="})", dispatch_job},
+    Route{"POST", "/v1/jobs/{job}:force", operator_, "jobs", "Launch a child of a periodic job now", "", Shape::accepted, "JobStatus", "project wait", "/v1/jobs/backup:force", force_job},
     Route{"GET", "/v1/jobs/{job}/versions", viewer, "jobs", "The versions that are kept", "", Shape::list, "VersionStatus", "project limit cursor", "/v1/jobs/shop/versions", list_versions},
     Route{"GET", "/v1/jobs/{job}/diff", viewer, "jobs", "What differs between two versions, field by field; the newest and the one before it if none are named", "", Shape::rows, "FieldChange", "project from to", "/v1/jobs/shop/diff?from=1&to=3", diff_job},
     Route{"POST", "/v1/jobs/{job}:revert", operator_, "jobs", "Submit an earlier version again, with the digests it had; 0: the one before the newest", "RevertRequest", Shape::accepted, "JobStatus", "project wait", R"({"version":2})", revert_job},

@@ -46,7 +46,7 @@ struct PushRequest;
 // Handlers, by file.
 void list_jobs(CallPtr), submit_job(CallPtr), get_job(CallPtr), delete_job(CallPtr), scale_job(CallPtr), stop_job(CallPtr),
     start_job(CallPtr), list_versions(CallPtr), list_job_instances(CallPtr), validate_job(CallPtr), plan_job(CallPtr), diff_job(CallPtr),
-    revert_job(CallPtr), promote_job(CallPtr), abort_job(CallPtr);
+    revert_job(CallPtr), promote_job(CallPtr), abort_job(CallPtr), dispatch_job(CallPtr), force_job(CallPtr);
 void list_instances(CallPtr), get_instance(CallPtr), operate_instance(CallPtr), delete_instance(CallPtr), explain_instance(CallPtr),
     instance_logs(CallPtr), instance_exec(CallPtr), instance_attach(CallPtr), instance_signal(CallPtr), instance_get_files(CallPtr),
     instance_put_files(CallPtr);

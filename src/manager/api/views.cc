@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "model/codec.h"
+#include "model/schedule.h"
 
 namespace tutti::manager {
 namespace {
@@ -96,6 +97,35 @@ std::optional<DeploymentStatus> deployment_status(const Snapshot& s, const Job& 
   return out;
 }
 
+void add_launches(const Snapshot& s, const Job& job, const JobVersion* active, JobStatus& out) {
+  if (const Job* parent = s.jobs.find(job.parent.value)) out.parent = parent->name;
+  out.launch = job.launch;
+  out.launched_for = job.launched_for;
+  out.last_launch = job.launches.last;
+  if (const IdSet* ids = s.children.find(job.id.value)) {
+    ids->for_each([&](uint64_t id, const Unit&) {
+      const Job* child = s.jobs.find(id);
+      ++out.children;
+      if (child != nullptr && child->result == JobResult::none) ++out.children_live;
+    });
+  }
+  if (active == nullptr || !active->spec->periodic || job.stopped) return;
+  if (const auto schedule = Schedule::of(*active->spec->periodic)) {
+    if (const auto next = schedule->next_after(std::max(s.now, job.launches.seen))) out.next_launch = *next;
+  }
+}
+
+// Of a job that has instances itself, once its images are there and it is not stopped.
+std::string state_of(const Job& job, const JobStatus& out, int64_t live) {
+  if (job.result == JobResult::skipped) return "skipped";
+  if (job.type == JobType::batch && out.wanted > 0 && out.completed >= out.wanted) return "completed";
+  if (job.result == JobResult::completed) return "completed";
+  if (job.result == JobResult::failed || (job.type == JobType::batch && live == 0 && out.failed > 0 && job.reason.empty())) return "failed";
+  if (live == 0 && !job.reason.empty()) return "waiting";
+  if (out.running >= out.wanted) return "running";
+  return out.pending > 0 ? "pending" : "starting";
+}
+
 }  // namespace
 
 JobStatus job_status(const Snapshot& s, const Job& job) {
@@ -136,10 +166,14 @@ JobStatus job_status(const Snapshot& s, const Job& job) {
   if (newest != nullptr && newest->state == VersionState::resolving) out.state = "resolving";
   else if (newest != nullptr && newest->state == VersionState::failed) out.state = "failed";
   else if (job.stopped) out.state = live > 0 ? "stopping" : "stopped";
-  else if (job.type == JobType::batch && out.wanted > 0 && out.completed >= out.wanted) out.state = "completed";
-  else if (job.type == JobType::batch && live == 0 && out.failed > 0) out.state = "failed";
-  else if (out.running >= out.wanted) out.state = "running";
-  else out.state = out.pending > 0 ? "pending" : "starting";
+  else if (active != nullptr && active->spec->periodic) out.state = "periodic";
+  else if (active != nullptr && active->spec->parameterized) out.state = "parameterized";
+  else out.state = state_of(job, out, live);
+  if (active != nullptr && is_parent(*active->spec)) out.wanted = 0;
+  out.result = job.result;
+  out.ended = job.ended;
+  out.reason = job.reason;
+  add_launches(s, job, active, out);
   return out;
 }
 

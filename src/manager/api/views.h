@@ -58,7 +58,7 @@ BOOST_DESCRIBE_STRUCT(DeploymentStatus, (), (version, from, state, promoted, rev
 
 struct JobStatus {
   std::string type;
-  std::string state;    // resolving, failed, running, pending, completed, stopping, stopped
+  std::string state;    // resolving, failed, running, pending, starting, waiting, completed, skipped, stopping, stopped, periodic, parameterized
   uint32_t active_version = 0;
   int64_t wanted = 0;
   int64_t running = 0;
@@ -72,9 +72,20 @@ struct JobStatus {
   std::string creator;
   uint32_t stable_version = 0;
   std::optional<DeploymentStatus> deployment;  // the newest update
+  JobResult result = JobResult::none;          // batch: how it has ended
+  Time ended;
+  std::string reason;                          // why it ended so, or what it waits for
+  std::string parent;                          // the job that launched it
+  LaunchKind launch = LaunchKind::none;
+  Time launched_for;
+  Time last_launch;                            // periodic
+  Time next_launch;
+  int64_t children = 0;                        // that it launched and that are kept
+  int64_t children_live = 0;                   // of those: not ended
 };
 BOOST_DESCRIBE_STRUCT(JobStatus, (), (type, state, active_version, wanted, running, pending, completed, failed, stopped, counts,
-  images, error, creator, stable_version, deployment))
+  images, error, creator, stable_version, deployment, result, ended, reason, parent, launch, launched_for, last_launch,
+  next_launch, children, children_live))
 
 struct InstanceStatus {
   std::string state;    // a task state, or pending, restarting, stopping, suspending, paused, unknown, lost

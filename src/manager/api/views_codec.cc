@@ -17,6 +17,7 @@ TUTTI_INSTANTIATE_CODEC(tutti::manager::TokenStatus);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::EventStatus);
 TUTTI_INSTANTIATE_CODEC(tutti::FieldChange);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::JobPlan);
+TUTTI_INSTANTIATE_CODEC(tutti::manager::DispatchRequest);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::RevertRequest);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::ProjectRequest);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::ScaleRequest);

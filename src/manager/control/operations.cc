@@ -87,6 +87,12 @@ void measure_job_running(const Snapshot& snapshot, const Operation& operation, c
     update.message = "fetching images";
     return;
   }
+  if (version->spec->periodic) return finish(update, OperationState::succeeded, "launched by its schedule");
+  if (version->spec->parameterized) return finish(update, OperationState::succeeded, "ready to be dispatched");
+  if (operation.kind != "job.scale") {
+    if (job.result == JobResult::failed) return finish(update, OperationState::failed, job.reason);
+    if (job.result == JobResult::skipped) return finish(update, OperationState::succeeded, job.reason);
+  }
   if (job.stopped) return finish(update, OperationState::cancelled, "the job was stopped");
   const Deployment& d = job.deployment;
   if (d.version == wanted_version && operation.kind != "job.scale" && operation.kind != "job.start") {
@@ -105,6 +111,7 @@ void measure_job_running(const Snapshot& snapshot, const Operation& operation, c
   set_step(update, "run", update.done == tally.wanted, count);
   update.message = count;
   if (tally.pending > 0) update.message += ", " + std::to_string(tally.pending) + " waiting for a node";
+  if (!job.reason.empty()) update.message += ", " + job.reason;
   if (tally.old > 0) update.message += ", " + std::to_string(tally.old) + " old ones left";
   if (!tally.restarting.empty()) update.message += "; " + tally.restarting;
   if (tally.crashes) return finish(update, OperationState::failed, update.message + "; 'tutti explain " + job.name + "' says more");
@@ -228,6 +235,11 @@ std::optional<state::UpdateOperation> measure(const Snapshot& snapshot, const Op
     const Job* job = snapshot.jobs.find(operation.target);
     if (job == nullptr) finish(update, OperationState::cancelled, "the job was deleted");
     else measure_job_running(snapshot, operation, *job, update);
+  } else if (operation.kind == "job.force") {
+    const Job* job = snapshot.jobs.find(operation.target);
+    if (job == nullptr || job->stopped) finish(update, OperationState::cancelled, "the job was stopped");
+    else if (!job->launches.waiting) finish(update, OperationState::succeeded, "launched");
+    else update.message = "waits for what runs to stop";
   } else if (operation.kind == "job.stop" || operation.kind == "job.delete") {
     measure_job_stopped(snapshot, operation, update);
   } else if (operation.kind.starts_with("instance.")) {
