@@ -28,9 +28,9 @@ int job_dispatch(Session& s) {
   }
   std::string payload;
   if (s.words.size() > 1) {
-    bool ok = true;
-    payload = read_input(s.words[1], ok);
-    if (!ok) return complain({ErrorCode::not_found, "cannot read " + s.words[1], {}, 0});
+    Result<std::string> read = read_input(s.words[1]);
+    if (!read) return complain(read.error());
+    payload = std::move(*read);
   }
   return launched(s, path_of("/v1/jobs", s.words[0]) + ":dispatch", "{\"meta\":{" + meta + "},\"payload\":" + json_text(net::base64_encode(payload)) + "}");
 }
