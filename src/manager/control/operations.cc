@@ -124,6 +124,9 @@ void measure_job_running(const Snapshot& snapshot, const Operation& operation, c
     });
     if (!live) return finish(update, OperationState::failed, std::to_string(tally.failed) + " failed, " + count);
   }
+  // A task that was not needed is among the wanted ones and never runs.
+  if (job.result == JobResult::completed && operation.kind != "job.scale")
+    return finish(update, OperationState::succeeded, count + (job.reason.empty() ? "" : ", " + job.reason));
   if (update.done == tally.wanted && tally.old == 0) finish(update, OperationState::succeeded, count);
 }
 
