@@ -15,6 +15,7 @@ int run_up(const std::vector<std::string>& arguments);
 
 // `tutti sim …`; app/sim/.
 int run_sim(const std::vector<std::string>& arguments);
+int run_replay(const std::vector<std::string>& arguments);
 int run_fleet(const std::vector<std::string>& arguments);
 // Measures this executable; app/bench/.
 int run_bench(const std::vector<std::string>& arguments);

@@ -35,7 +35,8 @@ std::string to_text(const DeviceSpec& spec) {
 
 std::optional<std::vector<DeviceBinding>> choose_devices(const std::vector<DeviceAsk>& asks,
                                                          const std::vector<Device>& devices,
-                                                         std::vector<int64_t>& free) {
+                                                         std::vector<int64_t>& free,
+                                                         std::optional<size_t> preferred) {
   std::vector<size_t> order(asks.size());
   std::iota(order.begin(), order.end(), size_t{0});
   auto choice = [&](size_t i) {
@@ -49,7 +50,9 @@ std::optional<std::vector<DeviceBinding>> choose_devices(const std::vector<Devic
   for (const size_t i : order) {
     const DeviceAsk& ask = asks[i];
     for (int64_t n = 0; n < ask.spec.count; ++n) {
-      const size_t device = tightest(ask.spec, devices, free);
+      const bool as_preferred = preferred && *preferred < devices.size() && ask.spec.share < kWholeDevice &&
+                                free[*preferred] >= ask.spec.share && will_do(devices[*preferred], ask.spec);
+      const size_t device = as_preferred ? *preferred : tightest(ask.spec, devices, free);
       if (device == devices.size()) {
         free = before;
         return std::nullopt;

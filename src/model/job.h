@@ -25,8 +25,8 @@ enum class JobType : uint8_t { service, batch, system };
 BOOST_DESCRIBE_ENUM(JobType, service, batch, system)
 
 // Which of the nodes that will do (scheduler/policy.h). default: as the pool says. A trailing _ is not part of the word.
-enum class PlacementPolicy : uint8_t { default_, binpack, spread, roundrobin, greedy, epvm };
-BOOST_DESCRIBE_ENUM(PlacementPolicy, default_, binpack, spread, roundrobin, greedy, epvm)
+enum class PlacementPolicy : uint8_t { default_, binpack, spread, roundrobin, greedy, epvm, fragmentation };
+BOOST_DESCRIBE_ENUM(PlacementPolicy, default_, binpack, spread, roundrobin, greedy, epvm, fragmentation)
 
 enum class RestartMode : uint8_t { never, on_failure, always };  // written on-failure in files
 BOOST_DESCRIBE_ENUM(RestartMode, never, on_failure, always)

@@ -56,6 +56,9 @@ void Columns::rebuild(const Snapshot& snapshot) {
   matching_.clear();
   attributes_.clear();
   taken_.clear();
+  taken_devices_.clear();
+  const bool with_machines = machines_.needed();
+  machines_.clear();
   snapshot.nodes.for_each([&](uint64_t id, const Node&) { ids_.push_back(NodeId{id}); });
   const size_t padded = words() * 64;
   all_.assign(ids_.size(), {});
@@ -66,6 +69,7 @@ void Columns::rebuild(const Snapshot& snapshot) {
   uint32_t i = 0;
   snapshot.nodes.for_each([&](uint64_t, const Node& node) { set(i, node, snapshot.usage_of(node.id)), ++i; });
   measure_pool();
+  if (with_machines) machines_.begin(snapshot);
 }
 
 bool Columns::follow(const ChangeSet& changes, std::vector<uint32_t>& touched) {
@@ -88,8 +92,11 @@ bool Columns::follow(const ChangeSet& changes, std::vector<uint32_t>& touched) {
   std::sort(touched.begin(), touched.end());
   touched.erase(std::unique(touched.begin(), touched.end()), touched.end());
   while (!touched.empty() && touched.back() >= size()) touched.pop_back();
-  for (const uint32_t index : touched)
-    set(index, *changes.after->nodes.find(ids_[index].value), changes.after->usage_of(ids_[index]));
+  for (const uint32_t index : touched) {
+    const Node& node = *changes.after->nodes.find(ids_[index].value);
+    set(index, node, changes.after->usage_of(ids_[index]));
+    if (machines_.needed()) machines_.set(*changes.after, index, node);
+  }
   if (capacities) measure_pool();
   return true;
 }
@@ -138,7 +145,9 @@ void Columns::measure_pool() {
   for (uint32_t i = 0; i < size(); ++i) refresh(i);
 }
 
-void Columns::take(uint32_t index, const Resources& resources) {
+void Columns::take(uint32_t index, const Resources& resources, const std::vector<DeviceBinding>& devices) {
+  if (!devices.empty()) taken_devices_.emplace_back(taken_.size(), devices);
+  if (machines_.needed()) machines_.take(index, resources, devices, 1);
   taken_.emplace_back(index, resources);
   free_[index] -= resources;
   ++instances_[index];
@@ -146,6 +155,12 @@ void Columns::take(uint32_t index, const Resources& resources) {
 }
 
 void Columns::undo(size_t left) {
+  if (machines_.needed()) {
+    for (size_t i = left; i < taken_.size(); ++i) machines_.take(taken_[i].first, taken_[i].second, {}, -1);
+    for (const auto& [number, devices] : taken_devices_)
+      if (number >= left) machines_.take(taken_[number].first, {}, devices, -1);
+  }
+  while (!taken_devices_.empty() && taken_devices_.back().first >= left) taken_devices_.pop_back();
   for (size_t i = left; i < taken_.size(); ++i) {
     free_[taken_[i].first] += taken_[i].second;
     --instances_[taken_[i].first];

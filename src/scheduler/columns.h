@@ -14,6 +14,7 @@
 
 #include "model/snapshot.h"
 #include "scheduler/feasible.h"
+#include "scheduler/machines.h"
 #include "scheduler/policy.h"
 #include "scheduler/scan.h"
 
@@ -50,7 +51,7 @@ class Columns {
   const Resources& largest() const { return largest_; }
 
   // Charged for the length of a round; undo() gives back what was taken since there were `left` of them.
-  void take(uint32_t index, const Resources& resources);
+  void take(uint32_t index, const Resources& resources, const std::vector<DeviceBinding>& devices);
   size_t taken() const { return taken_.size(); }
   void undo(size_t left);
 
@@ -62,6 +63,9 @@ class Columns {
   const AttributeColumn& attribute(const Snapshot& snapshot, const std::string& key);
 
   ScanRequest scan_request(const Resources& asked, PlacementPolicy policy) const;
+  // For the policy fragmentation.
+  Machines& machines() { return machines_; }
+  const Machines& machines() const { return machines_; }
   // The policy's factors are there from now on.
   void need(Family family);
   ScanColumns view(Family family) const;
@@ -92,6 +96,8 @@ class Columns {
   std::map<std::string, Mask> matching_;
   std::map<std::string, AttributeColumn> attributes_;
   std::vector<std::pair<uint32_t, Resources>> taken_;
+  std::vector<std::pair<size_t, std::vector<DeviceBinding>>> taken_devices_;  // by the number in taken_; most have none
+  Machines machines_;
 };
 
 }  // namespace tutti::scheduler

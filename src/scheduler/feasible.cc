@@ -142,8 +142,22 @@ std::vector<int64_t> free_devices(const Snapshot& snapshot, const Node& node, co
   return out;
 }
 
+namespace {
+
+// By number among the GPUs → among the devices.
+std::optional<size_t> nth_gpu(const Node& node, std::optional<size_t> gpu) {
+  if (!gpu) return std::nullopt;
+  size_t left = *gpu;
+  const std::vector<Device>& devices = node.inventory->devices;
+  for (size_t i = 0; i < devices.size(); ++i)
+    if (devices[i].kind == "gpu" && left-- == 0) return i;
+  return std::nullopt;
+}
+
+}  // namespace
+
 bool give(const Snapshot& snapshot, const Request& request, const Node& node, Given& given, uint64_t seed,
-          Placement& out) {
+          Placement& out, std::optional<size_t> gpu) {
   const NodeUsage& usage = snapshot.usage_of(node.id);
   const int64_t first = node.inventory->port_first;
   const int64_t range = node.inventory->port_last - first + 1;
@@ -166,7 +180,7 @@ bool give(const Snapshot& snapshot, const Request& request, const Node& node, Gi
   }
   if (!request.devices.empty()) {
     std::vector<int64_t> free = free_devices(snapshot, node, given);
-    auto chosen = choose_devices(request.devices, node.inventory->devices, free);
+    auto chosen = choose_devices(request.devices, node.inventory->devices, free, nth_gpu(node, gpu));
     if (!chosen) {
       given.ports = before;
       return false;

@@ -46,8 +46,9 @@ std::optional<std::string> check_free(const Snapshot& snapshot, const Request& r
 // What of each of the node's devices is free, by index, in thousandths.
 std::vector<int64_t> free_devices(const Snapshot& snapshot, const Node& node, const Given& given);
 // Host ports for every port asked for, devices, and the countable things; adds them to `given`, and to `out`. False if
-// the node's range of ports is used up, or a device is missing.
+// the node's range of ports is used up, or a device is missing. `gpu`: which of the node's GPUs a share goes to, if it
+// has room.
 bool give(const Snapshot& snapshot, const Request& request, const Node& node, Given& given, uint64_t seed,
-          Placement& out);
+          Placement& out, std::optional<size_t> gpu = std::nullopt);
 
 }  // namespace tutti::scheduler

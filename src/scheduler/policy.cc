@@ -31,12 +31,13 @@ struct Tables {
 };
 const Tables kTables;
 
-constexpr std::array<std::pair<std::string_view, PlacementPolicy>, 5> kWords{
+constexpr std::array<std::pair<std::string_view, PlacementPolicy>, 6> kWords{
     {{"binpack", PlacementPolicy::binpack},
      {"spread", PlacementPolicy::spread},
      {"roundrobin", PlacementPolicy::roundrobin},
      {"greedy", PlacementPolicy::greedy},
-     {"epvm", PlacementPolicy::epvm}}};
+     {"epvm", PlacementPolicy::epvm},
+     {"fragmentation", PlacementPolicy::fragmentation}}};
 
 size_t fraction(int64_t part, int64_t all) {
   if (all <= 0 || part <= 0) return 0;
@@ -79,6 +80,7 @@ Family family_of(PlacementPolicy policy) {
     case PlacementPolicy::spread: return Family::packing;
     case PlacementPolicy::epvm: return Family::marginal;
     case PlacementPolicy::roundrobin: return Family::count;
+    case PlacementPolicy::fragmentation:
     case PlacementPolicy::greedy: return Family::none;
   }
   return Family::none;
@@ -118,6 +120,7 @@ Factors request_factors(PlacementPolicy policy, const Resources& asked, const Re
           pair_of(static_cast<int64_t>(cpu) * INT16_MAX / kSteps, static_cast<int64_t>(memory) * INT16_MAX / kSteps),
           0};
     case PlacementPolicy::roundrobin: return {pair_of(1'000, 0), 0};
+    case PlacementPolicy::fragmentation:
     case PlacementPolicy::greedy: return {};
   }
   return {};

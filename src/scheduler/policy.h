@@ -12,6 +12,8 @@
 //               size (Amir et al., "An opportunity cost approach for job assignment", to first order)
 //   roundrobin  the node with the fewest instances: each in turn
 //   greedy      the first that will do, by id
+//   fragmentation  where the least GPU is made useless for what else is asked for: a valuation of its own (valuation.h),
+//                  node by node
 //
 // On top come costs per node that the policy knows nothing of: affinities and spreads (costs below).
 

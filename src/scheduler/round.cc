@@ -26,6 +26,7 @@ Round::Round(const Snapshot& snapshot, Columns& columns, Queue& queue, ProjectUs
 
 Plan Round::run() {
   plan_.based_on = snapshot_.revision;
+  columns_.machines().begin_round();
   for (auto& [level, projects] : queue_.ready()) {
     if (full()) break;
     serve_level(projects);
@@ -76,7 +77,7 @@ bool Round::place(const Waiting& waiting, const Ask& ask, ProjectId project, boo
   shape.catch_up(placed_);
   const uint32_t avoid = waiting.avoid ? columns_.index_of(waiting.avoid) : static_cast<uint32_t>(columns_.size());
   while (const auto index = shape.best(avoid)) {
-    if (try_node(waiting, ask.request, *index, project, together)) return true;
+    if (try_node(waiting, ask.request, *index, project, together, shape.gpu(*index))) return true;
     shape.exclude(*index);
   }
   return false;
@@ -91,17 +92,19 @@ bool Round::place_on_its_node(const Waiting& waiting, const Lane& lane) {
   return !check_lasting(snapshot_, request, *node) && try_node(waiting, request, index, lane.project, false);
 }
 
-bool Round::try_node(const Waiting& waiting, const Request& request, uint32_t index, ProjectId project, bool together) {
+bool Round::try_node(const Waiting& waiting, const Request& request, uint32_t index, ProjectId project, bool together,
+                     std::optional<size_t> gpu) {
   Placement out{waiting.id, waiting.generation, columns_.id(index), {}, {}, together};
   if (asks_for_more_than_room(request)) {
     const Node& node = *snapshot_.nodes.find(out.node.value);
     Given& given = given_[index];
     if (check_free(snapshot_, request, node, columns_.free(index), given)) return false;
-    if (!give(snapshot_, request, node, given, SeededRandom(seed_ ^ waiting.id.value).next(), out)) return false;
+    if (!give(snapshot_, request, node, given, SeededRandom(seed_ ^ waiting.id.value).next(), out, gpu))
+      return false;
   } else if (!request.resources.fits(columns_.free(index))) {
     return false;
   }
-  columns_.take(index, request.resources);
+  columns_.take(index, request.resources, out.devices);
   used_[project] += request.resources;
   placed_.push_back({index, waiting.job});
   plan_.placements.push_back(std::move(out));

@@ -38,7 +38,8 @@ class Round {
   void serve(Lane& lane);
   bool place(const Waiting& waiting, const Ask& ask, ProjectId project, bool together);
   bool place_on_its_node(const Waiting& waiting, const Lane& lane);
-  bool try_node(const Waiting& waiting, const Request& request, uint32_t index, ProjectId project, bool together);
+  bool try_node(const Waiting& waiting, const Request& request, uint32_t index, ProjectId project, bool together,
+                std::optional<size_t> gpu = std::nullopt);
   void serve_together(Lane& lane);
   bool place_on_one_node(Lane& lane, const JobSpec& spec);
   bool place_all(const Lane& lane, NodeId node);

@@ -29,6 +29,8 @@ class SchedulerImpl final : public Scheduler {
   void rebuild(std::shared_ptr<const Snapshot> snapshot) override {
     snapshot_ = std::move(snapshot);
     columns_.rebuild(*snapshot_);
+    columns_.machines().forget_seen();
+    snapshot_->instances.for_each([&](uint64_t, const Instance& i) { count(*snapshot_, i); });
     refill();
   }
 
@@ -63,6 +65,10 @@ class SchedulerImpl final : public Scheduler {
     return Round(*snapshot_, columns_, queue_, used_, seed, most).run();
   }
 
+  void use(std::shared_ptr<const Learned> learned) override { columns_.machines().use(std::move(learned)); }
+  Workload seen() const override { return columns_.machines().seen(); }
+  const Fleet& fleet() const override { return columns_.machines().fleet(); }
+
   Time next_wake(Time now) const override { return queue_.next_wake(now); }
 
  private:
@@ -79,6 +85,7 @@ class SchedulerImpl final : public Scheduler {
   void follow_instance(const ChangeSet& changes, uint64_t id) {
     const Instance* before = changes.before->instances.find(id);
     const Instance* after = changes.after->instances.find(id);
+    if (before == nullptr && after != nullptr) count(*changes.after, *after);
     const bool waited = before != nullptr && changes.before->pending.contains(id);
     const bool waits = after != nullptr && changes.after->pending.contains(id);
     if (waited && !(waits && waits_alike(*before, *after))) queue_.remove(*changes.before, *before);
@@ -90,6 +97,13 @@ class SchedulerImpl final : public Scheduler {
         used_[after != nullptr ? project_of(*changes.after, *after) : project_of(*changes.before, *before)];
     used += more;
     used -= less;
+  }
+
+  // For the policy fragmentation.
+  void count(const Snapshot& snapshot, const Instance& i) {
+    const JobVersion* version = snapshot.version_of(i);
+    if (version == nullptr || policy_of(*version->spec, snapshot.pool) != PlacementPolicy::fragmentation) return;
+    columns_.machines().count(queue_.ask(snapshot, *version, i.group)->request);
   }
 
   std::shared_ptr<const Snapshot> snapshot_;

@@ -17,6 +17,7 @@
 #include "base/time.h"
 #include "model/plan.h"
 #include "model/snapshot.h"
+#include "scheduler/valuation.h"
 
 namespace tutti::scheduler {
 
@@ -34,6 +35,14 @@ class Scheduler {
   // score; it picks among dynamic ports.
   virtual Plan schedule(std::span<const InstanceId> pending, uint64_t seed, Time now, size_t most) = 0;
   virtual Plan schedule_all_pending(uint64_t seed, Time now, size_t most) = 0;
+
+  // ---- the policy fragmentation
+  // What is expected to be asked for, and what was learned from it (learning.h), in place of what the scheduler has seen
+  // itself; null: that again.
+  virtual void use(std::shared_ptr<const Learned> learned) = 0;
+  // What it has seen being placed by that policy, and on what. Empty where nobody does.
+  virtual Workload seen() const = 0;
+  virtual const Fleet& fleet() const = 0;
 
   // Earliest not_before among pending instances that wait; Time{} if none.
   virtual Time next_wake(Time now) const = 0;

@@ -11,6 +11,10 @@ constexpr size_t kGroupedValuesMax = 64;
 constexpr size_t kGroupsMax = 256;
 constexpr int64_t kPercent = 10'000;  // a share of one percent
 constexpr int64_t kRatioMax = 100'000;
+// Steps of a valuation that make a difference, and what one counts for beside affinities: the whole range is less than
+// twice kCountCost.
+constexpr int32_t kCostMax = 16'000;
+constexpr int32_t kCostUnit = 10'000;
 
 std::string kind_of(const Request& request) {
   std::string out = std::to_string(request.feature_level);
@@ -95,10 +99,15 @@ Shape::Shape(const Snapshot& snapshot, Columns& columns, const Ask& ask, const C
     : columns_(columns),
       scan_(fastest_scan()),
       family_(family_of(ask.policy)),
+      asked_(ask.request.resources),
       request_(columns.scan_request(ask.request.resources, ask.policy)),
       job_(ask.job),
       seen_(seen) {
   columns.need(family_);
+  if (ask.policy == PlacementPolicy::fragmentation) {
+    columns.machines().begin(snapshot);
+    costs_ = &columns.machines().costs_of(ask.shape, ask.request);
+  }
   const Mask mask = columns.mask_of(snapshot, ask.request, ask.kind);
   add_dimensions(snapshot, ask, mask, counts);
   add_groups(snapshot, ask);
@@ -227,6 +236,7 @@ Shape::Class& Shape::class_of(uint32_t index) {
 
 ScanBest Shape::scan(const Class& of, size_t word) const {
   if (of.mask[word] == 0) return {};
+  if (costs_ != nullptr) return scan_costs(of.mask[word], static_cast<uint32_t>(word * 64));
   ScanColumns one = columns_.view(family_);
   one.ab += word * 64, one.cd += word * 64, one.cpu += word * 64, one.memory += word * 64, one.disk += word * 64;
   one.mask = &of.mask[word];
@@ -234,6 +244,24 @@ ScanBest Shape::scan(const Class& of, size_t word) const {
   ScanBest out = scan_(one, request_);
   if (out.index != UINT32_MAX) out.index += static_cast<uint32_t>(word * 64);
   return out;
+}
+
+ScanBest Shape::scan_costs(uint64_t bits, uint32_t first) const {
+  ScanBest out;
+  for (; bits != 0; bits &= bits - 1) {
+    const uint32_t index = first + static_cast<uint32_t>(__builtin_ctzll(bits));
+    if (!asked_.fits(columns_.free(index))) continue;
+    const int32_t cost = columns_.machines().cost(*costs_, index).cost;
+    if (cost == INT32_MAX) continue;
+    const int32_t score = std::clamp(cost, -kCostMax, kCostMax) * kCostUnit;
+    if (out.index == UINT32_MAX || score < out.score) out = {score, index};
+  }
+  return out;
+}
+
+std::optional<size_t> Shape::gpu(uint32_t index) const {
+  if (costs_ == nullptr || costs_->task.count == 0) return std::nullopt;
+  return columns_.machines().device_of(*costs_, index);
 }
 
 void Shape::scan_word(Class& of, size_t word) const {

@@ -61,6 +61,8 @@ class Shape {
 
   // The best node by scan, not yet checked to the byte; nothing if there is none. `avoid` comes last: size() for none.
   std::optional<uint32_t> best(uint32_t avoid);
+  // Which of the node's GPUs a share goes to, by number among them; nothing where the policy does not say.
+  std::optional<size_t> gpu(uint32_t index) const;
   // It will not do after all, in this round.
   void exclude(uint32_t index);
   // What was placed in this round so far; looked at from where this shape left off. After placements were taken back,
@@ -95,6 +97,7 @@ class Shape {
   void add_classes(const Mask& mask);
   Class& class_at(uint32_t group, int64_t moving);
   void scan_word(Class& of, size_t word) const;
+  ScanBest scan_costs(uint64_t bits, uint32_t first) const;
   ScanBest scan(const Class& of, size_t word) const;
   const Class* best_class() const;
   void count(uint32_t index);
@@ -103,6 +106,8 @@ class Shape {
   Columns& columns_;
   const Scan scan_;
   const Family family_;
+  const Resources asked_;
+  Machines::Costs* costs_ = nullptr;  // with the policy fragmentation
   const ScanRequest request_;
   const JobId job_;
   std::vector<Dimension> dimensions_;

@@ -29,3 +29,15 @@ S09_gpu_devices() {
   kill "$worker"; wait "$worker" || true
   "$tutti" worker --purge --data "$work/gpu-w" --run "$work/gpu-w-run"; kill "$manager"; wait "$manager" || true
 }
+S10_replay_prints_what_part_of_the_gpus_is_given_out() {
+  { echo sn,cpu_milli,memory_mib,gpu,model; for i in 1 2 3 4 5 6; do echo "m$i,32000,131072,4,T4"; done; } >"$work/nodes.csv"
+  { echo name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec
+    for i in $(seq 1 10); do printf 'a%s,4000,4096,1,1000,\nb%s,2000,4096,1,470,T4\nc%s,1000,2048,0,0,\nd%s,8000,8192,2,1000,T4|A10\n' "$i" "$i" "$i" "$i"; done; } >"$work/pods.csv"
+  for policy in fgd fragmentation binpack; do
+    t sim replay --nodes "$work/nodes.csv" --pods "$work/pods.csv" --policy $policy --seeds 2 --rounds 4 -o json | tee "$work/replay.json"
+    jq -e '.gpus == 24 and .pods == 40 and (.runs | length) == 2 and .allocated_pct_at_130 > 80 and .allocated_pct_at_130 <= 100' "$work/replay.json"
+  done
+  sed 's/^b3,2000/b3,2e3/' "$work/pods.csv" >"$work/bad.csv"
+  fails t sim replay --nodes "$work/nodes.csv" --pods "$work/bad.csv" 2>"$work/replay.err"; grep -q "bad.csv: line 11: column cpu_milli: '2e3'" "$work/replay.err"
+  fails t sim replay --nodes "$work/nodes.csv" --pods "$work/pods.csv" --policy fragmentaton 2>"$work/replay.err"; grep -q "did you mean 'fragmentation'" "$work/replay.err"
+}
