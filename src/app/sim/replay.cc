@@ -141,15 +141,17 @@ Result<std::vector<InstanceId>> submit(MemoryPool& pool, const Trace& trace, con
   return out;
 }
 
-// The mean of what was given out while what was asked for was within these percents.
+// The mean of what was given out while what was asked for was within these percents; in a cluster so small that one
+// request jumps over them, what was given out before.
 struct Window {
   double from, to;
-  double sum = 0;
+  double sum = 0, before = 0;
   int64_t count = 0;
   void note(double asked, double given) {
+    if (asked < to) before = given;
     if (asked >= from && asked < to) sum += given, ++count;
   }
-  double mean() const { return count == 0 ? 0 : sum / static_cast<double>(count); }
+  double mean() const { return count == 0 ? before : sum / static_cast<double>(count); }
 };
 
 }  // namespace
