@@ -14,6 +14,7 @@ int run_role(const std::string& role, const std::vector<std::string>& arguments,
   known = true;
   if (role == "manager") return tutti::app::run_manager(arguments);
   if (role == "worker") return tutti::app::run_worker(arguments);
+  if (role == "scheduler") return tutti::app::run_scheduler(arguments);
   if (role == "sim") return tutti::app::run_sim(arguments);
   if (role == "bench") return tutti::app::run_bench(arguments);
   if (role == "up") return tutti::app::run_up(arguments);

@@ -63,7 +63,7 @@ std::vector<Setting> manager_settings() {
           {"log-format", "text", "text or json"}};
 }
 
-static void configure_log(const Settings& settings, const std::string& component) {
+void configure_log(const Settings& settings, const std::string& component) {
   const std::string& level = settings.get("log-level");
   configure_logging(level == "debug" ? LogLevel::debug : level == "warning" ? LogLevel::warning : level == "error" ? LogLevel::error : LogLevel::info,
                     settings.get("log-format") == "json" ? LogFormat::json : LogFormat::text, component);

@@ -10,6 +10,8 @@ namespace tutti::app {
 
 int run_manager(const std::vector<std::string>& arguments);
 int run_worker(const std::vector<std::string>& arguments);
+// Schedules for a manager elsewhere (T04).
+int run_scheduler(const std::vector<std::string>& arguments);
 // A whole pool on this machine: one manager, N workers; with more than one, each in a network namespace of its own.
 int run_up(const std::vector<std::string>& arguments);
 
@@ -22,6 +24,7 @@ int run_bench(const std::vector<std::string>& arguments);
 
 std::vector<Setting> manager_settings();
 std::vector<Setting> worker_settings();
+std::vector<Setting> scheduler_settings();
 std::vector<Setting> up_settings();
 
 // `tutti config show --role manager …`
@@ -29,6 +32,8 @@ int show_settings(const std::vector<std::string>& arguments);
 
 // Prints "tutti: <message>" on standard error and returns 1, or 2 for wrong use.
 int complain(const Error& error);
+// As log-level and log-format say.
+void configure_log(const Settings& settings, const std::string& component);
 // Blocks SIGINT, SIGTERM in this thread and all it will make; wait_for_signal returns the one that came.
 void block_signals();
 int wait_for_signal(int timeout_ms);  // 0: none came

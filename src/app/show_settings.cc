@@ -1,4 +1,5 @@
 #include <cstdio>
+#include <map>
 
 #include "app/roles.h"
 
@@ -11,10 +12,12 @@ int show_settings(const std::vector<std::string>& arguments) {
     role = rest[1];
     rest.erase(rest.begin(), rest.begin() + 2);
   }
-  if (role != "manager" && role != "worker" && role != "up") {
-    return complain({ErrorCode::invalid, "--role is manager, worker or up, not '" + role + "'", {}, 0});
-  }
-  Settings settings(role == "manager" ? manager_settings() : role == "worker" ? worker_settings() : up_settings());
+  const std::map<std::string, std::vector<Setting> (*)()> roles = {
+      {"manager", manager_settings}, {"worker", worker_settings}, {"scheduler", scheduler_settings}, {"up", up_settings}};
+  const auto found = roles.find(role);
+  if (found == roles.end())
+    return complain({ErrorCode::invalid, "--role is manager, worker, scheduler or up, not '" + role + "'", {}, 0});
+  Settings settings(found->second());
   if (Status loaded = settings.load(rest); !loaded) return complain(loaded.error());
   if (settings.help_wanted()) {
     std::printf("Example: tutti config show --role worker\n\nThe effective settings of a role, and where each came from.\n");

@@ -129,9 +129,7 @@ int run_worker(const std::vector<std::string>& arguments) {
     return 0;
   }
   block_signals();
-  const std::string& level = settings.get("log-level");
-  configure_logging(level == "debug" ? LogLevel::debug : level == "warning" ? LogLevel::warning : level == "error" ? LogLevel::error : LogLevel::info,
-                    settings.get("log-format") == "json" ? LogFormat::json : LogFormat::text, "worker");
+  configure_log(settings, "worker");
   worker::WorkerOptions options;
   options.data_dir = settings.get("data");
   options.run_dir = settings.get("run").empty() ? default_run_dir(options.data_dir) : settings.get("run");

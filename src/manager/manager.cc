@@ -20,10 +20,11 @@
 #include "manager/images.h"
 #include "manager/prune.h"
 #include "manager/queue_thread.h"
+#include "manager/schedulers.h"
 #include "manager/streams.h"
 #include "manager/tags.h"
 #include "model/codec.h"
-#include "scheduler/scheduler.h"
+#include "scheduler/planner.h"
 #include "state/loop.h"
 
 namespace tutti::manager {
@@ -32,22 +33,8 @@ namespace {
 constexpr size_t kSessionPendingBytes = 4u << 20;
 constexpr size_t kSessionBlockedBytes = 1u << 20;
 constexpr size_t kActionsPerTurn = 256;
-constexpr size_t kPlacementsPerPlan = 512;
 constexpr size_t kBlockingQueueMax = 256;
 constexpr int kBlockingThreads = 4;
-
-// Whether a commit can let something be placed that could not be before.
-bool may_place(const ChangeSet& changes) {
-  for (const RowChange& row : changes.rows) {
-    if (row.table == TableId::node) return true;
-    if (row.table != TableId::instance) continue;
-    if (changes.after->pending.contains(row.id)) return true;
-    const Instance* before = changes.before->instances.find(row.id);
-    const Instance* after = changes.after->instances.find(row.id);
-    if (before != nullptr && before->node && (after == nullptr || after->finished != before->finished || after->cleared != before->cleared)) return true;
-  }
-  return false;
-}
 
 class ManagerImpl final : public Manager, public Services {
  public:
@@ -59,6 +46,7 @@ class ManagerImpl final : public Manager, public Services {
     stopping_ = true;
     if (api_server_) api_server_->stop();
     if (worker_server_) worker_server_->stop();
+    schedulers_.reset();
     if (scheduler_thread_) scheduler_thread_->stop();
     if (control_) control_->stop();
     if (loop_) loop_->stop();
@@ -72,14 +60,17 @@ class ManagerImpl final : public Manager, public Services {
     distribution_ = std::make_unique<catalog::Distribution>(*content_, tags_, 2);
     pool_ = std::make_unique<catalog::WorkPool>(kBlockingThreads);
     TUTTI_TRY(loop_, state::StateLoop::open(*store_, clock_));
-    scheduler_ = scheduler::make_scheduler();
     loop_->follow([this](const std::shared_ptr<const ChangeSet>& changes) { committed(changes); });
+    loop_->decide_with(decide_at_once);
     loop_->start();
     TUTTI_CHECK(initialise());
     control_ = std::make_unique<QueueThread>("control", [this] { return control_turn(); });
     scheduler_thread_ = std::make_unique<QueueThread>("scheduler", [this] { return schedule_turn(); });
+    schedulers_ = std::make_unique<Schedulers>(*this, [this](scheduler::Share share) {
+      scheduler_thread_->post([this, share] { planner_.take_share(share); });
+    });
     control_->post([this] { rebuild_control(); });
-    scheduler_thread_->post([this] { rebuild_scheduler(); });
+    scheduler_thread_->post([this] { planner_.rebuild(snapshot()); });
     followers_ready_ = true;
     // Commits made between the rebuild's snapshot and now are noticed: a machine that sees a gap rebuilds.
     api_ = std::make_unique<Api>(*this);
@@ -167,6 +158,10 @@ class ManagerImpl final : public Manager, public Services {
     responder->websocket(std::move(opened), kSessionPendingBytes);
     return true;
   }
+  void accept_scheduler(const Identity& identity, std::shared_ptr<net::Responder> responder) override {
+    schedulers_->accept(identity, std::move(responder));
+  }
+  std::vector<SchedulerStatus> schedulers() const override { return schedulers_->list(); }
   void accept_session(const Identity& node, const std::string& fingerprint, std::shared_ptr<net::Responder> responder) override {
     responder->websocket(
         [this, node = node.node, fingerprint](Result<std::shared_ptr<net::WebSocket>> socket) {
@@ -418,44 +413,19 @@ class ManagerImpl final : public Manager, public Services {
   }
 
   // ---- scheduler thread
-  void rebuild_scheduler() {
-    const auto state = snapshot();
-    scheduler_revision_ = state->revision;
-    scheduler_->rebuild(state);
-    schedule_due_ = true;
-  }
   void follow_scheduler(const ChangeSet& changes) {
-    if (changes.after->revision <= scheduler_revision_) return;
-    if (changes.before->revision != scheduler_revision_) return rebuild_scheduler();
-    scheduler_revision_ = changes.after->revision;
-    scheduler_->follow(changes);
-    schedule_due_ = schedule_due_ || may_place(changes);
+    if (!planner_.follow(changes)) planner_.rebuild(snapshot());
   }
   Duration schedule_turn() {
-    if (scheduler_revision_.value == 0) return milliseconds(10);
     const Time now = clock_.now();
-    if (!plan_under_way_ && (schedule_due_ || (schedule_at_ && schedule_at_ <= now))) {
-      schedule_due_ = false;
-      schedule_at_ = {};
-      Plan plan = scheduler_->schedule_all_pending(fnv1a(std::to_string(scheduler_revision_.value)), now, kPlacementsPerPlan);
-      if (!plan.placements.empty()) {
-        plan_under_way_ = true;
-        const bool full = plan.placements.size() >= kPlacementsPerPlan;
-        const size_t wanted = plan.placements.size();
-        submit(state::ApplyPlan{std::move(plan)}, {}, [this, full, wanted](Result<state::Outcome> result) {
-          const bool all = result && result->number == wanted;
-          scheduler_thread_->post([this, full, all] {
-            plan_under_way_ = false;
-            if (full) schedule_due_ = true;
-            if (!all) schedule_at_ = clock_.now() + milliseconds(50);  // something collided: look again, not at once
-          });
-        });
-      }
-      if (const Time wake = scheduler_->next_wake(now); wake && (!schedule_at_ || wake < schedule_at_)) schedule_at_ = wake;
+    if (std::optional<Plan> plan = planner_.step(now)) {
+      submit(state::ApplyPlan{std::move(*plan)}, {}, [this](Result<state::Outcome> result) {
+        const auto placed = result ? static_cast<size_t>(result->number) : 0;
+        scheduler_thread_->post([this, placed] { planner_.applied(placed, clock_.now()); });
+      });
     }
-    // While a plan is being committed nothing can be planned: its answer wakes us, however long the commit takes.
-    if (plan_under_way_ || !schedule_at_) return seconds(1);
-    return std::clamp(schedule_at_ - now, Duration{0}, seconds(1));
+    const Time wake = planner_.wake();
+    return wake ? std::clamp(wake - now, Duration{0}, seconds(1)) : seconds(1);
   }
 
   Result<std::string> fetch(const std::string& reference) {
@@ -512,12 +482,9 @@ class ManagerImpl final : public Manager, public Services {
   ConnectionId last_connection_ = 0;
 
   // scheduler thread
-  std::unique_ptr<scheduler::Scheduler> scheduler_;
-  Revision scheduler_revision_;
-  bool schedule_due_ = true;
-  bool plan_under_way_ = false;
-  Time schedule_at_;
+  scheduler::Planner planner_;
 
+  std::unique_ptr<Schedulers> schedulers_;
   std::unique_ptr<QueueThread> control_;
   std::unique_ptr<QueueThread> scheduler_thread_;
   std::unique_ptr<Api> api_;

@@ -71,6 +71,11 @@ struct PortBinding {
   bool operator==(const PortBinding&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(PortBinding, (), (task, name, container, host, protocol))
+// The host port with its protocol, as usage per node keeps it.
+constexpr uint32_t port_key(Protocol protocol, int32_t host) {
+  return static_cast<uint32_t>(protocol) << 16 | static_cast<uint32_t>(host);
+}
+constexpr uint32_t port_key(const PortBinding& port) { return port_key(port.protocol, port.host); }
 
 // The cold half of an instance: shared between snapshots, replaced as a whole.
 struct InstanceDetail {

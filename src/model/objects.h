@@ -67,8 +67,9 @@ BOOST_DESCRIBE_STRUCT(Image, (), (id, project, repository, tag, digest, media_ty
 enum class TokenKind : uint8_t { api, join, bootstrap };
 BOOST_DESCRIBE_ENUM(TokenKind, api, join, bootstrap)
 
-enum class Role : uint8_t { viewer, operator_, admin };
-BOOST_DESCRIBE_ENUM(Role, viewer, operator_, admin)
+// scheduler: may open a scheduler's session and nothing else (T04).
+enum class Role : uint8_t { viewer, operator_, admin, scheduler };
+BOOST_DESCRIBE_ENUM(Role, viewer, operator_, admin, scheduler)
 
 struct Token {
   TokenId id;

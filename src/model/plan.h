@@ -22,6 +22,16 @@ struct Placement {
 };
 BOOST_DESCRIBE_STRUCT(Placement, (), (instance, generation, node, ports, devices, together))
 
+// Who is told to go so that one pending instance finds room on a node (J07); it is placed once they are gone. Applied as
+// a whole, and only while each of them is still there, of lower priority, and both sides' projects allow it.
+struct PushAside {
+  InstanceId instance;       // for whom
+  uint32_t generation = 1;
+  NodeId node;
+  std::vector<InstanceId> victims;
+};
+BOOST_DESCRIBE_STRUCT(PushAside, (), (instance, generation, node, victims))
+
 struct Reason {
   std::string reason;   // "not enough memory", "constraint node.arch == aarch64", "cordoned", "port 80 in use", "no driver vm"
   int32_t nodes = 0;    // how many nodes it ruled out
@@ -50,9 +60,10 @@ BOOST_DESCRIBE_STRUCT(Explanation, (), (instance, name, state, pending_since, no
 struct Plan {
   Revision based_on;
   std::vector<Placement> placements;
+  std::vector<PushAside> push_aside;
   std::vector<InstanceId> refused;   // the first of every kind that was tried and found no place; explain() says why
 };
-BOOST_DESCRIBE_STRUCT(Plan, (), (based_on, placements, refused))
+BOOST_DESCRIBE_STRUCT(Plan, (), (based_on, placements, push_aside, refused))
 
 // ---- reconcile
 

@@ -7,10 +7,6 @@
 namespace tutti::scheduler {
 namespace {
 
-uint32_t key_of(Protocol protocol, int32_t port) {
-  return static_cast<uint32_t>(protocol) << 16 | static_cast<uint32_t>(port);
-}
-
 bool in_use(const NodeUsage& usage, const Given& given, uint32_t key) {
   return given.ports.contains(key) || std::binary_search(usage.ports.begin(), usage.ports.end(), key);
 }
@@ -126,7 +122,7 @@ std::optional<std::string> check_free(const Snapshot& snapshot, const Request& r
       return "not enough free " + request.devices.front().spec.kind;
   }
   for (const PortBinding& port : request.ports) {
-    if (port.host != 0 && in_use(usage, given, key_of(port.protocol, port.host))) {
+    if (port.host != 0 && in_use(usage, given, port_key(port))) {
       return "port " + std::to_string(port.host) + (port.protocol == Protocol::tcp ? "/tcp" : "/udp") + " in use";
     }
   }
@@ -168,14 +164,14 @@ bool give(const Snapshot& snapshot, const Request& request, const Node& node, Gi
       const int64_t start = static_cast<int64_t>(seed % static_cast<uint64_t>(range));
       for (int64_t i = 0; i < range && port.host == 0; ++i) {
         const auto candidate = static_cast<int32_t>(first + (start + i) % range);
-        if (!in_use(usage, given, key_of(port.protocol, candidate))) port.host = candidate;
+        if (!in_use(usage, given, port_key(port.protocol, candidate))) port.host = candidate;
       }
     }
     if (port.host == 0) {
       given.ports = before;
       return false;
     }
-    given.ports.insert(key_of(port.protocol, port.host));
+    given.ports.insert(port_key(port));
     out.ports.push_back(std::move(port));
   }
   if (!request.devices.empty()) {

@@ -67,7 +67,7 @@ void Round::serve(Lane& lane) {
   if (lane.together) return serve_together(lane);
   const Waiting& waiting = lane.waiting[lane.next];
   const bool placed = lane.own ? place_on_its_node(waiting, lane) : place(waiting, *lane.ask, lane.project, false);
-  if (placed) return queue_.advance(lane);
+  if (placed || (lane.preempts && push_aside(waiting, lane))) return queue_.advance(lane);
   plan_.refused.push_back(waiting.id);
   queue_.block(lane);
 }
@@ -108,6 +108,31 @@ bool Round::try_node(const Waiting& waiting, const Request& request, uint32_t in
   used_[project] += request.resources;
   placed_.push_back({index, waiting.job});
   plan_.placements.push_back(std::move(out));
+  return true;
+}
+
+// It stays pending; what is free where it shall go is kept for it.
+bool Round::push_aside(const Waiting& waiting, const Lane& lane) {
+  if (pushing_ >= limits::kPushAsidePerPlan) return false;
+  const Instance* instance = snapshot_.instances.find(waiting.id.value);
+  if (instance == nullptr) return false;
+  const Request request = request_of(snapshot_, *instance);
+  Mask nodes = columns_.mask_of(snapshot_, lane.ask->request, lane.ask->kind);
+  if (lane.own) {
+    const uint32_t own = columns_.index_of(lane.own);
+    if (own >= columns_.size()) return false;
+    const bool lasting = !check_lasting(snapshot_, request, *snapshot_.nodes.find(lane.own.value));
+    std::fill(nodes.begin(), nodes.end(), 0);
+    if (lasting) nodes[own / 64] |= uint64_t{1} << own % 64;
+  }
+  if (!preemption_) preemption_.emplace(snapshot_, columns_);
+  const auto choice = preemption_->choose(request, lane.priority, nodes);
+  if (!choice) return false;
+  ++pushing_;
+  preemption_->promise(request, *choice, given_[choice->index]);
+  promised_.push_back(choice->index);
+  if (!choice->victims.empty())
+    plan_.push_aside.push_back({waiting.id, waiting.generation, columns_.id(choice->index), choice->victims});
   return true;
 }
 
@@ -240,7 +265,7 @@ Counts Round::counts_of(JobId job) const {
 }
 
 void Round::finish() {
-  std::vector<uint32_t> nodes;
+  std::vector<uint32_t> nodes = promised_;
   for (const Taken& taken : placed_) nodes.push_back(taken.index);
   std::sort(nodes.begin(), nodes.end());
   nodes.erase(std::unique(nodes.begin(), nodes.end()), nodes.end());

@@ -13,6 +13,7 @@
 
 #include "model/plan.h"
 #include "scheduler/columns.h"
+#include "scheduler/preempt.h"
 #include "scheduler/queue.h"
 #include "scheduler/shape.h"
 
@@ -40,6 +41,7 @@ class Round {
   bool place_on_its_node(const Waiting& waiting, const Lane& lane);
   bool try_node(const Waiting& waiting, const Request& request, uint32_t index, ProjectId project, bool together,
                 std::optional<size_t> gpu = std::nullopt);
+  bool push_aside(const Waiting& waiting, const Lane& lane);
   void serve_together(Lane& lane);
   bool place_on_one_node(Lane& lane, const JobSpec& spec);
   bool place_all(const Lane& lane, NodeId node);
@@ -65,6 +67,9 @@ class Round {
   Shape* last_shape_ = nullptr;
   std::vector<Taken> placed_;
   std::map<uint32_t, Given> given_;
+  std::optional<Preemption> preemption_;  // made when the first one is stuck that may push others aside
+  size_t pushing_ = 0;
+  std::vector<uint32_t> promised_;  // nodes where room is kept
 };
 
 }  // namespace tutti::scheduler

@@ -1,5 +1,6 @@
 #include "scheduler/scheduler.h"
 
+#include "base/hash.h"
 #include "scheduler/columns.h"
 #include "scheduler/queue.h"
 #include "scheduler/round.h"
@@ -68,6 +69,11 @@ class SchedulerImpl final : public Scheduler {
   void use(std::shared_ptr<const Learned> learned) override { columns_.machines().use(std::move(learned)); }
   Workload seen() const override { return columns_.machines().seen(); }
   const Fleet& fleet() const override { return columns_.machines().fleet(); }
+  void take_share(Share share) override {
+    if (share == share_) return;
+    share_ = share;
+    if (snapshot_ != nullptr) refill();
+  }
 
   Time next_wake(Time now) const override { return queue_.next_wake(now); }
 
@@ -78,7 +84,7 @@ class SchedulerImpl final : public Scheduler {
     snapshot_->instances.for_each([&](uint64_t id, const Instance& i) {
       const Resources held = held_of_pool(*snapshot_, &i);
       if (!(held == Resources{})) used_[project_of(*snapshot_, i)] += held;
-      if (snapshot_->pending.contains(id)) queue_.add(*snapshot_, i);
+      if (snapshot_->pending.contains(id) && falls_to(i.job, share_)) queue_.add(*snapshot_, i);
     });
   }
 
@@ -89,7 +95,7 @@ class SchedulerImpl final : public Scheduler {
     const bool waited = before != nullptr && changes.before->pending.contains(id);
     const bool waits = after != nullptr && changes.after->pending.contains(id);
     if (waited && !(waits && waits_alike(*before, *after))) queue_.remove(*changes.before, *before);
-    if (waits && !(waited && waits_alike(*before, *after))) queue_.add(*changes.after, *after);
+    if (waits && falls_to(after->job, share_) && !(waited && waits_alike(*before, *after))) queue_.add(*changes.after, *after);
     const Resources less = held_of_pool(*changes.before, before);
     const Resources more = held_of_pool(*changes.after, after);
     if (less == more) return;
@@ -110,9 +116,30 @@ class SchedulerImpl final : public Scheduler {
   Columns columns_;
   Queue queue_;
   ProjectUse used_;
+  Share share_;
 };
 
 }  // namespace
+
+bool falls_to(JobId job, Share share) {
+  return share.of <= 1 || fnv1a(std::to_string(job.value)) % share.of == share.index;
+}
+
+bool may_place(const ChangeSet& changes) {
+  for (const RowChange& row : changes.rows) {
+    if (row.table == TableId::node) return true;
+    if (row.table != TableId::instance) continue;
+    if (changes.after->pending.contains(row.id)) return true;
+    const Instance* before = changes.before->instances.find(row.id);
+    const Instance* after = changes.after->instances.find(row.id);
+    if (before == nullptr) continue;
+    // Room was kept for it, perhaps.
+    if (changes.before->pending.contains(row.id) && (after == nullptr || !after->node)) return true;
+    if (before->node && (after == nullptr || after->finished != before->finished || after->cleared != before->cleared))
+      return true;
+  }
+  return false;
+}
 
 std::unique_ptr<Scheduler> make_scheduler() {
   return std::make_unique<SchedulerImpl>();

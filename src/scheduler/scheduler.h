@@ -21,6 +21,14 @@
 
 namespace tutti::scheduler {
 
+// The part of the jobs that falls to one of several schedulers.
+struct Share {
+  uint32_t index = 0;
+  uint32_t of = 1;
+  bool operator==(const Share&) const = default;
+};
+bool falls_to(JobId job, Share share);
+
 class Scheduler {
  public:
   virtual ~Scheduler() = default;
@@ -43,12 +51,17 @@ class Scheduler {
   // What it has seen being placed by that policy, and on what. Empty where nobody does.
   virtual Workload seen() const = 0;
   virtual const Fleet& fleet() const = 0;
+  // From now on schedule_all_pending() sees only what falls to it; the rest is another's.
+  virtual void take_share(Share share) = 0;
 
   // Earliest not_before among pending instances that wait; Time{} if none.
   virtual Time next_wake(Time now) const = 0;
 };
 
 std::unique_ptr<Scheduler> make_scheduler();
+
+// Whether a commit can let something be placed that could not be before.
+bool may_place(const ChangeSet& changes);
 
 // Why an instance is where it is or is not anywhere; straight from the snapshot, no cache. Also for a group that
 // was not submitted (`job plan`, "would this fit").

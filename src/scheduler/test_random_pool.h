@@ -19,7 +19,7 @@ class RandomPool {
       Project project;
       project.id = ProjectId{i};
       project.name = "p" + std::to_string(i);
-      project.preemption = random_.below(2) == 0;
+      project.preemption = false;  // preempt_test.cc has its own pools
       pool.put(project);
     }
     for (uint64_t i = 0, n = 1 + random_.below(150); i < n; ++i) add_node();

@@ -247,6 +247,34 @@ size_t place_together(ApplyContext& c, std::span<const Placement> placements) {
   return 0;
 }
 
+// Whose project lets its work push aside, and be pushed aside.
+bool may_preempt(const Snapshot& state, const Instance& row) {
+  const Job* job = state.jobs.find(row.job.value);
+  const Project* project = job == nullptr ? nullptr : state.projects.find(job->project.value);
+  return project != nullptr && project->preemption;
+}
+
+// J07: everything is looked at again, then all of them go, or none. Reconcile makes each a successor, which waits.
+bool push_aside(ApplyContext& c, const PushAside& wanted) {
+  const Instance* to_come = c.state().instances.find(wanted.instance.value);
+  if (to_come == nullptr || !is_pending(*to_come) || to_come->generation != wanted.generation) return false;
+  if (!may_preempt(c.state(), *to_come)) return false;
+  const int32_t priority = c.state().version_of(*to_come)->spec->priority;
+  for (const InstanceId id : wanted.victims) {
+    const Instance* victim = c.state().instances.find(id.value);
+    if (victim == nullptr || victim->node != wanted.node || !victim->admitted || victim->finished) return false;
+    if (victim->presence == Presence::given_up || victim->desired == Desired::removed) return false;
+    if (!may_preempt(c.state(), *victim) || c.state().version_of(*victim)->spec->priority >= priority) return false;
+  }
+  const std::string reason =
+      fmt::format("pushed aside by {} (priority {})", c.state().name_of(*to_come), priority);
+  for (const InstanceId id : wanted.victims) {
+    change(c, {.instance = id, .desired = Desired::removed, .reason = reason});
+    emit_instance(c, *c.state().instances.find(id.value), "instance.preempted", "warning", reason);
+  }
+  return true;
+}
+
 JobId job_of(const Snapshot& state, InstanceId id) {
   const Instance* row = state.instances.find(id.value);
   return row != nullptr ? row->job : JobId{};
@@ -298,7 +326,11 @@ Result<Outcome> apply_one(ApplyContext& c, const ApplyActions& command) {
 
 Result<Outcome> apply_one(ApplyContext& c, const ApplyPlan& command) {
   TUTTI_CHECK(within_rows(command.plan.placements.size(), "placements"));
+  size_t victims = 0;
+  for (const PushAside& each : command.plan.push_aside) victims += each.victims.size();
+  TUTTI_CHECK(within_rows(victims, "victims"));
   Outcome outcome{.table = TableId::instance};
+  for (const PushAside& each : command.plan.push_aside) outcome.number += push_aside(c, each) ? 1 : 0;
   const std::span<const Placement> all = command.plan.placements;
   for (size_t i = 0; i < all.size();) {
     size_t end = i + 1;

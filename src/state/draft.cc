@@ -22,10 +22,6 @@ bool holds_ports(const Instance& i) {
   return i.admitted && on_node(i) && !i.finished && i.presence != Presence::given_up;
 }
 
-uint32_t port_key(const PortBinding& port) {
-  return static_cast<uint32_t>(port.protocol) << 16 | static_cast<uint32_t>(port.host);
-}
-
 Draft::Draft(const Snapshot& base, Time now) : state_(base) {
   state_.revision.value += 1;
   state_.now = now;

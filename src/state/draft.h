@@ -29,6 +29,7 @@ class Draft {
   // Rows touched by the command under way.
   size_t command_rows() const { return touched_.size() - touched_before_; }
   bool changed() const { return !touched_.empty(); }
+  size_t touched() const { return touched_.size(); }
   // Every row touched in the batch, each once, by table and id.
   std::vector<RowChange> rows() const;
   Snapshot take() { return std::move(state_); }
@@ -77,6 +78,5 @@ bool is_pending(const Instance& instance);
 Resources held_resources(const Snapshot& snapshot, const Instance& instance);
 // Whether it holds its host ports.
 bool holds_ports(const Instance& instance);
-uint32_t port_key(const PortBinding& port);
 
 }  // namespace tutti::state

@@ -84,6 +84,7 @@ class EngineImpl final : public Engine {
       rows += draft.command_rows();
       batch.push_back(std::move(next));
     }
+    decide_further(before, draft);
     if (!draft.changed()) {
       answer(batch, results, before->revision);
       return {};
@@ -96,6 +97,7 @@ class EngineImpl final : public Engine {
     return snapshot_;
   }
   void follow(Follower follower) override { followers_.push_back(std::move(follower)); }
+  void decide_with(Decide decide) override { decide_ = std::move(decide); }
 
   bool checkpoint_due() const override {
     std::lock_guard lock(mutex_);
@@ -147,6 +149,20 @@ class EngineImpl final : public Engine {
   }
 
  private:
+  // One durable write less between what a user asks for and what comes of it.
+  void decide_further(const std::shared_ptr<const Snapshot>& before, Draft& draft) {
+    if (!decide_ || !draft.changed() || draft.touched() > kDecideRowsMax) return;
+    std::vector<Command> further;
+    {
+      ChangeSet so_far;
+      so_far.rows = draft.rows();
+      so_far.before = before;
+      so_far.after = std::make_shared<const Snapshot>(draft.state());
+      further = decide_(so_far, draft.now());
+    }
+    for (const Command& command : further) (void)apply(draft, command, {}, draft.now());
+  }
+
   // Opened again after an unknown outcome: what was gathered before may never have been.
   void forget() {
     std::lock_guard lock(mutex_);
@@ -358,6 +374,7 @@ class EngineImpl final : public Engine {
   store::Store& store_;
   std::deque<Queued> queue_;
   std::vector<Follower> followers_;
+  Decide decide_;
   bool stopped_ = true;
   size_t batch_commands_max_ = limits::kBatchCommandsMax;
 

@@ -21,6 +21,10 @@ namespace tutti::state {
 using Done = std::function<void(Result<Outcome>)>;  // called once, after the commit; never under a lock
 using Follower = std::function<void(const std::shared_ptr<const ChangeSet>&)>;  // on the engine's thread: hand over, do not work
 
+// What follows from a batch and is to be part of its commit. On the engine's thread, with the batch as it would be
+// published; must be quick and pure. What is refused is dropped: whoever decides will decide again after the commit.
+using Decide = std::function<std::vector<Command>(const ChangeSet& draft, Time now)>;
+
 // One event of a watch: a row after a commit (or gone). `json` is the stored row.
 struct WatchEvent {
   Cursor cursor;
@@ -44,6 +48,9 @@ class Engine {
   // The newest published one. Any thread.
   virtual std::shared_ptr<const Snapshot> snapshot() const = 0;
   virtual void follow(Follower follower) = 0;
+  // Asked once per batch, of at most kDecideRowsMax rows.
+  virtual void decide_with(Decide decide) = 0;
+  static constexpr size_t kDecideRowsMax = 64;
 
   // Dirty pages and log trimming, when due (by log length); runs on the caller's thread, which may be another one.
   virtual bool checkpoint_due() const = 0;

@@ -25,6 +25,8 @@ class StateLoop {
 
   // Before start(): who hears of every commit.
   void follow(Follower follower) { engine_->follow(std::move(follower)); }
+  // Before start(): what is decided within a commit.
+  void decide_with(Decide decide) { engine_->decide_with(std::move(decide)); }
   void start();
 
   void submit(Command command, CommandMeta meta, Done done);

@@ -91,8 +91,25 @@ std::string encode_row(const Snapshot& snapshot, TableId table, uint64_t id) {
   });
 }
 
+namespace {
+
+// What a row's JSON does not say when it is empty, yet is never null.
+template <class Row>
+void complete(Row& row) {
+  if constexpr (std::is_same_v<Row, Instance>) {
+    if (!row.detail) row.detail = std::make_shared<const InstanceDetail>();
+  }
+  if constexpr (std::is_same_v<Row, JobVersion>) {
+    if (!row.spec) row.spec = std::make_shared<const JobSpec>();
+  }
+}
+
+constexpr std::string_view kStoredRow = "stored row";
+
+}  // namespace
+
 Status load_row(Snapshot& snapshot, const TableEdit& edit, TableId table, uint64_t id, std::string_view json) {
-  const DecodeOptions options{.allow_unknown = true, .what = "stored row"};
+  const DecodeOptions options{.allow_unknown = true, .what = kStoredRow};
   if (table == TableId::pool) {
     TUTTI_TRY(snapshot.pool, from_json<Pool>(json, options));
     snapshot.epoch = snapshot.pool.epoch;
@@ -101,13 +118,24 @@ Status load_row(Snapshot& snapshot, const TableEdit& edit, TableId table, uint64
   return with_table(snapshot, table, [&](auto& rows) -> Status {
     using Row = typename RowOf<std::remove_reference_t<decltype(rows)>>::type;
     TUTTI_TRY(Row row, from_json<Row>(json, options));
-    if constexpr (std::is_same_v<Row, Instance>) {
-      if (!row.detail) row.detail = std::make_shared<const InstanceDetail>();
-    }
-    if constexpr (std::is_same_v<Row, JobVersion>) {
-      if (!row.spec) row.spec = std::make_shared<const JobSpec>();
-    }
+    complete(row);
     rows.put(edit, id, std::move(row));
+    return {};
+  });
+}
+
+Status put_row(Draft& draft, TableId table, std::string_view json) {
+  const DecodeOptions options{.allow_unknown = true, .what = kStoredRow};
+  if (table == TableId::pool) {
+    TUTTI_TRY(Pool pool, from_json<Pool>(json, options));
+    draft.put(std::move(pool));
+    return {};
+  }
+  return with_table(const_cast<Snapshot&>(draft.state()), table, [&](auto& rows) -> Status {
+    using Row = typename RowOf<std::remove_reference_t<decltype(rows)>>::type;
+    TUTTI_TRY(Row row, from_json<Row>(json, options));
+    complete(row);
+    draft.put(std::move(row));
     return {};
   });
 }
@@ -169,9 +197,11 @@ std::string encode_page(const Snapshot& snapshot, TableId table, uint64_t number
   return out;
 }
 
+bool is_page(std::string_view text) { return text.substr(0, text.find('\n')) == kMagic; }
+
 Status load_page(Snapshot& snapshot, const TableEdit& edit, std::string_view text) {
   const size_t end = text.find('\n');
-  if (text.substr(0, end) != kMagic) return fail(ErrorCode::internal, "the store holds a page of another format");
+  if (!is_page(text)) return fail(ErrorCode::internal, "the store holds a page of another format");
   return each_line(text.substr(end + 1), [&](const Line& line) { return load_row(snapshot, edit, line.table, line.id, line.json); });
 }
 

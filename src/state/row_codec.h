@@ -12,6 +12,7 @@
 
 #include "base/table.h"
 #include "model/snapshot.h"
+#include "state/draft.h"
 #include "state/engine.h"
 
 namespace tutti::state {
@@ -21,6 +22,9 @@ std::string encode_row(const Snapshot& snapshot, TableId table, uint64_t id);
 // Puts a row from its stored JSON, without touching derived indexes.
 Status load_row(Snapshot& snapshot, const TableEdit& edit, TableId table, uint64_t id, std::string_view json);
 void drop_row(Snapshot& snapshot, const TableEdit& edit, TableId table, uint64_t id);
+
+// The same through a draft: with the derived indexes, and counted as touched.
+Status put_row(Draft& draft, TableId table, std::string_view json);
 
 struct BatchHead {
   uint64_t revision = 0;
@@ -33,6 +37,8 @@ Result<std::vector<WatchEvent>> decode_batch(std::string_view text, uint64_t epo
 // All rows of one page of a table: ids [number << kPageBits, (number + 1) << kPageBits). Empty: no rows.
 inline constexpr int kPageBits = 8;
 std::string encode_page(const Snapshot& snapshot, TableId table, uint64_t number);
+// A page, rather than a batch.
+bool is_page(std::string_view text);
 Status load_page(Snapshot& snapshot, const TableEdit& edit, std::string_view text);
 
 Result<std::string> compress(std::string_view text);

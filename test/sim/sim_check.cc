@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "scheduler/scheduler.h"
 #include "sim_world.h"
 #include "state/apply.h"
 #include "state/draft.h"
@@ -39,6 +40,8 @@ void SimWorld::committed(const ChangeSet& changes) {
     const Instance* was = changes.before->instances.find(row.id);
     const Instance* is = state.instances.find(row.id);
     if (was == nullptr || is == nullptr) continue;
+    if (is->detail->reason != was->detail->reason && is->detail->reason.starts_with("pushed aside"))
+      ++statistics.pushed_aside;
     if (is->generation < was->generation) sim.broken("generation of " + to_text(is->id) + " went back");
     if (is->generation != was->generation) continue;
     for (const TaskStatus& before : was->detail->tasks) {
@@ -55,7 +58,7 @@ void SimWorld::committed(const ChangeSet& changes) {
     if (!holds_slot(i)) return;
     for (const PortBinding& port : i.detail->ports) {
       if (!i.admitted || port.host == 0) continue;
-      auto [at, fresh] = ports.try_emplace({i.node, state::port_key(port)}, i.id);
+      auto [at, fresh] = ports.try_emplace({i.node, port_key(port)}, i.id);
       if (!fresh)
         sim.broken("port " + std::to_string(port.host) + " given to " + to_text(i.id) + " and " + to_text(at->second));
     }
@@ -106,6 +109,7 @@ std::string SimWorld::unfinished() const {
   });
   state.jobs.for_each([&](uint64_t, const Job& job) { out += unfinished_job(state, job); });
   if (!out.empty()) return out;
+  if (short_of_room_) return leftovers();  // an operation waits as long as its job does
   state.operations.for_each([&](uint64_t, const Operation& operation) {
     if (operation.state != OperationState::running) return;
     const auto due = manager::measure(state, operation, sim.wall());
@@ -113,6 +117,18 @@ std::string SimWorld::unfinished() const {
     out += "operation " + operation.kind + " of " + id_text(operation.target) + " runs on: " + operation.message + "; ";
   });
   return leftovers() + undecided() + out;
+}
+
+// What fits nowhere may stay pending; it is for explain() to say so.
+bool SimWorld::waits_for_room(const Snapshot& state, const Job& job) const {
+  const IdSet* ids = state.instances_by_job.find(job.id.value);
+  bool waits = false;
+  if (!short_of_room_ || ids == nullptr) return false;
+  ids->for_each([&](uint64_t id, const Unit&) {
+    if (!waits && state.pending.contains(id))
+      waits = scheduler::explain(state, InstanceId{id}, sim.wall()).nodes_feasible == 0;
+  });
+  return waits;
 }
 
 std::string SimWorld::unfinished_job(const Snapshot& state, const Job& job) const {
@@ -155,7 +171,7 @@ std::string SimWorld::unfinished_job(const Snapshot& state, const Job& job) cons
       }
     }
   }
-  if (job.stopped || active == nullptr || is_parent(*active->spec)) return out;
+  if (job.stopped || active == nullptr || is_parent(*active->spec) || waits_for_room(state, job)) return out;
   if (job.type == JobType::batch && (job.result != JobResult::none || !job.reason.empty())) return out;
   for (const GroupView& group : groups_of(*active->spec)) {
     if (job.type == JobType::system) {

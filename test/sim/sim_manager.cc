@@ -10,22 +10,6 @@ namespace tutti::sim {
 namespace {
 
 constexpr size_t kActionsPerTurn = 256;
-constexpr size_t kPlacementsPerPlan = 512;
-
-// As in manager/manager.cc: whether a commit can let something be placed that could not be before.
-bool may_place(const ChangeSet& changes) {
-  for (const RowChange& row : changes.rows) {
-    if (row.table == TableId::node) return true;
-    if (row.table != TableId::instance) continue;
-    if (changes.after->pending.contains(row.id)) return true;
-    const Instance* before = changes.before->instances.find(row.id);
-    const Instance* after = changes.after->instances.find(row.id);
-    if (before != nullptr && before->node &&
-        (after == nullptr || after->finished != before->finished || after->cleared != before->cleared))
-      return true;
-  }
-  return false;
-}
 
 }  // namespace
 
@@ -47,7 +31,7 @@ void SimManager::start() {
   }
   state_ = p.engine->snapshot();
   p.engine->follow([this](const std::shared_ptr<const ChangeSet>& changes) { committed(changes); });
-  p.scheduler = scheduler::make_scheduler();
+  p.engine->decide_with(manager::decide_at_once);
   post_control([this] { rebuild_control(); });
   post_scheduler([this] { rebuild_scheduler(); });
 }
@@ -286,67 +270,51 @@ void SimManager::accept(NodeId node, const std::string& fingerprint, std::shared
   });
 }
 
-// ---- scheduler (manager.cc, "scheduler thread")
+// ---- schedulers: the one inside, and now and then another that takes its share, is slow, or dies with its plan
 void SimManager::rebuild_scheduler() {
-  Process& p = *running_;
-  const auto state = p.engine->snapshot();
-  p.scheduler_revision = state->revision;
-  p.scheduler->rebuild(state);
-  p.schedule_due = true;
+  for (scheduler::Planner& planner : running_->planners) planner.rebuild(running_->engine->snapshot());
 }
 
 void SimManager::follow_scheduler(const ChangeSet& changes) {
-  Process& p = *running_;
-  if (changes.after->revision <= p.scheduler_revision) return;
-  if (changes.before->revision != p.scheduler_revision) return rebuild_scheduler();
-  p.scheduler_revision = changes.after->revision;
-  p.scheduler->follow(changes);
-  p.schedule_due = p.schedule_due || may_place(changes);
+  for (scheduler::Planner& planner : running_->planners)
+    if (!planner.follow(changes)) planner.rebuild(running_->engine->snapshot());
 }
 
-// Now and then another scheduler takes some of the work: it sees the same nodes, and its plan comes before, with or after
-// ours. What is left for this one.
-std::vector<InstanceId> SimManager::share_pending(uint64_t seed, Time now) {
-  std::vector<InstanceId> mine;
-  std::vector<InstanceId> theirs;
-  const bool share = sim_.faults && sim_.chance(4);
-  running_->engine->snapshot()->pending.for_each([&](uint64_t id, const Unit&) {
-    (share && sim_.chance(2) ? theirs : mine).push_back(InstanceId{id});
-  });
-  Plan plan = running_->scheduler->schedule(theirs, seed, now, kPlacementsPerPlan);
-  if (!plan.placements.empty())
-    later(sim_.between(0, 20), [this, plan = std::move(plan)] { submit(state::ApplyPlan{plan}, {}, [](const auto&) {}); });
-  if (!theirs.empty()) running_->schedule_at = now + milliseconds(100);
-  return mine;
+void SimManager::share_work() {
+  Process& p = *running_;
+  const bool shared = sim_.faults && sim_.chance(40) ? !p.shared : p.shared && sim_.faults;
+  if (shared == p.shared) return;
+  p.shared = shared;
+  p.planners[1] = {};
+  p.planners[1].rebuild(p.engine->snapshot());
+  p.planners[0].take_share({0, shared ? 2u : 1u});
+  p.planners[1].take_share({1, 2});
 }
 
 Duration SimManager::schedule_turn() {
   Process& p = *running_;
-  if (p.scheduler_revision.value == 0) return milliseconds(10);
+  if (p.planners[0].revision().value == 0) return milliseconds(10);
+  share_work();
   const Time now = sim_.wall();
-  if (!p.plan_under_way && (p.schedule_due || (p.schedule_at && p.schedule_at <= now))) {
-    p.schedule_due = false;
-    p.schedule_at = {};
-    const uint64_t seed = fnv1a(std::to_string(p.scheduler_revision.value));
-    Plan plan = p.scheduler->schedule(share_pending(seed, now), seed, now, kPlacementsPerPlan);
-    if (!plan.placements.empty()) {
-      p.plan_under_way = true;
-      const bool full = plan.placements.size() >= kPlacementsPerPlan;
-      const size_t wanted = plan.placements.size();
-      submit(state::ApplyPlan{std::move(plan)}, {}, [this, full, wanted](const Result<state::Outcome>& result) {
-        const bool all = result && result->number == wanted;
-        post_scheduler([this, full, all] {
-          running_->plan_under_way = false;
-          if (full) running_->schedule_due = true;
-          if (!all) running_->schedule_at = sim_.wall() + milliseconds(50);
+  Duration wait = seconds(1);
+  for (size_t which = 0; which < (p.shared ? 2u : 1u); ++which) {
+    scheduler::Planner& planner = p.planners[which];
+    std::optional<Plan> plan = planner.step(now);
+    if (plan) {
+      auto propose = [this, which, plan = std::move(*plan)] {
+        submit(state::ApplyPlan{plan}, {}, [this, which](const Result<state::Outcome>& result) {
+          const auto placed = result ? static_cast<size_t>(result->number) : 0;
+          post_scheduler([this, which, placed] { running_->planners[which].applied(placed, sim_.wall()); });
         });
-      });
+      };
+      if (which == 0)
+        propose();
+      else
+        later(sim_.between(0, 20), std::move(propose));
     }
-    if (const Time wake = p.scheduler->next_wake(now); wake && (!p.schedule_at || wake < p.schedule_at))
-      p.schedule_at = wake;
+    if (const Time wake = planner.wake()) wait = std::clamp(wake - now, Duration{0}, wait);
   }
-  if (!p.schedule_at) return seconds(1);
-  return std::clamp(p.schedule_at - now, Duration{0}, seconds(1));
+  return wait;
 }
 
 }  // namespace tutti::sim

@@ -4,6 +4,7 @@
 // Each of the three threads of the real one (state, control, scheduler) is a queue that is worked off a little later.
 // A crash drops everything but the disk; start() opens the engine on it again.
 
+#include <array>
 #include <deque>
 #include <functional>
 #include <map>
@@ -14,7 +15,7 @@
 #include "manager/control/operations.h"
 #include "manager/dispatch/dispatcher.h"
 #include "manager/dispatch/liveness.h"
-#include "scheduler/scheduler.h"
+#include "scheduler/planner.h"
 #include "sim_network.h"
 #include "state/engine.h"
 #include "store/memory/memory_store.h"
@@ -55,13 +56,10 @@ class SimManager {
     std::deque<std::function<void()>> control;
     bool control_due = false;
 
-    std::unique_ptr<scheduler::Scheduler> scheduler;
-    Revision scheduler_revision;
+    std::array<scheduler::Planner, 2> planners;
+    bool shared = false;  // the second one takes part
     std::deque<std::function<void()>> scheduling;
     bool scheduling_due = false;
-    bool schedule_due = true;
-    bool plan_under_way = false;
-    Time schedule_at;
   };
 
   // Work for later, unless the process is another one by then.
@@ -78,7 +76,7 @@ class SimManager {
   void rebuild_scheduler();
   void follow_scheduler(const ChangeSet& changes);
   Duration schedule_turn();
-  std::vector<InstanceId> share_pending(uint64_t seed, Time now);
+  void share_work();
   void carry_out();
   void perform(manager::SendToWorker& send);
   void perform(manager::CloseWorker& close);

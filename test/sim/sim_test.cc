@@ -46,14 +46,15 @@ TEST(Sim, PoolKeepsItsPromises) {
     all.requests += world.statistics.requests;
     all.lost += world.statistics.lost;
     all.launches += world.statistics.launches;
+    all.pushed_aside += world.statistics.pushed_aside;
   }
   std::printf("%" PRIu64 " seeds, %" PRIu64 " failed, %.2f virtual hours, %.3f virtual hours per second\n", done,
               failed, hours, hours / elapsed());
   std::printf("events %" PRIu64 ", commits %" PRIu64 ", requests %" PRIu64 ", manager crashes %" PRIu64
               ", worker crashes %" PRIu64 ", reboots %" PRIu64 ", partitions %" PRIu64 ", store faults %" PRIu64
-              ", nodes lost %" PRIu64 ", launches %" PRIu64 "\n",
+              ", nodes lost %" PRIu64 ", launches %" PRIu64 ", pushed aside %" PRIu64 "\n",
               all.events, all.commits, all.requests, all.manager_crashes, all.worker_crashes, all.reboots,
-              all.partitions, all.store_faults, all.lost, all.launches);
+              all.partitions, all.store_faults, all.lost, all.launches, all.pushed_aside);
 }
 
 }  // namespace

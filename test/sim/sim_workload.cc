@@ -26,7 +26,8 @@ Inventory SimWorld::inventory(const SimHost& host, const std::string& boot_id) c
   out.boot_id = boot_id;
   out.arch = "x86_64";
   out.cores = 16;
-  out.capacity = {{16'000}, {64LL << 30}, {500LL << 30}};
+  // Short: what is asked for does not always fit, and the more important work pushes the rest aside.
+  out.capacity = {{short_of_room_ ? 3'000 : 16'000}, {64LL << 30}, {500LL << 30}};
   out.drivers = {{"fake", "1", true, ""}, {"container", "1", true, ""}};
   out.port_last = out.port_first + 30;  // few, so that two plans want the same one
   return out;
@@ -70,6 +71,10 @@ void SimWorld::set_up() {
   if (!run_until(sim.wall() + seconds(1))) return;
   project_ = manager->state().project_by_name("default")->id;
   const uint64_t count = 2 + sim.random.below(5);
+  short_of_room_ = sim.chance(2);
+  Project project = *manager->state().projects.find(project_.value);
+  project.preemption = sim.chance(2);
+  ask(state::PutProject{project}, [](const auto&) {});
   for (uint64_t i = 0; i < count; ++i) {
     hosts.push_back(std::make_unique<SimHost>(*this, "host" + std::to_string(i)));
     SimHost* host = hosts.back().get();
@@ -106,6 +111,7 @@ JobSpec SimWorld::random_spec(const std::string& name) {
   job.job = name;
   const auto type = sim.random.below(8) < 5 ? JobType::service : sim.chance(2) ? JobType::batch : JobType::system;
   job.type = types_.try_emplace(name, type).first->second;
+  job.priority = static_cast<int32_t>(sim.random.below(4)) * 20;
   const uint64_t tasks = 1 + sim.random.below(2);
   const bool one_group = sim.chance(2);
   for (uint64_t i = 0; i < tasks; ++i) {
@@ -114,7 +120,9 @@ JobSpec SimWorld::random_spec(const std::string& name) {
     if (one_group) task.group = "g";
     task.driver = sim.chance(3) ? "container" : "fake";
     task.count = static_cast<int64_t>(sim.random.below(4));
-    task.resources = {{static_cast<int64_t>(100 + sim.random.below(300))}, {64 << 20}, {sim.chance(2) ? 1LL << 30 : 0}};
+    task.resources = {{static_cast<int64_t>(100 + sim.random.below(short_of_room_ ? 1'500 : 300))},
+                      {64 << 20},
+                      {sim.chance(2) ? 1LL << 30 : 0}};
     task.restart.attempts = static_cast<int32_t>(sim.random.below(3));
     task.restart.delay = milliseconds(500);
     task.restart.max_delay = seconds(3);

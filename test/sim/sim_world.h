@@ -27,6 +27,7 @@ struct Statistics {
   uint64_t requests = 0;
   uint64_t lost = 0;
   uint64_t launches = 0;
+  uint64_t pushed_aside = 0;
 };
 
 class SimWorld {
@@ -77,6 +78,7 @@ class SimWorld {
   void check();
   void check_hosts();
   std::string unfinished() const;  // what is not as asked; empty: all is
+  bool waits_for_room(const Snapshot& state, const Job& job) const;
   std::string unfinished_job(const Snapshot& state, const Job& job) const;
   std::string leftovers() const;
 
@@ -86,6 +88,7 @@ class SimWorld {
   ProjectId project_;
   TokenId token_;
   uint64_t connections_ = 0;
+  bool short_of_room_ = false;
   uint64_t audited_ = 0;
 };
 

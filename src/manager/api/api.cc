@@ -17,10 +17,11 @@ namespace {
 bool allowed(Right right, const Identity& identity) {
   switch (right) {
     case Right::nobody:
-    case Right::any:
-    case Right::viewer: return true;
-    case Right::operator_: return identity.role != Role::viewer;
+    case Right::any: return true;
+    case Right::viewer: return identity.role != Role::scheduler;
+    case Right::operator_: return may_write(identity.role);
     case Right::admin: return pool_admin(identity);
+    case Right::scheduler: return pool_admin(identity) || (identity.role == Role::scheduler && identity.project.empty());
   }
   return false;
 }
@@ -78,7 +79,7 @@ struct Api::Impl {
       access.can_pull = mine->contains(catalog::Distribution::wanted(*call->request).repository);
       access.can_pull_from = [mine](const std::string& repository) { return mine->contains(repository); };
     }
-    access.can_push = access.can_delete = !worker && identity->role != Role::viewer;
+    access.can_push = access.can_delete = !worker && may_write(identity->role);
     services.distribution().handle(call->request, call->responder, std::move(access));
   }
 

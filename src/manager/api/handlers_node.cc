@@ -64,6 +64,18 @@ void node_resources(CallPtr call) {
   answer_json(*call, 200, body + "]}");
 }
 
+void list_schedulers(CallPtr call) {
+  std::string body = "{\"items\":[";
+  bool first = true;
+  for (const SchedulerStatus& row : call->services.schedulers()) {
+    if (!std::exchange(first, false)) body += ',';
+    append_json(body, row);
+  }
+  answer_json(*call, 200, body + "]}");
+}
+
+void scheduler_session(CallPtr call) { call->services.accept_scheduler(call->identity, call->responder); }
+
 void create_join_token(CallPtr call) {
   auto body = body_of<JoinTokenRequest>(*call);
   if (!body) return;

@@ -25,6 +25,7 @@ std::map<std::string, std::string> all_schemas() {
   add(schemas_of<Explanation>());
   add(schemas_of<PoolStatus>());
   add(schemas_of<ResourceRow>());
+  add(schemas_of<SchedulerStatus>());
   add(schemas_of<JobStatus>());
   add(schemas_of<InstanceStatus>());
   add(schemas_of<NodeStatus>());

@@ -52,6 +52,8 @@ constexpr std::array kRoutes = {
 
     Route{"GET", "/v1/nodes", viewer, "nodes", "List nodes", "", Shape::list, "NodeStatus", "limit cursor watch from fields", "/v1/nodes", list_nodes},
     Route{"GET", "/v1/nodes/resources", viewer, "nodes", "Capacity and use by architecture, and the sum", "", Shape::rows, "ResourceRow", "", "/v1/nodes/resources", node_resources},
+    Route{"GET", "/v1/schedulers", viewer, "nodes", "Who schedules: the one inside the manager, and processes of their own", "", Shape::rows, "SchedulerStatus", "", "/v1/schedulers", list_schedulers},
+    Route{"GET", "/v1/schedulers/session", scheduler, "nodes", "A scheduler's session (WebSocket)", "", Shape::none, "", "", "/v1/schedulers/session", scheduler_session},
     Route{"GET", "/v1/nodes/{node}", viewer, "nodes", "One node with its inventory", "", Shape::object, "NodeStatus", "", "/v1/nodes/node-1", get_node},
     Route{"PATCH", "/v1/nodes/{node}", admin, "nodes", "Labels, tags, annotations, node pool, datacenter", "NodeSpec", Shape::object, "NodeStatus", "", R"({"labels":{"disk":"ssd"}})", patch_node},
     Route{"DELETE", "/v1/nodes/{node}", admin, "nodes", "Remove a node; ?fenced if the machine is surely off", "", Shape::accepted, "NodeStatus", "fenced wait", "/v1/nodes/node-1", remove_node},

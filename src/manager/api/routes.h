@@ -8,7 +8,7 @@
 
 namespace tutti::manager {
 
-enum class Right : uint8_t { nobody, any, viewer, operator_, admin };  // nobody: open to all (health, join, docs)
+enum class Right : uint8_t { nobody, any, viewer, operator_, admin, scheduler };  // nobody: open to all (health, join, docs)
 
 // What a 2XX answer holds. An object is {kind, id, name, …, spec, status}; `answer` names the schema of its status.
 enum class Shape : uint8_t {
@@ -50,7 +50,7 @@ void list_jobs(CallPtr), submit_job(CallPtr), get_job(CallPtr), delete_job(CallP
 void list_instances(CallPtr), get_instance(CallPtr), operate_instance(CallPtr), delete_instance(CallPtr), explain_instance(CallPtr),
     instance_logs(CallPtr), instance_exec(CallPtr), instance_attach(CallPtr), instance_signal(CallPtr), instance_get_files(CallPtr),
     instance_put_files(CallPtr);
-void list_nodes(CallPtr), get_node(CallPtr), patch_node(CallPtr), operate_node(CallPtr), remove_node(CallPtr), node_resources(CallPtr),
+void list_nodes(CallPtr), get_node(CallPtr), patch_node(CallPtr), operate_node(CallPtr), remove_node(CallPtr), node_resources(CallPtr), list_schedulers(CallPtr), scheduler_session(CallPtr),
     create_join_token(CallPtr), join(CallPtr);
 void list_images(CallPtr), get_image(CallPtr), delete_image(CallPtr), import_image(CallPtr), pull_image(CallPtr), push_image(CallPtr),
     prune_images(CallPtr);

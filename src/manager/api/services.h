@@ -23,6 +23,8 @@ struct Credentials;
 
 namespace tutti::manager {
 
+struct SchedulerStatus;
+
 // Who a request comes from. `text` stands in rows and logs: "token:admin", "node:node-1". Never from a header of
 // the peer's choosing.
 struct Identity {
@@ -33,6 +35,7 @@ struct Identity {
   TokenId token;
 };
 
+inline bool may_write(Role role) { return role == Role::operator_ || role == Role::admin; }
 // A role counts within the identity's project; what is about the whole pool needs an identity of the whole pool.
 inline bool pool_admin(const Identity& identity) { return identity.role == Role::admin && identity.project.empty(); }
 
@@ -53,6 +56,9 @@ class Services {
   virtual void open_stream(InstanceId instance, StreamRequest request, StreamOpened opened) = 0;
   // The worker's dial-in for a ticket given out by open_stream. False: no such ticket for this node.
   virtual bool accept_stream(const Identity& node, const std::string& ticket, std::shared_ptr<net::Responder> responder) = 0;
+  // A scheduler's session socket, and who schedules.
+  virtual void accept_scheduler(const Identity& identity, std::shared_ptr<net::Responder> responder) = 0;
+  virtual std::vector<SchedulerStatus> schedulers() const = 0;
   // A worker's session socket.
   virtual void accept_session(const Identity& node, const std::string& fingerprint, std::shared_ptr<net::Responder> responder) = 0;
 

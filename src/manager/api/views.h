@@ -113,6 +113,20 @@ struct InstanceStatus {
 BOOST_DESCRIBE_STRUCT(InstanceStatus, (), (state, desired, presence, node, node_address, job, job_version, group, slot,
   generation, driver, image, address, ports, devices, tasks, restarts, reason, pending_since, finished, reserved))
 
+// One that schedules: the one inside the manager, or a process of its own.
+struct SchedulerStatus {
+  std::string name;
+  std::string health;   // ready, starting (it is being sent the snapshot)
+  std::string share;    // "1 of 2": of the jobs
+  int64_t behind = 0;   // commits that it has not seen, as it last said
+  std::string version;
+  Time since;
+  int64_t proposed = 0;  // placements, since its session began
+  int64_t placed = 0;    // of them
+  Duration plan;         // how long the last plan took
+};
+BOOST_DESCRIBE_STRUCT(SchedulerStatus, (), (name, health, share, behind, version, since, proposed, placed, plan))
+
 struct NodeStatus {
   NodeHealth health = NodeHealth::joining;
   std::string reason;

@@ -6,6 +6,7 @@
 
 TUTTI_INSTANTIATE_CODEC(tutti::manager::PoolStatus);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::ResourceRow);
+TUTTI_INSTANTIATE_CODEC(tutti::manager::SchedulerStatus);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::DeploymentStatus);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::JobStatus);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::InstanceStatus);

@@ -3,6 +3,26 @@
 #include "reconcile/reconcile.h"
 
 namespace tutti::manager {
+namespace {
+
+// Beyond these the state thread would hold up others; the control thread does it in a commit of its own.
+constexpr size_t kJobsAtOnce = 8;
+constexpr size_t kInstancesAtOnce = 128;
+
+}  // namespace
+
+std::vector<state::Command> decide_at_once(const ChangeSet& changes, Time now) {
+  const std::vector<JobId> jobs = reconcile::concerned_jobs(changes);
+  std::vector<state::Command> out;
+  if (jobs.size() > kJobsAtOnce) return out;
+  for (const JobId job : jobs) {
+    const IdSet* present = changes.after->instances_by_job.find(job.value);
+    if (!changes.after->jobs.contains(job.value) || (present != nullptr && present->size() > kInstancesAtOnce)) continue;
+    Actions actions = reconcile::reconcile(*changes.after, job, now);
+    if (!actions.empty() && actions.create.size() <= kInstancesAtOnce) out.push_back(state::ApplyActions{std::move(actions)});
+  }
+  return out;
+}
 
 void Controller::rebuild(std::shared_ptr<const Snapshot> snapshot) {
   snapshot_ = std::move(snapshot);

@@ -19,6 +19,10 @@
 
 namespace tutti::manager {
 
+// What a small commit calls for at once, so that a job just asked for gets its instances in the commit that stores it:
+// the same decisions as step(), for jobs of few instances. Pure.
+std::vector<state::Command> decide_at_once(const ChangeSet& changes, Time now);
+
 class Controller {
  public:
   void rebuild(std::shared_ptr<const Snapshot> snapshot);

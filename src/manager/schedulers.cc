@@ -1,0 +1,210 @@
+#include "manager/schedulers.h"
+
+#include <algorithm>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "model/codec.h"
+
+namespace tutti::manager {
+namespace {
+
+constexpr size_t kPendingBytes = 8u << 20;
+constexpr size_t kEventsAtOnce = 2'000;
+
+}  // namespace
+
+Schedulers::Schedulers(Services& services, std::function<void(scheduler::Share)> take_share)
+    : services_(services), take_share_(std::move(take_share)) {
+  thread_ = std::make_unique<QueueThread>("schedulers", [this] { return turn(); });
+  publish();
+}
+
+Schedulers::~Schedulers() {
+  wake_.reset();
+  thread_->stop();
+}
+
+void Schedulers::accept(const Identity& identity, std::shared_ptr<net::Responder> responder) {
+  responder->websocket(
+      [this, who = identity.text](Result<std::shared_ptr<net::WebSocket>> socket) {
+        if (socket) thread_->post([this, who, socket = *socket] { opened(who, socket); });
+      },
+      kPendingBytes);
+}
+
+std::vector<SchedulerStatus> Schedulers::list() const {
+  std::lock_guard lock(mutex_);
+  return listed_;
+}
+
+// ---- on the thread from here on
+
+void Schedulers::opened(const std::string& identity, std::shared_ptr<net::WebSocket> socket) {
+  if (sessions_.size() >= limits::kSchedulersMax) return socket->close("too many schedulers (limit kSchedulersMax)");
+  const uint64_t id = ++last_;
+  Session& session = sessions_[id];
+  session.identity = identity;
+  session.socket = socket;
+  session.connected = services_.clock().now();
+  session.heard = services_.clock().boot_now();
+  if (!wake_) wake_ = services_.on_commit([this] { thread_->post([] {}); });
+  net::WebSocket::Callbacks callbacks;
+  callbacks.message = [this, id](const std::string& text, bool) {
+    thread_->post([this, id, text] { received(id, text); });
+  };
+  callbacks.closed = [this, id](const std::string& why) { thread_->post([this, id, why] { drop(id, why); }); };
+  callbacks.drained = [this] { thread_->post([] {}); };
+  socket->start(std::move(callbacks));
+}
+
+void Schedulers::received(uint64_t id, const std::string& text) {
+  const auto at = sessions_.find(id);
+  if (at == sessions_.end()) return;
+  Session& session = at->second;
+  session.heard = services_.clock().boot_now();
+  auto message = from_json<SchedulerMessage>(text, {.allow_unknown = true, .what = "scheduler message"});
+  if (!message) return drop(id, message.error().to_string());
+  if (message->hello) greeted(session, *message->hello);
+  if (message->health) session.health = *message->health;
+  if (message->plan) planned(id, std::move(*message->plan));
+}
+
+void Schedulers::greeted(Session& session, const SchedulerHello& hello) {
+  if (!session.name.empty()) return;
+  const std::string wanted = hello.name.empty() ? "scheduler" : hello.name.substr(0, 63);
+  session.name = wanted;
+  const auto taken = [&] {
+    return std::any_of(sessions_.begin(), sessions_.end(), [&](const auto& entry) {
+      return &entry.second != &session && entry.second.name == session.name;
+    });
+  };
+  for (int i = 2; taken(); ++i) session.name = wanted + "-" + std::to_string(i);
+  session.version = hello.version.substr(0, 63);
+  session.pages = std::make_unique<state::PageReader>(services_.snapshot());
+  const Snapshot& s = session.pages->snapshot();
+  session.cursor = {s.epoch, s.revision};
+  log_info("scheduler joins", {{"scheduler", session.name}, {"identity", session.identity}});
+}
+
+void Schedulers::planned(uint64_t id, Plan plan) {
+  Session& session = sessions_.at(id);
+  services_.submit(state::ApplyPlan{std::move(plan)}, {"scheduler:" + session.name, {}, {}},
+                   [this, id](Result<state::Outcome> result) {
+                     const int64_t placed = result ? static_cast<int64_t>(result->number) : 0;
+                     thread_->post([this, id, placed] {
+                       const auto at = sessions_.find(id);
+                       if (at == sessions_.end()) return;
+                       at->second.placed += placed;
+                       // Behind the commit itself: pump() has sent its rows.
+                       pump(at->second);
+                       send_order(at->second, {.share = {}, .applied = SchedulerApplied{placed}});
+                     });
+                   });
+}
+
+Duration Schedulers::turn() {
+  const BootTime now = services_.clock().boot_now();
+  std::vector<uint64_t> silent;
+  for (auto& [id, session] : sessions_) {
+    if (now - session.heard > seconds(limits::kSchedulerSilentSeconds))
+      silent.push_back(id);
+    else
+      pump(session);
+  }
+  for (const uint64_t id : silent) drop(id, "silent");
+  publish();
+  return seconds(1);
+}
+
+void Schedulers::pump(Session& session) {
+  if (!session.unsent.empty() && !send_rows(session, std::move(session.unsent))) return;
+  while (session.pages) {
+    std::string page = session.pages->next();
+    if (page.empty()) {
+      const Snapshot& s = session.pages->snapshot();
+      const std::string end = state::changes_for_replica({}, s.revision, s.now);
+      session.pages.reset();
+      session.counted = true;
+      share();
+      if (!send_rows(session, end)) return;
+    } else if (!send_rows(session, std::move(page))) {
+      return;
+    }
+  }
+  while (session.counted) {
+    auto batch = services_.events_after(session.cursor, kEventsAtOnce);
+    if (!batch) return session.socket->close("too far behind: " + batch.error().message);
+    if (batch->to.revision == session.cursor.revision) return;
+    session.cursor = batch->to;
+    if (!send_rows(session, state::changes_for_replica(batch->events, batch->to.revision, services_.clock().now())))
+      return;
+  }
+}
+
+// False: the way is full; goes on when it has drained.
+bool Schedulers::send_rows(Session& session, std::string rows) {
+  if (session.socket->send(rows, true)) return true;
+  session.unsent = std::move(rows);
+  return false;
+}
+
+void Schedulers::send_order(Session& session, const SchedulerOrder& order) {
+  if (!session.socket->send(to_json(order, {.omit_defaults = false}), false)) session.socket->close("too far behind");
+}
+
+void Schedulers::drop(uint64_t id, const std::string& why) {
+  const auto at = sessions_.find(id);
+  if (at == sessions_.end()) return;
+  log_info("scheduler gone", {{"scheduler", at->second.name}, {"reason", why}});
+  at->second.socket->close(why);
+  sessions_.erase(at);
+  if (sessions_.empty()) wake_.reset();
+  share();
+  publish();
+}
+
+// The one inside is the first; it is there as long as there is a manager.
+void Schedulers::share() {
+  uint32_t of = 1;
+  for (const auto& [id, session] : sessions_) of += session.counted ? 1 : 0;
+  if (of == of_ && of == 1) return;
+  of_ = of;
+  take_share_({0, of});
+  uint32_t index = 1;
+  for (auto& [id, session] : sessions_)
+    if (session.counted) send_order(session, {.share = SchedulerShare{index++, of}, .applied = {}});
+}
+
+void Schedulers::publish() {
+  std::vector<SchedulerStatus> rows;
+  const Revision newest = services_.snapshot() ? services_.snapshot()->revision : Revision{};
+  rows.push_back({.name = "inside",
+                  .health = "ready",
+                  .share = "1 of " + std::to_string(of_),
+                  .behind = 0,
+                  .version = "",
+                  .since = {},
+                  .proposed = 0,
+                  .placed = 0,
+                  .plan = {}});
+  uint32_t index = 2;
+  for (const auto& [id, session] : sessions_) {
+    SchedulerStatus row;
+    row.name = session.name.empty() ? session.identity : session.name;
+    row.health = session.counted ? "ready" : "starting";
+    if (session.counted) row.share = std::to_string(index++) + " of " + std::to_string(of_);
+    row.behind =
+        static_cast<int64_t>(newest.value) - static_cast<int64_t>(std::min(newest.value, session.health.revision));
+    row.version = session.version;
+    row.since = session.connected;
+    row.proposed = session.health.proposed;
+    row.placed = session.placed;
+    row.plan = Duration{session.health.plan_us * 1'000};
+    rows.push_back(std::move(row));
+  }
+  std::lock_guard lock(mutex_);
+  listed_ = std::move(rows);
+}
+
+}  // namespace tutti::manager

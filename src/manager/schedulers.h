@@ -1,0 +1,72 @@
+#pragma once
+// Schedulers: the sessions of schedulers that run as processes of their own (T04), and how the work is shared.
+//
+// Owner: Manager; a thread of its own, so that sending a snapshot holds nobody up. Nothing of a session is durable: a
+// scheduler that comes back starts with a snapshot. The pending work is shared by job among the one inside and those
+// that are heard of; who falls silent or goes is left out at once, and what fell to it falls to the others.
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "manager/api/services.h"
+#include "manager/api/views.h"
+#include "manager/queue_thread.h"
+#include "model/scheduler_session.h"
+#include "scheduler/scheduler.h"
+#include "state/replica.h"
+
+namespace tutti::manager {
+
+class Schedulers {
+ public:
+  // `take_share` tells the one inside what falls to it; called on this object's thread. `services` outlives it.
+  Schedulers(Services& services, std::function<void(scheduler::Share)> take_share);
+  ~Schedulers();
+
+  // Any thread.
+  void accept(const Identity& identity, std::shared_ptr<net::Responder> responder);
+  std::vector<SchedulerStatus> list() const;
+
+ private:
+  struct Session {
+    std::string identity;
+    std::string name;  // empty until its hello
+    std::string version;
+    std::shared_ptr<net::WebSocket> socket;
+    Time connected;
+    BootTime heard;
+    std::unique_ptr<state::PageReader> pages;  // still sending the snapshot
+    Cursor cursor;
+    std::string unsent;
+    bool counted = false;  // has the whole snapshot, and its share
+    SchedulerHealth health;
+    int64_t placed = 0;
+  };
+  void opened(const std::string& identity, std::shared_ptr<net::WebSocket> socket);
+  void received(uint64_t id, const std::string& text);
+  void greeted(Session& session, const SchedulerHello& hello);
+  void planned(uint64_t id, Plan plan);
+  Duration turn();
+  void pump(Session& session);
+  bool send_rows(Session& session, std::string rows);
+  void send_order(Session& session, const SchedulerOrder& order);
+  void drop(uint64_t id, const std::string& why);
+  void share();
+  void publish();
+
+  Services& services_;
+  const std::function<void(scheduler::Share)> take_share_;
+  std::map<uint64_t, Session> sessions_;
+  uint64_t last_ = 0;
+  uint32_t of_ = 1;
+  std::shared_ptr<void> wake_;
+  mutable std::mutex mutex_;
+  std::vector<SchedulerStatus> listed_;
+  std::unique_ptr<QueueThread> thread_;  // last: the first to stop
+};
+
+}  // namespace tutti::manager

@@ -1,0 +1,44 @@
+#pragma once
+// Planner: when to schedule, around a Scheduler; a machine without threads or I/O.
+//
+//   commits ──follow()──► due? ──step()──► a plan, one at a time ──applied()──► due again
+//
+// Owner: whoever plans: the scheduler thread of the manager, a scheduler process, a simulation. It plans when a commit
+// may have made room or brought work, when something's time has come, and a little later when a plan collided.
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "scheduler/scheduler.h"
+
+namespace tutti::scheduler {
+
+class Planner {
+ public:
+  static constexpr size_t kPlacementsPerPlan = 512;
+  Planner() : scheduler_(make_scheduler()) {}
+
+  void rebuild(std::shared_ptr<const Snapshot> snapshot);
+  // False: this commit is not the next one, rebuild() is needed. One that is known already is passed over.
+  bool follow(const ChangeSet& changes);
+  // Several schedulers share the work by job: this one takes those that fall to it. {0, 1}: all of it.
+  void take_share(Share share);
+  // The next plan, unless there is nothing to propose or one is under way.
+  std::optional<Plan> step(Time now);
+  // What became of it: how much of it holds, as Outcome::number counts.
+  void applied(size_t placed, Time now);
+  // When step() has something to do even if nothing is committed; 0: never.
+  Time wake() const { return under_way_ ? Time{} : at_; }
+  Revision revision() const { return revision_; }
+
+ private:
+  std::unique_ptr<Scheduler> scheduler_;
+  Revision revision_;
+  bool due_ = false;
+  bool under_way_ = false;
+  size_t proposed_ = 0;
+  Time at_;
+};
+
+}  // namespace tutti::scheduler
