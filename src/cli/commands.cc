@@ -27,6 +27,8 @@ const std::vector<Column> kJobColumns = {{"JOB", "name"}, {"TYPE", "status.type"
                                          {"PENDING", "status.pending"}, {"COMPLETED", "status.completed"}, {"FAILED", "status.failed"}, {"VERSION", "version"}, {"AGE", "~age:created"}};
 const std::vector<Column> kNodeColumns = {{"NODE", "name"}, {"HEALTH", "status.health"}, {"ELIGIBLE", "spec.eligibility"}, {"ADDRESS", "status.address"}, {"ARCH", "status.arch"},
                                           {"CPU", "~cpu"}, {"MEMORY", "~memory"}, {"INSTANCES", "status.instances"}, {"DRIVERS", "~drivers"}, {"VERSION", "status.version"}};
+const std::vector<Column> kSchedulerColumns = {{"SCHEDULER", "name"}, {"HEALTH", "health"}, {"SHARE", "share"}, {"BEHIND", "behind"}, {"PROPOSED", "proposed"}, {"PLACED", "placed"},
+                                               {"PLAN", "plan"}, {"VERSION", "version"}};
 const std::vector<Column> kEventColumns = {{"TIME", "status.time"}, {"TYPE", "status.type"}, {"OBJECT", "status.object_name"}, {"MESSAGE", "status.message"}};
 const std::vector<Column> kOperationColumns = {{"OPERATION", "id"}, {"KIND", "status.operation"}, {"STATE", "status.state"}, {"PROGRESS", "status.progress"}, {"MESSAGE", "status.message"}, {"AGE", "~age:created"}};
 
@@ -223,18 +225,21 @@ int label(Session& s, const std::string& path) {
 }  // namespace
 
 int node(Session& s, const std::string& verb) {
+  if (verb == "list" && s.flag("schedulers")) return list_command(s, "/v1/schedulers", kSchedulerColumns);
   if (verb == "list") return list_command(s, "/v1/nodes?limit=1000", kNodeColumns);
   if (verb == "resources") {
     return list_command(s, "/v1/nodes/resources", {{"ARCH", "arch"}, {"NODES", "nodes"}, {"CPU", "~cpu:capacity.cpu"}, {"USED", "~cpu:used.cpu"}, {"AVAILABLE", "~cpu:available.cpu"},
                                                    {"MEMORY", "~bytes:capacity.memory"}, {"USED", "~bytes:used.memory"}, {"AVAILABLE", "~bytes:available.memory"}});
   }
   if (verb == "token") {
-    std::string body = "{\"name\":" + json_text(s.option("name", "join")) + ",\"uses\":" + s.option("uses", "1") + ",\"ttl\":" + json_text(s.option("ttl", "1h")) + ",\"node_name\":" + json_text(s.option("node-name")) + "}";
+    const std::string role = s.option("role", "worker");
+    std::string body = "{\"role\":" + json_text(role) + ",\"name\":" + json_text(s.option("name")) + ",\"uses\":" + s.option("uses", "1") +
+                       (s.option("ttl").empty() ? "" : ",\"ttl\":" + json_text(s.option("ttl"))) + ",\"node_name\":" + json_text(s.option("node-name")) + "}";
     auto answer = s.call("POST", "/v1/join-tokens", body);
     if (!answer) return complain(answer.error());
     if (s.output != "table") return print_object(s, *answer);
     std::printf("%s\n", (*answer)["token"].text().c_str());
-    if (!s.flag("quiet")) std::fprintf(stderr, "on the new machine: tutti worker --manager %s --token TOKEN\n", (*answer)["address"].text().c_str());
+    if (!s.flag("quiet")) std::fprintf(stderr, "on the new machine: tutti %s --manager %s --token TOKEN\n", role.c_str(), (*answer)["address"].text().c_str());
     return 0;
   }
   const std::string path = path_of("/v1/nodes", s.words[0]);

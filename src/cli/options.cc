@@ -52,6 +52,8 @@ const std::vector<Option>& all_options() {
       {"node", 0, text, "NODE", "only on this node"},
       {"parent", 0, text, "JOB", "only what this periodic or parameterized job launched"},
       {"meta", 0, text, "KEY=VALUE", "a value for its tasks: ${meta.KEY}, $TUTTI_META_KEY", true},
+      {"role", 0, text, "ROLE", "what joins with it: worker or scheduler"},
+      {"schedulers", 0, flag, "", "who schedules, instead of the nodes"},
       {"uses", 0, integer, "N", "how often it can be used; -1: without limit"},
       {"ttl", 0, duration, "1h", "how long it can be used"},
       {"node-name", 0, text, "NAME", "only for a node of this name"},

@@ -51,9 +51,9 @@ std::span<const Usage> usages() {
       {"instance", "resume", "INSTANCE", 1, 1, "", "Goes on where it was suspended.", "tutti instance resume vm-0", false},
       {"instance", "delete", "INSTANCE", 1, 1, "", "Ends it; its job may put another one in its place.", "tutti instance delete shop-web-0", false},
 
-      {"node", "list", "", 0, 0, "watch", "All nodes.", "tutti node list", false},
+      {"node", "list", "", 0, 0, "watch schedulers", "All nodes; with --schedulers who schedules.", "tutti node list", false},
       {"node", "show", "NODE", 1, 1, "", "Everything about it.", "tutti node show node-1", false},
-      {"node", "token", "", 0, 0, "name uses ttl node-name", "A token that a new node joins with.", "tutti node token --uses 3 --ttl 30m", false},
+      {"node", "token", "", 0, 0, "name role uses ttl node-name", "A token that a new node, or a scheduler of its own, joins with.", "tutti node token --uses 3 --ttl 30m", false},
       {"node", "cordon", "NODE", 1, 1, "", "Nothing new starts on it.", "tutti node cordon node-1", false},
       {"node", "uncordon", "NODE", 1, 1, "", "It takes work again.", "tutti node uncordon node-1", false},
       {"node", "drain", "NODE", 1, 1, "deadline", "Moves its work elsewhere.", "tutti node drain node-1 --deadline 5m", false},

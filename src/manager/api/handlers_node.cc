@@ -81,19 +81,23 @@ void create_join_token(CallPtr call) {
   if (!body) return;
   if (body->uses == 0 || body->uses < -1) return answer_error(*call, Error{ErrorCode::invalid, "uses is a number above 0, or -1 for no limit", {{"uses", "out of range", "1"}}, 0});
   const std::string secret = secure_random_hex(24);
+  const bool scheduler = body->role == JoinRole::scheduler;
   Token token;
-  token.kind = TokenKind::join;
-  token.name = body->name.empty() ? "join" : body->name;
+  token.kind = scheduler ? TokenKind::api : TokenKind::join;
+  token.name = !body->name.empty() ? body->name : scheduler ? "scheduler" : "join";
   token.secret_hash = net::sha256_hex(secret);
-  token.uses_left = body->uses;
+  if (scheduler) token.role = Role::scheduler;
+  else token.uses_left = body->uses;
   token.node_name = body->node_name;
-  if (body->ttl.ns > 0) token.expires = call->services.clock().now() + body->ttl;
-  call->services.submit(state::CreateToken{std::move(token)}, meta_of(*call), [call, secret](Result<state::Outcome> outcome) {
+  const Duration ttl = body->ttl.value_or(scheduler ? Duration{} : seconds(3600));
+  if (ttl.ns > 0) token.expires = call->services.clock().now() + ttl;
+  call->services.submit(state::CreateToken{std::move(token)}, meta_of(*call), [call, secret, scheduler](Result<state::Outcome> outcome) {
     if (!outcome) return answer_error(*call, outcome.error());
     auto pin = net::certificate_sha256(call->services.server_authority());
     if (!pin) return answer_error(*call, pin.error());
     const std::string id = id_text(outcome->id);
-    answer_json(*call, 201, "{\"id\":\"" + id + "\",\"token\":\"" + id + "." + (outcome->replayed ? "shown-once" : secret) + "." + *pin +
+    const std::string first = scheduler ? "tutti_" + id + "_" : id + ".";
+    answer_json(*call, 201, "{\"id\":\"" + id + "\",\"token\":\"" + first + (outcome->replayed ? "shown-once" : secret) + "." + *pin +
                                 "\",\"address\":\"" + call->services.public_address() + "\"}");
   });
 }

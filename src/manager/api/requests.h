@@ -36,13 +36,16 @@ struct DrainRequest {
 };
 BOOST_DESCRIBE_STRUCT(DrainRequest, (), (deadline))
 
+enum class JoinRole : uint8_t { worker, scheduler };
+BOOST_DESCRIBE_ENUM(JoinRole, worker, scheduler)
 struct JoinTokenRequest {
   std::string name;
-  int32_t uses = 1;    // −1: without limit
-  Duration ttl = seconds(3600);
+  JoinRole role = JoinRole::worker;
+  int32_t uses = 1;             // −1: without limit; a scheduler's is used for every session
+  std::optional<Duration> ttl;  // an hour; a scheduler's does not expire
   std::string node_name;
 };
-BOOST_DESCRIBE_STRUCT(JoinTokenRequest, (), (name, uses, ttl, node_name))
+BOOST_DESCRIBE_STRUCT(JoinTokenRequest, (), (name, role, uses, ttl, node_name))
 
 struct TokenRequest {
   std::string name;

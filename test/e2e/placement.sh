@@ -1,0 +1,74 @@
+# Who places and where: schedulers of their own, priorities, gangs, limits. Sourced by test/e2e/run.
+
+project_allows() { api -X PATCH -H 'content-type: application/json' -d "$1" "$(url)/v1/projects/default" -o /dev/null -f; }
+# One node's idle processor in whole cores, less one: what a single large task can ask for.
+most_cores() { t node show node-1 -o json | jq '.status.available.cpu / 1000 | floor'; }
+
+T03_the_managers_machine_is_a_worker_as_well() {
+  export TUTTI_CONFIG="$work/t03.json"  # a second pool; this runs in a shell of its own
+  "$tutti" up --workers 1 --data "$work/t03" --api-port 0 --worker-port 0 --rm >"$work/t03-up.log" 2>&1 & own=$!
+  eventually 30 sh -c "[ \"\$('$tutti' node list -o json | jq '[.items[] | select(.status.health == \"ready\")] | length')\" = 1 ]"
+  "$tutti" image import "$work/rootfs" hello:1 --cmd /bin/sh -q
+  [ "$(timeout 60 "$tutti" run --rm hello:1 -- echo here)" = here ]
+  # Host network: what listens there listens on the manager's own machine.
+  port=$((21000 + $$ % 8000))
+  printf 'job: t03\ntasks:\n  - {name: main, image: "hello:1", network: host, stop_grace: 1s, command: [sh, -c, "echo page > /tmp/index.html; exec httpd -f -p %s -h /tmp"]}\n' "$port" | t job run - -q
+  eventually 10 curl -fsS --max-time 2 "http://127.0.0.1:$port/"; t job delete t03 -q
+  kill -TERM "$own"; wait "$own"
+}
+T04_schedulers_of_their_own_share_the_work() {
+  token=$(t node token --role scheduler -q); address=$(jq -r '.contexts[0].address' "$TUTTI_CONFIG")
+  "$tutti" scheduler --manager "$address" --token "$token" --name s1 2>"$work/s1.log" & s1=$!
+  "$tutti" scheduler --manager "$address" --token "$token" --name s2 2>"$work/s2.log" & s2=$!
+  eventually 15 sh -c "[ \"\$('$tutti' node list --schedulers -o json | jq -r '[.items[] | select(.health == \"ready\") | .share] | join(\",\")')\" = '1 of 3,2 of 3,3 of 3' ]"
+  for i in $(seq 12); do printf 'job: t04-%s\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, count: 3, command: [sleep, "'$nap'"]}\n' "$i" | t job run - -q --no-wait; done
+  running() { [ "$(t ps -o json | jq '[.items[] | select(.status.job | startswith("t04-")) | select(.status.state == "running")] | length')" = "$1" ]; }
+  eventually 20 running 36
+  eventually 5 sh -c "'$tutti' node list --schedulers -o json | jq -e '[.items[1:][] | select(.placed > 0)] | length == 2'"
+  # One is killed, one hangs: what fell to them falls to the one inside.
+  kill -9 "$s1"; kill -STOP "$s2"
+  for i in $(seq 13 24); do printf 'job: t04-%s\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, count: 3, command: [sleep, "'$nap'"]}\n' "$i" | t job run - -q --no-wait; done
+  eventually 20 running 72
+  eventually 10 sh -c "[ \$('$tutti' node list --schedulers -o json | jq '.items | length') = 1 ]"
+  kill -CONT "$s2"; eventually 15 sh -c "[ \$('$tutti' node list --schedulers -o json | jq '.items | length') = 2 ]"
+  kill -TERM "$s2"; wait "$s2" || true
+  running 72; [ "$(t ps -o json | jq '[.items[] | select(.status.job | startswith("t04-")) | .name] | length == (unique | length)')" = true ]
+  # A scheduler's token opens nothing else.
+  [ "$(curl -s --cacert "$work/pool/manager/authority.pem" -o /dev/null -w '%{http_code}' -H "Authorization: Bearer ${token%.*}" "$(url)/v1/jobs")" = 403 ]
+  fails timeout 5 "$tutti" scheduler --manager "$address" --token nonsense 2>"$work/s3.log"; grep -q 'role scheduler' "$work/s3.log"
+  for i in $(seq 24); do t job delete "t04-$i" -q --no-wait; done; eventually 20 running 0
+}
+J07_more_important_work_pushes_less_important_aside() {
+  cores=$(most_cores); [ "$cores" -ge 1 ]
+  low() { printf 'job: j07low\npriority: 10\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, count: 2, command: [sleep, "'$nap'"], resources: {cpu: %sc}, constraints: ["node.name in node-1,node-2"]}\n' "$cores"; }
+  high() { printf 'job: j07high\npriority: 80\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, command: [sleep, "'$nap'"], resources: {cpu: %sc}}\n' "$cores"; }
+  low | t job run - -q; count_running j07low 2
+  high | t job run - -q --no-wait; eventually 5 sh -c "'$tutti' explain j07high | grep -q 'not enough cpu'"; count_running j07low 2
+  project_allows '{"preemption": true}'
+  eventually 15 count_running j07high 1; eventually 15 count_running j07low 1
+  t event list --limit 100 | grep 'instance.preempted' | grep -q 'pushed aside by j07high-main-0 (priority 80)'
+  [ "$(t ps --job j07low -o json | jq '[.items[] | select(.status.state == "pending" or .status.node == "")] | length')" -ge 1 ]
+  t job delete j07high -q; eventually 15 count_running j07low 2
+  t job delete j07low -q; project_allows '{"preemption": false}'
+}
+S01_policies_and_S03_spread_share_out() {
+  printf 'job: s01\npolicy: spread\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, count: 4, command: [sleep, "'$nap'"]}\n' | t job run - -q
+  [ "$(t ps --job s01 -o json | jq -c '[.items[].status.node] | group_by(.) | map(length)')" = '[2,2]' ]; t job delete s01 -q
+  t node label node-1 e2e=left -q; t node label node-2 e2e=right -q
+  printf 'job: s03\nplacement:\n  spread: [{attribute: node.label.e2e, targets: {left: 75}}]\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, count: 8, command: [sleep, "'$nap'"]}\n' | t job run - -q
+  [ "$(t ps --job s03 --node node-1 -o name | wc -l)" = 6 ]; t job delete s03 -q
+  printf 'job: s03a\nplacement:\n  affinities: [{constraint: "node.label.e2e == right", weight: 100}]\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, count: 3, command: [sleep, "'$nap'"]}\n' | t job run - -q
+  [ "$(t ps --job s03a --node node-2 -o name | wc -l)" = 3 ]; t job delete s03a -q
+}
+S07_all_or_nothing_waits_whole() {
+  cores=$(most_cores)
+  printf 'job: s07\nplacement: {all_or_nothing: true}\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, count: 3, command: [sleep, "'$nap'"], resources: {cpu: %sc}}\n' "$cores" | t job run - -q --no-wait
+  printf 'job: s07after\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, command: [sleep, "'$nap'"], resources: {cpu: 10m}}\n' | t job run - -q
+  count_running s07 0; t job scale s07 2 -q; count_running s07 2; t job delete s07 -q; t job delete s07after -q
+}
+J04_a_job_stays_together() {
+  printf 'job: j04\nplacement: {same_node: true}\npolicy: spread\ntasks:\n  - {name: a, driver: process, stop_grace: 1s, count: 2, command: [sleep, "'$nap'"]}\n  - {name: b, driver: process, stop_grace: 1s, count: 2, command: [sleep, "'$nap'"]}\n' | t job run - -q
+  [ "$(t ps --job j04 -o json | jq '[.items[].status.node] | unique | length')" = 1 ]; t job delete j04 -q
+  printf 'job: j04g\ntasks:\n  - {name: web, group: g, image: "hello:1", stop_grace: 1s, command: [sh, -c, "echo shared > /tmp/index.html; exec httpd -f -p 80 -h /tmp"]}\n  - {name: side, group: g, image: "hello:1", stop_grace: 1s, command: [sh, -c, "sleep %s"]}\n' "$nap" | t job run - -q
+  eventually 5 sh -c "[ \"\$('$tutti' instance exec j04g-g-0 --task side -- wget -qO- http://127.0.0.1/)\" = shared ]"; t job delete j04g -q
+}
