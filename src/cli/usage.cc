@@ -8,7 +8,7 @@ namespace tutti::cli {
 namespace {
 
 // Roles and measurements: the executable plays them itself (app), each with a --help of its own.
-constexpr std::string_view kRoles[] = {"up", "manager", "worker", "bench", "sim"};
+constexpr std::string_view kRoles[] = {"up", "manager", "worker", "scheduler", "bench", "sim"};
 
 std::vector<std::string_view> own_options(const Usage& usage) {
   std::vector<std::string_view> out;

@@ -127,7 +127,8 @@ bool falls_to(JobId job, Share share) {
 
 bool may_place(const ChangeSet& changes) {
   for (const RowChange& row : changes.rows) {
-    if (row.table == TableId::node) return true;
+    // A node, or what a project allows.
+    if (row.table == TableId::node || row.table == TableId::project || row.table == TableId::pool) return true;
     if (row.table != TableId::instance) continue;
     if (changes.after->pending.contains(row.id)) return true;
     const Instance* before = changes.before->instances.find(row.id);

@@ -1,8 +1,8 @@
 # Who places and where: schedulers of their own, priorities, gangs, limits. Sourced by test/e2e/run.
 
 project_allows() { api -X PATCH -H 'content-type: application/json' -d "$1" "$(url)/v1/projects/default" -o /dev/null -f; }
-# One node's idle processor in whole cores, less one: what a single large task can ask for.
-most_cores() { t node show node-1 -o json | jq '.status.available.cpu / 1000 | floor'; }
+# What one large task can ask for and leave a little: no two fit on a node.
+most_cpu() { echo "$(($(t node show node-1 -o json | jq .status.available.cpu) - 100))m"; }
 
 T03_the_managers_machine_is_a_worker_as_well() {
   export TUTTI_CONFIG="$work/t03.json"  # a second pool; this runs in a shell of its own
@@ -21,13 +21,13 @@ T04_schedulers_of_their_own_share_the_work() {
   "$tutti" scheduler --manager "$address" --token "$token" --name s1 2>"$work/s1.log" & s1=$!
   "$tutti" scheduler --manager "$address" --token "$token" --name s2 2>"$work/s2.log" & s2=$!
   eventually 15 sh -c "[ \"\$('$tutti' node list --schedulers -o json | jq -r '[.items[] | select(.health == \"ready\") | .share] | join(\",\")')\" = '1 of 3,2 of 3,3 of 3' ]"
-  for i in $(seq 12); do printf 'job: t04-%s\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, count: 3, command: [sleep, "'$nap'"]}\n' "$i" | t job run - -q --no-wait; done
+  for i in $(seq 12); do printf 'job: t04-%s\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, count: 3, command: [sleep, "'$nap'"], resources: {cpu: 10m}}\n' "$i" | t job run - -q --no-wait; done
   running() { [ "$(t ps -o json | jq '[.items[] | select(.status.job | startswith("t04-")) | select(.status.state == "running")] | length')" = "$1" ]; }
   eventually 20 running 36
   eventually 5 sh -c "'$tutti' node list --schedulers -o json | jq -e '[.items[1:][] | select(.placed > 0)] | length == 2'"
   # One is killed, one hangs: what fell to them falls to the one inside.
   kill -9 "$s1"; kill -STOP "$s2"
-  for i in $(seq 13 24); do printf 'job: t04-%s\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, count: 3, command: [sleep, "'$nap'"]}\n' "$i" | t job run - -q --no-wait; done
+  for i in $(seq 13 24); do printf 'job: t04-%s\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, count: 3, command: [sleep, "'$nap'"], resources: {cpu: 10m}}\n' "$i" | t job run - -q --no-wait; done
   eventually 20 running 72
   eventually 10 sh -c "[ \$('$tutti' node list --schedulers -o json | jq '.items | length') = 1 ]"
   kill -CONT "$s2"; eventually 15 sh -c "[ \$('$tutti' node list --schedulers -o json | jq '.items | length') = 2 ]"
@@ -39,9 +39,9 @@ T04_schedulers_of_their_own_share_the_work() {
   for i in $(seq 24); do t job delete "t04-$i" -q --no-wait; done; eventually 20 running 0
 }
 J07_more_important_work_pushes_less_important_aside() {
-  cores=$(most_cores); [ "$cores" -ge 1 ]
-  low() { printf 'job: j07low\npriority: 10\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, count: 2, command: [sleep, "'$nap'"], resources: {cpu: %sc}, constraints: ["node.name in node-1,node-2"]}\n' "$cores"; }
-  high() { printf 'job: j07high\npriority: 80\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, command: [sleep, "'$nap'"], resources: {cpu: %sc}}\n' "$cores"; }
+  project_allows '{"preemption": false}'; cpu=$(most_cpu)
+  low() { printf 'job: j07low\npriority: 10\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, count: 2, command: [sleep, "'$nap'"], resources: {cpu: %s}}\n' "$cpu"; }
+  high() { printf 'job: j07high\npriority: 80\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, command: [sleep, "'$nap'"], resources: {cpu: %s}}\n' "$cpu"; }
   low | t job run - -q; count_running j07low 2
   high | t job run - -q --no-wait; eventually 5 sh -c "'$tutti' explain j07high | grep -q 'not enough cpu'"; count_running j07low 2
   project_allows '{"preemption": true}'
@@ -61,8 +61,8 @@ S01_policies_and_S03_spread_share_out() {
   [ "$(t ps --job s03a --node node-2 -o name | wc -l)" = 3 ]; t job delete s03a -q
 }
 S07_all_or_nothing_waits_whole() {
-  cores=$(most_cores)
-  printf 'job: s07\nplacement: {all_or_nothing: true}\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, count: 3, command: [sleep, "'$nap'"], resources: {cpu: %sc}}\n' "$cores" | t job run - -q --no-wait
+  cpu=$(most_cpu)
+  printf 'job: s07\nplacement: {all_or_nothing: true}\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, count: 3, command: [sleep, "'$nap'"], resources: {cpu: %s}}\n' "$cpu" | t job run - -q --no-wait
   printf 'job: s07after\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, command: [sleep, "'$nap'"], resources: {cpu: 10m}}\n' | t job run - -q
   count_running s07 0; t job scale s07 2 -q; count_running s07 2; t job delete s07 -q; t job delete s07after -q
 }

@@ -131,7 +131,7 @@ void SimWorld::check_order(const Snapshot& before, const Snapshot& state, const 
   }
   if (!first) return;
   for (const After& after : state.group_of(made).after) {
-    if (after.when == AfterCondition::complete && !completed(before, *job, *version, after.name))
+    if (after.when == AfterCondition::complete && !completed(state, *job, *version, after.name))
       sim.broken(state.name_of(made) + " started before " + after.name + " had completed");
     if (after.when == AfterCondition::failed && completed(before, *job, *version, after.name))
       sim.broken(state.name_of(made) + " started though " + after.name + " had completed");
