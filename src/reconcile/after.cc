@@ -261,7 +261,8 @@ void Decider::conclude_stopped() {
 }
 
 void Decider::tell(JobResult result, std::string reason) {
-  if (job_.result == result && job_.reason == reason) return;
+  // Once it has failed, it is told why once: what a clearing adds to an instance's reason later concerns nobody here.
+  if (job_.result == result && (job_.reason == reason || result == JobResult::failed)) return;
   actions_.jobs.push_back({.job = job_.id, .result = result, .reason = std::move(reason)});
 }
 

@@ -180,7 +180,7 @@ void Preemption::promise(const Request& request, const Choice& choice, Given& gi
     }
   }
   const Resources now = least(columns_.free(choice.index), request.resources);
-  columns_.take(choice.index, now);
+  columns_.take(choice.index, now, {});
   view.coming += now;
   view.coming -= request.resources;
 }

@@ -74,6 +74,7 @@ void stop_all(int instances, int tasks) {
       op.instance = InstanceId{static_cast<uint64_t>(i) + 1};
       op.task = static_cast<uint16_t>(t);
       Executor::Subject subject;
+      subject.spec.spec = std::make_shared<const JobSpec>();
       subject.task.driver = "slow";
       subject.task.name = "task-" + std::to_string(t);
       executor.run(

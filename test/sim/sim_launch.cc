@@ -1,6 +1,7 @@
 // Work that begins later, in the simulation: periodic and parameterized jobs, tasks and jobs that wait for others.
 #include <algorithm>
 
+#include "model/codec.h"
 #include "reconcile/reconcile.h"
 #include "sim_world.h"
 
@@ -143,8 +144,9 @@ std::string SimWorld::undecided() const {
   std::string out;
   const Snapshot& state = manager->state();
   state.jobs.for_each([&](uint64_t, const Job& job) {
-    if (!reconcile::reconcile(state, job.id, sim.wall()).empty())
-      out += "job " + job.name + " could go on and does not; ";
+    const Actions actions = reconcile::reconcile(state, job.id, sim.wall());
+    if (!actions.empty())
+      out += "job " + job.name + " could go on and does not: " + to_json(actions, {.omit_defaults = true}) + "; ";
   });
   return out;
 }

@@ -172,7 +172,7 @@ std::string operation(const Route& route, const std::vector<std::string>& params
   append_json_string(out, route.summary);
   out += ",\"description\":";
   const char* rights[] = {"Open to all.", "Any token, the bootstrap credential too.", "Role viewer.", "Role operator.",
-                          "Role admin."};
+                          "Role admin.", "Role scheduler, or admin of the whole pool."};
   append_json_string(out,
                      std::string(rights[static_cast<int>(route.right)]) + " Example: " + std::string(route.example));
   if (route.right == Right::nobody) out += ",\"security\":[]";
