@@ -124,7 +124,11 @@ void Distribution::start_upload(const Call& call) {
     return call.responder->send(registry_error(400, "DIGEST_INVALID", "only sha256 digests are kept"));
   auto upload = store_.start_upload(repository);
   if (!upload) return call.responder->send(registry_error(upload.error(), "TOOMANYREQUESTS"));
-  if (digest.empty()) return call.responder->send(upload_state(202, repository, (*upload)->id(), 0));
+  if (digest.empty()) {
+    net::Response response = upload_state(202, repository, (*upload)->id(), 0);
+    upload->reset();  // before the client hears of it: its next request may come at once
+    return call.responder->send(std::move(response));
+  }
   auto stream = std::make_shared<Stream>();
   stream->call = call;
   stream->upload = std::move(*upload);
@@ -152,7 +156,9 @@ void Distribution::append_upload(const Call& call) {
   auto upload = store_.resume_upload(call.route.reference, call.route.repository);
   if (!upload) return call.responder->send(registry_error(upload.error(), "BLOB_UPLOAD_UNKNOWN"));
   if (!in_order(*call.request, (*upload)->offset())) {
-    return call.responder->send(upload_state(416, call.route.repository, call.route.reference, (*upload)->offset()));
+    net::Response response = upload_state(416, call.route.repository, call.route.reference, (*upload)->offset());
+    upload->reset();
+    return call.responder->send(std::move(response));
   }
   auto stream = std::make_shared<Stream>();
   stream->call = call;
@@ -172,7 +178,9 @@ void Distribution::finish_upload(const Call& call) {
   auto upload = store_.resume_upload(call.route.reference, call.route.repository);
   if (!upload) return call.responder->send(registry_error(upload.error(), "BLOB_UPLOAD_UNKNOWN"));
   if (!in_order(*call.request, (*upload)->offset())) {
-    return call.responder->send(upload_state(416, call.route.repository, call.route.reference, (*upload)->offset()));
+    net::Response response = upload_state(416, call.route.repository, call.route.reference, (*upload)->offset());
+    upload->reset();
+    return call.responder->send(std::move(response));
   }
   auto stream = std::make_shared<Stream>();
   stream->call = call;
