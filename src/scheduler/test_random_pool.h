@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "model/plan.h"
 #include "model/test_pool.h"
 
 namespace tutti::scheduler {
