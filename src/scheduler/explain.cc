@@ -50,12 +50,14 @@ void tell_tasks(const Instance& i, Time now, Explanation& out) {
   for (const TaskStatus& task : i.detail->tasks) {
     const bool down = is_terminal(task.position.state);
     if (!down && task.restarts == 0) continue;
-    std::string text = task.task + ": attempt " + std::to_string(task.position.attempt) + ", restarted " + std::to_string(task.restarts) + (task.restarts == 1 ? " time" : " times");
+    std::string text = task.task + ": attempt " + std::to_string(task.position.attempt) + ", restarted " +
+                       std::to_string(task.restarts) + (task.restarts == 1 ? " time" : " times");
     if (down) text += ", last exit code " + std::to_string(task.exit_code);
     const std::string plain = "exit code " + std::to_string(task.exit_code);
     if (!task.reason.empty() && task.reason != plain) text += " (" + task.reason + ")";
     if (down && task.finished) text += " at " + format_time(task.finished);
-    if (task.retry_at && !task.final) text += task.retry_at > now ? ", next try at " + format_time(task.retry_at) : ", next try now";
+    if (task.retry_at && !task.final)
+      text += task.retry_at > now ? ", next try at " + format_time(task.retry_at) : ", next try now";
     if (task.final) text += ", not tried again here";
     out.tasks.push_back(std::move(text));
   }
@@ -106,6 +108,35 @@ void survey(const Snapshot& s, const Request& request, Explanation& out) {
   }
 }
 
+// What its job asks for beyond a node that will do.
+void tell_together(const Snapshot& s, const Instance& i, Explanation& out) {
+  const PlacementSpec& wishes = s.version_of(i)->spec->placement;
+  if (!wishes.all_or_nothing && !wishes.same_node) return;
+  int64_t waiting = 0;
+  if (const IdSet* ids = s.instances_by_job.find(i.job.value))
+    ids->for_each([&](uint64_t id, const Unit&) { waiting += s.pending.contains(id) ? 1 : 0; });
+  const std::string all = waiting == 1 ? "this one" : "all " + std::to_string(waiting) + " that wait";
+  out.remedies.push_back(wishes.same_node ? "free room for " + all + " on one node (placement.same_node)"
+                                          : "free room for " + all + " at once (placement.all_or_nothing)");
+}
+
+// J07: whether less important work makes room, or why not.
+void tell_preemption(const Snapshot& s, const Instance& i, Explanation& out) {
+  const Job* job = s.jobs.find(i.job.value);
+  const Project* project = job == nullptr ? nullptr : s.projects.find(job->project.value);
+  if (project == nullptr || out.nodes_feasible > 0) return;
+  const std::string by = "pushed aside by " + out.name + " ";
+  int64_t leaving = 0;
+  s.instances.for_each([&](uint64_t, const Instance& other) {
+    leaving += !other.finished && other.desired == Desired::removed && other.detail->reason.starts_with(by) ? 1 : 0;
+  });
+  if (leaving > 0)
+    out.remedies.insert(out.remedies.begin(),
+                        "wait: " + std::to_string(leaving) + " less important were told to go for it");
+  else if (!project->preemption)
+    out.remedies.push_back("let project " + project->name + " push less important work aside (its preemption is off)");
+}
+
 }  // namespace
 
 Explanation explain(const Snapshot& s, InstanceId id, Time now) {
@@ -132,6 +163,10 @@ Explanation explain(const Snapshot& s, InstanceId id, Time now) {
   tell_tasks(*i, now, out);
   if (!i->admitted) out.pending_since = i->pending_since;
   if (s.version_of(*i) != nullptr) survey(s, request_of(s, *i), out);
+  if (!i->admitted && !i->finished && s.version_of(*i) != nullptr) {
+    tell_together(s, *i, out);
+    tell_preemption(s, *i, out);
+  }
   if (i->admitted) out.remedies.clear(), out.nearest_node.clear(), out.nearest_lacks.clear();
   if (!i->detail->reason.empty() && !i->admitted) out.remedies.push_back("before: " + i->detail->reason);
   return out;

@@ -44,6 +44,7 @@ J07_more_important_work_pushes_less_important_aside() {
   high() { printf 'job: j07high\npriority: 80\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, command: [sleep, "'$nap'"], resources: {cpu: %s}}\n' "$cpu"; }
   low | t job run - -q; count_running j07low 2
   high | t job run - -q --no-wait; eventually 5 sh -c "'$tutti' explain j07high | grep -q 'not enough cpu'"; count_running j07low 2
+  t explain j07high | grep -q 'preemption is off'
   project_allows '{"preemption": true}'
   eventually 15 count_running j07high 1; eventually 15 count_running j07low 1
   t event list --limit 100 | grep 'instance.preempted' | grep -q 'pushed aside by j07high-main-0 (priority 80)'
@@ -64,7 +65,7 @@ S07_all_or_nothing_waits_whole() {
   cpu=$(most_cpu)
   printf 'job: s07\nplacement: {all_or_nothing: true}\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, count: 3, command: [sleep, "'$nap'"], resources: {cpu: %s}}\n' "$cpu" | t job run - -q --no-wait
   printf 'job: s07after\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, command: [sleep, "'$nap'"], resources: {cpu: 10m}}\n' | t job run - -q
-  count_running s07 0; t job scale s07 2 -q; count_running s07 2; t job delete s07 -q; t job delete s07after -q
+  count_running s07 0; t explain s07 | grep -q 'all 3 that wait at once'; t job scale s07 2 -q; count_running s07 2; t job delete s07 -q; t job delete s07after -q
 }
 J04_a_job_stays_together() {
   printf 'job: j04\nplacement: {same_node: true}\npolicy: spread\ntasks:\n  - {name: a, driver: process, stop_grace: 1s, count: 2, command: [sleep, "'$nap'"]}\n  - {name: b, driver: process, stop_grace: 1s, count: 2, command: [sleep, "'$nap'"]}\n' | t job run - -q
