@@ -5,11 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <regex>
 
 #include "base/limits.h"
 #include "state/apply.h"
 #include "state/draft.h"
 #include "state/engine.h"
+#include "state/replica.h"
 #include "state/row_codec.h"
 #include "store/memory/memory_store.h"
 
@@ -267,6 +269,43 @@ class Fuzz {
       EXPECT_TRUE(sum.fits(allocatable(*node))) << "node " << node->name << " is over-committed";
     }
     EXPECT_LE(state().events.size(), limits::kEventsKept);
+    follow_replica();
+  }
+
+  // T04: a replica that began at some point, and now and then is sent several commits as one, holds the same rows and
+  // indexes.
+  void follow_replica() {
+    if (replica_.snapshot() == nullptr) {
+      if (random_.below(10) != 0) return;
+      PageReader pages(held_);
+      for (std::string page = pages.next(); !page.empty(); page = pages.next()) ASSERT_TRUE(replica_.receive(page));
+      ASSERT_TRUE(replica_.receive(changes_for_replica({}, state().revision, now_)));
+      replicated_ = {state().epoch, state().revision};
+    } else if (random_.below(3) != 0) {
+      return;
+    }
+    while (replicated_.revision != state().revision) {
+      const auto batch = engine_->events_after(replicated_, 100);
+      ASSERT_TRUE(batch) << batch.error().to_string();
+      const auto changes = replica_.receive(changes_for_replica(batch->events, batch->to.revision, now_));
+      ASSERT_TRUE(changes) << changes.error().to_string();
+      EXPECT_EQ((*changes)->before->revision, replicated_.revision);
+      replicated_ = batch->to;
+    }
+    const Snapshot& copy = *replica_.snapshot();
+    EXPECT_EQ(copy.revision, state().revision);
+    for (int table = 0; table < kTableCount; ++table) {
+      const auto id = static_cast<TableId>(table);
+      for (uint64_t page = 0; is_replicated(id) && page <= state().next_id >> kPageBits; ++page)
+        ASSERT_EQ(without_stamps(encode_page(copy, id, page)), without_stamps(encode_page(state(), id, page)));
+    }
+    const Status audited = audit(copy);
+    EXPECT_TRUE(audited) << audited.error().to_string();
+  }
+  // A replica may see several commits as one: it counts and dates them as it sees them.
+  static std::string without_stamps(const std::string& page) {
+    static const std::regex stamps("\"(revision\":[0-9]+|updated\":\"[^\"]*\"),?");
+    return std::regex_replace(page, stamps, "");
   }
 
   SeededRandom random_;
@@ -274,6 +313,8 @@ class Fuzz {
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<Engine> engine_;
   std::shared_ptr<const Snapshot> held_;
+  Replica replica_;
+  Cursor replicated_;
   Time now_{1'800'000'000'000'000'000};
   ProjectId project_;
   TokenId token_;
