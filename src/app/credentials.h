@@ -1,5 +1,5 @@
 #pragma once
-// The manager's own secrets on disk: its certificate authority and the bootstrap credential (DESIGN section 8).
+// The manager's own secrets on disk: its certificate authority and the bootstrap credential.
 //
 // Files of the data directory, each mode 0600, written whole by rename: authority.pem, authority.key,
 // bootstrap-credential. Blocking; used at start on the main thread, and from the manager when the bootstrap is used.

@@ -1,5 +1,5 @@
 #pragma once
-// Table<V>: rows by a 64-bit number, as a persistent radix tree (DESIGN section 6).
+// Table<V>: rows by a 64-bit number, as a persistent radix tree.
 //
 // A copy of a table is O(1) and never changes: it is what snapshots are made of. The writer edits its own copy under a
 // TableEdit: nodes made by that edit are changed in place, others are copied on the way down, so a dense batch costs

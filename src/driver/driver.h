@@ -1,5 +1,5 @@
 #pragma once
-// The driver contract: how a worker runs one task (DESIGN section 8).
+// The driver contract: how a worker runs one task.
 //
 // A driver owns nothing of the state; it turns a RunContext into something running and says how it ended.
 // Every call is idempotent and may be made again after a crash of the worker at any line: what a call did

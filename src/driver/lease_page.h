@@ -1,5 +1,5 @@
 #pragma once
-// The page through which a worker tells monitors until when its lease runs (DESIGN section 5).
+// The page through which a worker tells monitors until when its lease runs.
 //
 // One file of 4096 bytes under the worker's /run folder, mapped shared. The worker writes, monitors only read.
 // 8 bytes, native order, written atomically: the lease's end on CLOCK_BOOTTIME in nanoseconds; 0: not leased yet

@@ -1,5 +1,5 @@
 #pragma once
-// ImageResolver: turns image references into digests before a job version is activated (DESIGN section 8).
+// ImageResolver: turns image references into digests before a job version is activated.
 //
 // Follows the state: every version that is `resolving` is worked on until an ActivateVersion is committed for it, by
 // whichever manager process is up; nothing else remembers it. Resolving runs on the services' pool.

@@ -1,5 +1,5 @@
 #pragma once
-// Manager: the role that owns the state, serves the API, schedules and dispatches (DESIGN sections 4 and 6).
+// Manager: the role that owns the state, serves the API, schedules and dispatches.
 //
 // Owns every thread of it, started by open() in the order store → state → control → scheduler → servers and stopped by
 // the destructor in the reverse order:

@@ -1,5 +1,5 @@
 #pragma once
-// StreamBroker: brings together who wants a stream of an instance and the worker that opens it (DESIGN section 8).
+// StreamBroker: brings together who wants a stream of an instance and the worker that opens it.
 //
 // A ticket is made for a request, travels to the worker in its session, and comes back with the worker's dial-in.
 // Tickets are random, bound to a node, usable once and valid for kTicketSeconds. Thread-safe.

@@ -1,5 +1,5 @@
 #pragma once
-// The one codec: every described struct to and from JSON, and from YAML (DESIGN section 7).
+// The one codec: every described struct to and from JSON, and from YAML.
 //
 // Text becomes a Document (model/document.h: a flat tape with positions; JSON by simdjson, YAML by yaml-cpp, HCL by
 // ours), and a Document is decoded by reflection over Boost.Describe. Decoding is strict: unknown and duplicate

@@ -1,7 +1,7 @@
 #pragma once
 // Instance: one placed copy of a group, and the words for what is wanted and what is seen of it.
 //
-// One writer per field (DESIGN section 5):
+// One writer per field:
 //   override   user        desired    reconcile     node, generation, ports   apply, from a plan or a start-over
 //   presence   manager     tasks[].position   worker (through ReportStatus)
 //
@@ -131,7 +131,7 @@ struct Health {
 };
 Health health_of(const Instance& instance, Duration min_healthy_time, Time now);
 
-// What an instance holds on its node (DESIGN section 5). `request` is the group's sum.
+// What an instance holds on its node. `request` is the group's sum.
 //   running, paused, backing off: everything · stopped: disk · suspended: disk and a file the size of the memory
 //   finished: disk until removed · given_up or removed-and-gone: nothing
 Resources charge(const Instance& instance, const Resources& request);

@@ -1,5 +1,5 @@
 #pragma once
-// The worker session: every message between a worker and the manager (DESIGN section 8), as described structs.
+// The worker session: every message between a worker and the manager, as described structs.
 //
 // One WebSocket over mutual TLS, opened by the worker on the workers' port at /v1/worker/session; JSON text frames,
 // each one envelope with exactly one member set. On connect both sides exchange what they have; afterwards

@@ -1,5 +1,5 @@
 #pragma once
-// The rule of DESIGN section 5: a position, (generation, attempt, state), only moves forward. Pure.
+// A position, (generation, attempt, state), only moves forward. Pure.
 
 #include "model/instance.h"
 

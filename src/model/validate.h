@@ -18,7 +18,7 @@ void apply_defaults(JobSpec& spec);
 // "TERM", "SIGTERM" or "15" → 15; `invalid` for what is no signal.
 Result<int> parse_signal(std::string_view text);
 
-// The feature level (DESIGN section 7) that brought a field; 1: there from the start.
+// The feature level that brought a field; 1: there from the start.
 uint32_t field_feature_level(std::string_view type, std::string_view member);
 // The highest level among the fields that a spec sets: workers below it are not given its instances.
 uint32_t required_feature_level(const JobSpec& spec);

@@ -1,5 +1,5 @@
 #pragma once
-// The durable store's contract: an ordered log of batches and checkpoints of table pages (DESIGN section 8).
+// The durable store's contract: an ordered log of batches and checkpoints of table pages.
 //
 // Owner: the state loop; used by one thread at a time, except that checkpoint() and trim_log() may run on a
 // second thread while append() goes on. Adapters: memory/ (tests, simulation, fault injection), sqlite/.

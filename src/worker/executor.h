@@ -1,5 +1,5 @@
 #pragma once
-// Executor: carries out the operations that runners ask for, on a small pool (DESIGN section 6).
+// Executor: carries out the operations that runners ask for, on a small pool.
 //
 // Owner: Worker. run() from the I/O thread; results come back through `done` and `exited` on pool or driver threads: the
 // worker posts them to its I/O thread. It turns (instance, task, generation, attempt) into the driver's RunContext: paths,

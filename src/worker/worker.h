@@ -1,5 +1,5 @@
 #pragma once
-// Worker: the process on a node (DESIGN sections 5, 6 and 8).
+// Worker: the process on a node.
 //
 // One I/O thread owns Core and the session; a small pool carries out operations; drivers and streams have threads of
 // their own. Stopping it (or killing it) leaves what runs running: the next process adopts it.

@@ -41,7 +41,7 @@ void SimWorld::committed(const ChangeSet& changes) {
     const Instance* is = state.instances.find(row.id);
     if (was == nullptr || is == nullptr) continue;
     if (is->detail->reason != was->detail->reason && is->detail->reason.starts_with("pushed aside"))
-      ++statistics.pushed_aside;
+      check_pushed_aside(state, *is);
     if (is->generation < was->generation) sim.broken("generation of " + to_text(is->id) + " went back");
     if (is->generation != was->generation) continue;
     for (const TaskStatus& before : was->detail->tasks) {
@@ -65,6 +65,15 @@ void SimWorld::committed(const ChangeSet& changes) {
     auto [at, fresh] = slots.try_emplace({i.job, state.group_of(i).name, i.slot, i.beside}, i.id);
     if (!fresh) sim.broken("slot held twice: " + to_text(i.id) + " and " + to_text(at->second));
   });
+}
+
+// J07: never by work of the same priority or a lower one.
+void SimWorld::check_pushed_aside(const Snapshot& state, const Instance& victim) {
+  ++statistics.pushed_aside;
+  const std::string& reason = victim.detail->reason;
+  const size_t at = reason.rfind("(priority ");
+  if (at == std::string::npos || std::atoi(reason.c_str() + at + 10) <= state.version_of(victim)->spec->priority)
+    sim.broken(state.name_of(victim) + " was " + reason);
 }
 
 void SimWorld::check() {

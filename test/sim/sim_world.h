@@ -2,8 +2,8 @@
 // SimWorld: a manager, its workers, what breaks between them, what users ask for, and what must hold all the while.
 //
 // Everything in one thread and from one seed (sim_time.h). sim_network: cables. sim_host: machines with their worker.
-// sim_manager: the manager's machines wired as manager/manager.cc does. sim_workload: users and trouble. sim_launch: work
-// that begins later. sim_check: invariants.
+// sim_manager: the manager's machines wired as manager/manager.cc does. sim_workload: users and trouble. sim_launch:
+// work that begins later. sim_check: invariants.
 
 #include <map>
 #include <memory>
@@ -78,6 +78,7 @@ class SimWorld {
   void check();
   void check_hosts();
   std::string unfinished() const;  // what is not as asked; empty: all is
+  void check_pushed_aside(const Snapshot& state, const Instance& victim);
   bool waits_for_room(const Snapshot& state, const Job& job) const;
   std::string unfinished_job(const Snapshot& state, const Job& job) const;
   std::string leftovers() const;

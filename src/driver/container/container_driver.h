@@ -1,5 +1,5 @@
 #pragma once
-// Driver `container`: OCI bundles run by crun, or runc where crun refuses (DESIGN section 9).
+// Driver `container`: OCI bundles run by crun, or runc where crun refuses.
 //
 // The monitor mounts the overlay in a mount namespace of its own and joins the network namespace, then runs the
 // runtime; nothing is mounted where anybody else sees it. Limits are set by us on the task's control group before the

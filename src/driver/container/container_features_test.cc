@@ -1,5 +1,5 @@
 // What a container can and cannot do, on real ones: defaults (C03), limits (C02), logs (C04), exec and attach (C05),
-// the lease (DESIGN section 5).
+// the lease.
 
 #include <fcntl.h>
 #include <gmock/gmock.h>

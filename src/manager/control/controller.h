@@ -1,5 +1,5 @@
 #pragma once
-// Controller: keeps every job reconciled, a machine without I/O around reconcile() (DESIGN section 4, step 3).
+// Controller: keeps every job reconciled, a machine without I/O around reconcile() (docs/life-of-a-job.md, step 4).
 //
 // Owner: the control thread of the manager, or a simulation. Follows the ChangeSets, remembers which jobs a commit
 // may concern and when a job wants to be looked at again, and says the commands. One command per job is under way

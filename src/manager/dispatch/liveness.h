@@ -1,6 +1,6 @@
 #pragma once
 // Liveness: which nodes are heard, a machine without I/O. Heartbeats live here, in the leader's memory, never in the
-// store (DESIGN section 5 and 6).
+// store.
 //
 // A node silent for kUnknownAfterMs is unknown; after kLostAfterMs its lease has ended whatever the network does
 // (the lease counts from when the worker sent the beat, this clock from when it was heard) and it is lost.
