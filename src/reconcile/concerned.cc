@@ -25,7 +25,9 @@ bool matters(const Snapshot& after, const Instance* was, const Instance* is) {
   if (was->state == is->state) return false;
   const Job* job = after.jobs.find(is->job.value);
   if (job != nullptr && job->type == JobType::batch && has_order(after, *is)) return true;
-  return job == nullptr || job->active_version > 1 || job->version > 1 || is->detail->avoid;
+  // A first version that failed is looked at again: it may become healthy yet.
+  return job == nullptr || job->active_version > 1 || job->version > 1 || is->detail->avoid ||
+         job->deployment.state == DeploymentState::failed;
 }
 
 bool draining(const Snapshot& snapshot, NodeId id) {

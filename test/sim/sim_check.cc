@@ -140,6 +140,18 @@ bool SimWorld::waits_for_room(const Snapshot& state, const Job& job) const {
   return waits;
 }
 
+// What holds a slot, for a message.
+static std::string tell_row(const std::vector<const Instance*>& row) {
+  std::string out;
+  for (const Instance* i : row) {
+    out += to_text(i->id) + " v" + std::to_string(i->job_version) + (i->beside ? " beside" : "") + " desired " +
+           std::to_string(static_cast<int>(i->desired)) + " override " +
+           std::to_string(static_cast<int>(i->override_)) + " state " + std::to_string(static_cast<int>(i->state)) +
+           (i->finished ? " finished" : "") + (i->node ? "" : " nowhere") + " \"" + i->detail->reason + "\" ";
+  }
+  return out.empty() ? "nothing there" : out;
+}
+
 std::string SimWorld::unfinished_job(const Snapshot& state, const Job& job) const {
   const std::string what = "job " + job.name + " (" + to_text(job.id) + ")";
   if (job.deleted) return what + " is deleted and still there; ";
@@ -157,14 +169,16 @@ std::string SimWorld::unfinished_job(const Snapshot& state, const Job& job) cons
   if (d.state == DeploymentState::running && has_deadline && !job.stopped)
     out += what + " is still bringing in version " + std::to_string(d.version) + "; ";
   // Until a user promotes it, and after it has failed, the version before serves on.
-  const bool before_serves = !d.promoted || d.state == DeploymentState::failed || d.state == DeploymentState::cancelled;
+  // (Nothing is replaced then, whatever version between the two it is of.)
+  const bool halted = d.state == DeploymentState::failed || d.state == DeploymentState::cancelled;
+  const bool before_serves = !d.promoted || halted;
   auto satisfied = [&](const std::vector<const Instance*>& row) {
     return std::any_of(row.begin(), row.end(), [&](const Instance* i) {
       if (i->presence == Presence::given_up || i->desired == Desired::removed) return false;
       if (i->desired == Desired::stopped) return i->finished;
       if (i->desired == Desired::paused) return true;  // its user holds it, whatever the version
       if (i->beside) return false;
-      if (i->job_version != job.active_version && !(before_serves && i->job_version == d.from)) return false;
+      if (i->job_version != job.active_version && !halted && !(before_serves && i->job_version == d.from)) return false;
       return job.type == JobType::batch ? i->finished : i->state == TaskState::running;
     });
   };
@@ -197,7 +211,7 @@ std::string SimWorld::unfinished_job(const Snapshot& state, const Job& job) cons
       const bool spent = job.type == JobType::batch && !row.empty() &&
                          std::all_of(row.begin(), row.end(), [](const Instance* i) { return i->finished; });
       if (!satisfied(row) && !spent)
-        out += what + " slot " + group.name + "/" + std::to_string(slot) + " is not as asked; ";
+        out += what + " slot " + group.name + "/" + std::to_string(slot) + " is not as asked: " + tell_row(row) + "; ";
     }
   }
   return out;
