@@ -127,21 +127,28 @@ void Columns::refresh(uint32_t index) {
   disk_[index] = up(free.disk.value, kDiskUnit);
   for (size_t i = 0; i < kFamilies; ++i) {
     if (!families_[i].needed) continue;
-    const Factors factors = node_factors(static_cast<Family>(i), free, all_[index], largest_, instances_[index]);
+    const Factors factors = node_factors(static_cast<Family>(i), free, all_[index], scale_, instances_[index]);
     families_[i].ab[index] = factors.ab;
     families_[i].cd[index] = factors.cd;
   }
 }
 
 void Columns::measure_pool() {
-  const Resources before = largest_;
-  largest_ = total_ = {};
+  Resources largest;
+  total_ = {};
   for (const Resources& all : all_) {
     total_ += all;
-    largest_.cpu = std::max(largest_.cpu, all.cpu);
-    largest_.memory = std::max(largest_.memory, all.memory);
+    largest.cpu = std::max(largest.cpu, all.cpu);
+    largest.memory = std::max(largest.memory, all.memory);
   }
-  if (before == largest_) return;
+  if (scale_.largest == largest) return;
+  scale_.largest = largest;
+  for (uint32_t i = 0; i < size(); ++i) refresh(i);
+}
+
+void Columns::measure_by(int32_t mix) {
+  if (scale_.mix == mix) return;
+  scale_.mix = mix;
   for (uint32_t i = 0; i < size(); ++i) refresh(i);
 }
 
@@ -203,7 +210,7 @@ const AttributeColumn& Columns::attribute(const Snapshot& snapshot, const std::s
 }
 
 ScanRequest Columns::scan_request(const Resources& asked, PlacementPolicy policy) const {
-  const Factors factors = request_factors(policy, asked, largest_);
+  const Factors factors = request_factors(policy, asked, scale_);
   return {.cpu = clamp32(asked.cpu.value),
           .memory = down(asked.memory.value, kMemoryUnit),
           .disk = down(asked.disk.value, kDiskUnit),

@@ -48,7 +48,8 @@ class Columns {
   uint32_t index_of(NodeId node) const;
   const Resources& free(uint32_t index) const { return free_[index]; }
   const Resources& total() const { return total_; }
-  const Resources& largest() const { return largest_; }
+  // What the factors are measured by from now on (policy.h).
+  void measure_by(int32_t mix);
 
   // Charged for the length of a round; undo() gives back what was taken since there were `left` of them.
   void take(uint32_t index, const Resources& resources, const std::vector<DeviceBinding>& devices);
@@ -91,7 +92,8 @@ class Columns {
   std::vector<uint32_t> instances_;
   std::vector<int32_t> cpu_, memory_, disk_;
   std::array<FamilyColumns, kFamilies> families_;
-  Resources largest_, total_;
+  Resources total_;
+  Scale scale_;
   std::map<std::string, Kind> kinds_;
   std::map<std::string, Mask> matching_;
   std::map<std::string, AttributeColumn> attributes_;

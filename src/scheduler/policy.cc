@@ -11,6 +11,15 @@ namespace {
 
 constexpr int64_t kSteps = 4'096;  // of a fraction
 
+// Binpack: 150·d_node·d_asked, and 10 for a node that holds nothing, in kBinpackUnit.
+constexpr double kLeanOfNode = 30'000;
+constexpr double kLeanOfRequest = -150.0 * kBinpackUnit / kLeanOfNode;
+constexpr int64_t kNothingThere = 1'000;
+constexpr int64_t kOpening = 10 * kBinpackUnit / kNothingThere;
+
+constexpr int32_t kMixSteps = 8;
+constexpr int32_t kMixMost = 30 * kMixSteps;
+
 // 10^(i / kSteps), from 1 to 10.
 std::array<double, kSteps + 1> powers() {
   std::array<double, kSteps + 1> out{};
@@ -21,12 +30,17 @@ std::array<double, kSteps + 1> powers() {
 struct Tables {
   std::array<uint16_t, kSteps + 1> up{};    // 1,000 · 10^x
   std::array<uint16_t, kSteps + 1> down{};  // 10,000 · 10^-x
+  std::array<uint16_t, kSteps + 1> down_binpack{};
+  std::array<double, 2 * kMixMost + 1> cpu_per_byte{};  // by mix
   Tables() {
     const auto exact = powers();
     for (size_t i = 0; i <= kSteps; ++i) {
       up[i] = static_cast<uint16_t>(std::lround(1'000 * exact[i]));
-      down[i] = static_cast<uint16_t>(std::lround(10'000 / exact[i]));
+      down[i] = static_cast<uint16_t>(std::lround(kUnit / 1'000 / exact[i]));
+      down_binpack[i] = static_cast<uint16_t>(std::lround(kBinpackUnit / 1'000 / exact[i]));
     }
+    for (int32_t mix = -kMixMost; mix <= kMixMost; ++mix)
+      cpu_per_byte[static_cast<size_t>(mix + kMixMost)] = std::exp2(-static_cast<double>(mix) / kMixSteps) / (1 << 20);
   }
 };
 const Tables kTables;
@@ -48,13 +62,13 @@ uint32_t pair_of(int64_t low, int64_t high) {
   return static_cast<uint32_t>(low & 0xffff) | static_cast<uint32_t>(high & 0xffff) << 16;
 }
 
-// The imbalance term 30·(d − e)², d of the node and e of the request in steps, without the part that all nodes share:
-// 30·d² − 60·d·e.
-Factors imbalance_of_node(int64_t d) {
-  return {0, pair_of(d * d * 10'000 / (kSteps * kSteps), d * 20'000 / kSteps)};
-}
-uint32_t imbalance_of_request(int64_t e) {
-  return pair_of(30'000, -30'000 * e / kSteps);
+// −1: all memory; 1: all cpu; 0: in the proportion of the mix.
+double lean_of(const Resources& of, int32_t mix) {
+  const auto cpu = static_cast<double>(std::max<int64_t>(of.cpu.value, 0));
+  const double memory = static_cast<double>(std::max<int64_t>(of.memory.value, 0)) *
+                        kTables.cpu_per_byte[static_cast<size_t>(mix + kMixMost)];
+  const double length = std::sqrt(cpu * cpu + memory * memory);
+  return length > 0 ? (cpu - memory) / length : 0;
 }
 
 // A node's marginal cost: 10^use, dearer on a smaller node.
@@ -86,19 +100,30 @@ Family family_of(PlacementPolicy policy) {
   return Family::none;
 }
 
-Factors node_factors(Family family, const Resources& free, const Resources& all, const Resources& largest,
+void Demand::add(const Resources& asked, int sign) {
+  cpu += sign * asked.cpu.value;
+  memory_mib += sign * (asked.memory.value >> 20);
+}
+
+int32_t mix_of(const Demand& demand, const Resources& pool) {
+  const bool known = demand.cpu > 0 && demand.memory_mib > 0;
+  const auto cpu = static_cast<double>(known ? demand.cpu : pool.cpu.value);
+  const auto memory = static_cast<double>(known ? demand.memory_mib : pool.memory.value >> 20);
+  if (cpu <= 0 || memory <= 0) return 0;
+  return std::clamp(static_cast<int32_t>(std::lround(std::log2(memory / cpu) * kMixSteps)), -kMixMost, kMixMost);
+}
+
+Factors node_factors(Family family, const Resources& free, const Resources& all, const Scale& scale,
                      uint32_t instances) {
   const size_t cpu = fraction(free.cpu.value, all.cpu.value);
   const size_t memory = fraction(free.memory.value, all.memory.value);
   switch (family) {
-    case Family::packing: {
-      Factors out = imbalance_of_node(static_cast<int64_t>(cpu) - static_cast<int64_t>(memory));
-      out.ab = pair_of(kTables.up[cpu], kTables.up[memory]);
-      return out;
-    }
+    case Family::packing:
+      return {pair_of(kTables.up[cpu], kTables.up[memory]),
+              pair_of(std::lround(kLeanOfNode * lean_of(free, scale.mix)), instances == 0 ? kNothingThere : 0)};
     case Family::marginal:
-      return {pair_of(marginal(cpu, all.cpu.value, largest.cpu.value),
-                      marginal(memory, all.memory.value, largest.memory.value)),
+      return {pair_of(marginal(cpu, all.cpu.value, scale.largest.cpu.value),
+                      marginal(memory, all.memory.value, scale.largest.memory.value)),
               0};
     case Family::count: return {std::min<uint32_t>(instances, INT16_MAX), 0};
     case Family::none: return {};
@@ -106,15 +131,15 @@ Factors node_factors(Family family, const Resources& free, const Resources& all,
   return {};
 }
 
-Factors request_factors(PlacementPolicy policy, const Resources& asked, const Resources& largest) {
-  const auto cpu = fraction(asked.cpu.value, largest.cpu.value);
-  const auto memory = fraction(asked.memory.value, largest.memory.value);
-  const uint32_t packing = pair_of(kTables.down[cpu], kTables.down[memory]);
+Factors request_factors(PlacementPolicy policy, const Resources& asked, const Scale& scale) {
+  const auto cpu = fraction(asked.cpu.value, scale.largest.cpu.value);
+  const auto memory = fraction(asked.memory.value, scale.largest.memory.value);
   switch (policy) {
     case PlacementPolicy::default_:
     case PlacementPolicy::binpack:
-      return {packing, imbalance_of_request(static_cast<int64_t>(cpu) - static_cast<int64_t>(memory))};
-    case PlacementPolicy::spread: return {packing, 0};
+      return {pair_of(kTables.down_binpack[cpu], kTables.down_binpack[memory]),
+              pair_of(std::lround(kLeanOfRequest * lean_of(asked, scale.mix)), kOpening)};
+    case PlacementPolicy::spread: return {pair_of(kTables.down[cpu], kTables.down[memory]), 0};
     case PlacementPolicy::epvm:
       return {
           pair_of(static_cast<int64_t>(cpu) * INT16_MAX / kSteps, static_cast<int64_t>(memory) * INT16_MAX / kSteps),

@@ -5,14 +5,18 @@
 // change and a request once. Lower is better. `f` is the free fraction of a node, `r` what is asked as a fraction of
 // the pool's largest node; both in 4,096ths; one unit is kUnit.
 //
-//   binpack     10^(f_cpu − r_cpu) + 10^(f_memory − r_memory): Google's BestFit v3 as in Nomad, plus an imbalance term
-//               30·((f_cpu − r_cpu) − (f_memory − r_memory))², which keeps both used up at the same pace
+//   binpack     10^(f_cpu − r_cpu) + 10^(f_memory − r_memory): Google's BestFit v3 as in Nomad; less
+//   150·d_node·d_asked,
+//               where d = (cpu − memory) / √(cpu² + memory²) is how lopsided what is free, or asked, is beside all that
+//               is asked for in the pool (the mix): what wants much memory goes where much memory is left beside the
+//               cpu, and the average piece of work anywhere; and 10 more on a node that holds nothing
 //   spread      the first part of that, upside down; the instances of a job keep apart before that (shape.h)
 //   epvm        marginal cost: asked · d/du 10^u at the node's use u, summed over cpu and memory, weighed by the node's
 //               size (Amir et al., "An opportunity cost approach for job assignment", to first order)
 //   roundrobin  the node with the fewest instances: each in turn
 //   greedy      the first that will do, by id
-//   fragmentation  where the least GPU is made useless for what else is asked for: a valuation of its own (valuation.h),
+//   fragmentation  where the least GPU is made useless for what else is asked for: a valuation of its own
+//   (valuation.h),
 //                  node by node
 //
 // On top come costs per node that the policy knows nothing of: affinities and spreads (costs below).
@@ -25,8 +29,25 @@
 namespace tutti::scheduler {
 
 inline constexpr int64_t kUnit = 10'000'000;
+inline constexpr int64_t kBinpackUnit = kUnit / 20;
 // More than any two nodes differ by in spread: one more instance of the job costs as much. A weight of 100 too.
 inline constexpr int64_t kCountCost = 20 * kUnit;
+
+// All that is asked for in a pool: what is placed, and what waits for a place.
+struct Demand {
+  int64_t cpu = 0;         // millicores
+  int64_t memory_mib = 0;  // of each rounded down, so that millions of them cannot overflow
+  void add(const Resources& asked, int sign);
+};
+// Memory per cpu of that, or of the pool while nothing is asked for: in eighths of a power of two of MiB per millicore,
+// so that factors last while it drifts.
+int32_t mix_of(const Demand& demand, const Resources& pool);
+
+// What factors are measured by.
+struct Scale {
+  Resources largest;  // of the pool's nodes, of each kind of resource
+  int32_t mix = 0;
+};
 
 // The node's factors that a policy reads; binpack and spread share theirs.
 enum class Family : uint8_t { packing, marginal, count, none };
@@ -41,9 +62,9 @@ struct Factors {
 // Never default_.
 PlacementPolicy policy_of(const JobSpec& spec, const Pool& pool);
 Family family_of(PlacementPolicy policy);
-Factors node_factors(Family family, const Resources& free, const Resources& all, const Resources& largest,
+Factors node_factors(Family family, const Resources& free, const Resources& all, const Scale& scale,
                      uint32_t instances);
-Factors request_factors(PlacementPolicy policy, const Resources& asked, const Resources& largest);
+Factors request_factors(PlacementPolicy policy, const Resources& asked, const Scale& scale);
 // Turns the order around (scan.h).
 int32_t flip_of(PlacementPolicy policy);
 

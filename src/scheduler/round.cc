@@ -22,7 +22,8 @@ Round::Round(const Snapshot& snapshot, Columns& columns, Queue& queue, ProjectUs
       used_(used),
       used_before_(used),
       seed_(seed),
-      most_(most) {}
+      most_(most),
+      last_on_(columns.size(), 0) {}
 
 Plan Round::run() {
   plan_.based_on = snapshot_.revision;
@@ -99,16 +100,22 @@ bool Round::try_node(const Waiting& waiting, const Request& request, uint32_t in
     const Node& node = *snapshot_.nodes.find(out.node.value);
     Given& given = given_[index];
     if (check_free(snapshot_, request, node, columns_.free(index), given)) return false;
-    if (!give(snapshot_, request, node, given, SeededRandom(seed_ ^ waiting.id.value).next(), out, gpu))
-      return false;
+    if (!give(snapshot_, request, node, given, SeededRandom(seed_ ^ waiting.id.value).next(), out, gpu)) return false;
   } else if (!request.resources.fits(columns_.free(index))) {
     return false;
   }
   columns_.take(index, request.resources, out.devices);
   used_[project] += request.resources;
-  placed_.push_back({index, waiting.job});
+  placed_on(index, waiting.job);
   plan_.placements.push_back(std::move(out));
   return true;
+}
+
+void Round::placed_on(uint32_t index, JobId job) {
+  uint32_t& last = last_on_[index];
+  if (last != 0) placed_[last - 1].again = true;
+  placed_.push_back({index, false, job});
+  last = static_cast<uint32_t>(placed_.size());
 }
 
 // It stays pending; what is free where it shall go is kept for it.
@@ -227,6 +234,8 @@ Round::Mark Round::mark() const {
 
 void Round::back_to(Mark mark) {
   columns_.undo(mark.taken);
+  // Nobody asks any more what was placed before this.
+  for (size_t i = mark.placed; i < placed_.size(); ++i) last_on_[placed_[i].index] = 0;
   placed_.resize(mark.placed);
   plan_.placements.resize(mark.placements);
   given_ = std::move(mark.given);

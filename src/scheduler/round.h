@@ -49,6 +49,7 @@ class Round {
   Ask sum_of(const Lane& lane) const;
   Shape& shape_of(const Ask& ask);
   Counts counts_of(JobId job) const;
+  void placed_on(uint32_t index, JobId job);
   Mark mark() const;
   void back_to(Mark mark);
   void finish();
@@ -66,6 +67,7 @@ class Round {
   const Ask* last_ask_ = nullptr;  // of the search before: those of one lane come one after the other
   Shape* last_shape_ = nullptr;
   std::vector<Taken> placed_;
+  std::vector<uint32_t> last_on_;  // by node: the number of the last in placed_, from 1; 0: none
   std::map<uint32_t, Given> given_;
   std::optional<Preemption> preemption_;  // made when the first one is stuck that may push others aside
   size_t pushing_ = 0;

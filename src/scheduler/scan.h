@@ -34,6 +34,7 @@ struct ScanRequest {
 struct ScanBest {
   int32_t score = INT32_MAX;
   uint32_t index = UINT32_MAX;  // none
+  bool operator==(const ScanBest&) const = default;
 };
 
 // Bytes of one unit of the columns.

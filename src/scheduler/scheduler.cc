@@ -8,10 +8,15 @@
 namespace tutti::scheduler {
 namespace {
 
-// What an instance counts for in its project's share.
-Resources held_of_pool(const Snapshot& snapshot, const Instance* i) {
-  if (i == nullptr || !i->admitted || i->finished || i->presence == Presence::given_up) return {};
+// What an instance counts for in what is asked for; nothing once it is over.
+Resources asked_by(const Snapshot& snapshot, const Instance* i) {
+  if (i == nullptr || i->finished || i->presence == Presence::given_up || snapshot.version_of(*i) == nullptr) return {};
   return snapshot.group_of(*i).resources;
+}
+
+// And in its project's share.
+Resources held_of_pool(const Instance* i, const Resources& asked) {
+  return i != nullptr && i->admitted ? asked : Resources{};
 }
 
 ProjectId project_of(const Snapshot& snapshot, const Instance& i) {
@@ -58,11 +63,13 @@ class SchedulerImpl final : public Scheduler {
       if (i != nullptr && snapshot_->pending.contains(id.value)) only.add(*snapshot_, *i);
     }
     only.wake(*snapshot_, now);
+    columns_.measure_by(mix_of(demand_, columns_.total()));
     return Round(*snapshot_, columns_, only, used_, seed, most).run();
   }
 
   Plan schedule_all_pending(uint64_t seed, Time now, size_t most) override {
     queue_.wake(*snapshot_, now);
+    columns_.measure_by(mix_of(demand_, columns_.total()));
     return Round(*snapshot_, columns_, queue_, used_, seed, most).run();
   }
 
@@ -81,8 +88,11 @@ class SchedulerImpl final : public Scheduler {
   void refill() {
     queue_.clear();
     used_.clear();
+    demand_ = {};
     snapshot_->instances.for_each([&](uint64_t id, const Instance& i) {
-      const Resources held = held_of_pool(*snapshot_, &i);
+      const Resources asked = asked_by(*snapshot_, &i);
+      demand_.add(asked, 1);
+      const Resources held = held_of_pool(&i, asked);
       if (!(held == Resources{})) used_[project_of(*snapshot_, i)] += held;
       if (snapshot_->pending.contains(id) && falls_to(i.job, share_)) queue_.add(*snapshot_, i);
     });
@@ -95,9 +105,14 @@ class SchedulerImpl final : public Scheduler {
     const bool waited = before != nullptr && changes.before->pending.contains(id);
     const bool waits = after != nullptr && changes.after->pending.contains(id);
     if (waited && !(waits && waits_alike(*before, *after))) queue_.remove(*changes.before, *before);
-    if (waits && falls_to(after->job, share_) && !(waited && waits_alike(*before, *after))) queue_.add(*changes.after, *after);
-    const Resources less = held_of_pool(*changes.before, before);
-    const Resources more = held_of_pool(*changes.after, after);
+    if (waits && falls_to(after->job, share_) && !(waited && waits_alike(*before, *after)))
+      queue_.add(*changes.after, *after);
+    const Resources asked_before = asked_by(*changes.before, before);
+    const Resources asked_after = asked_by(*changes.after, after);
+    demand_.add(asked_before, -1);
+    demand_.add(asked_after, 1);
+    const Resources less = held_of_pool(before, asked_before);
+    const Resources more = held_of_pool(after, asked_after);
     if (less == more) return;
     Resources& used =
         used_[after != nullptr ? project_of(*changes.after, *after) : project_of(*changes.before, *before)];
@@ -116,6 +131,7 @@ class SchedulerImpl final : public Scheduler {
   Columns columns_;
   Queue queue_;
   ProjectUse used_;
+  Demand demand_;  // of the whole pool, whatever falls to this scheduler
   Share share_;
 };
 

@@ -6,9 +6,8 @@
 // Owner: the scheduler thread of the manager, or a simulation. Not thread-safe. What it proposes is re-checked by
 // apply, so a stale view costs a retry, never an over-commitment.
 //
-// Score (binpack): minimise 10^freeCpuFraction + 10^freeMemoryFraction after placement (Nomad's score, after
-// Google's BestFit v3), which separates into per-node × per-request factors; spread maximises the same.
-// Scores are quantised integers, so that scalar and vectorised scans agree; ties go to the lower node id.
+// Scores (policy.h) separate into factors of the node and of the request. They are quantised integers, so that scalar
+// and vectorised scans agree; ties go to the lower node id.
 
 #include <memory>
 #include <span>
@@ -45,8 +44,8 @@ class Scheduler {
   virtual Plan schedule_all_pending(uint64_t seed, Time now, size_t most) = 0;
 
   // ---- the policy fragmentation
-  // What is expected to be asked for, and what was learned from it (learning.h), in place of what the scheduler has seen
-  // itself; null: that again.
+  // What is expected to be asked for, and what was learned from it (learning.h), in place of what the scheduler has
+  // seen itself; null: that again.
   virtual void use(std::shared_ptr<const Learned> learned) = 0;
   // What it has seen being placed by that policy, and on what. Empty where nobody does.
   virtual Workload seen() const = 0;

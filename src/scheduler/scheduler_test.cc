@@ -124,6 +124,33 @@ TEST(Scheduler, StopsAtMostAndLeavesTheRestPending) {
   EXPECT_EQ(scheduler->schedule_all_pending(1, pool.s.now, 100).placements.size(), 5u);
 }
 
+// Binpack: the average piece of work fills up a node that is in use; what is lopsided goes where its kind of room is.
+TEST(Scheduler, FillsUsedNodesAndMatchesWhatIsLopsided) {
+  TestPool pool;
+  const NodeId lean = pool.add_node({{16'000}, {32LL << 30}, {}});
+  const NodeId rich = pool.add_node({{16'000}, {128LL << 30}, {}});
+  const NodeId empty = pool.add_node({{16'000}, {80LL << 30}, {}});
+  auto add = [&](const char* name, int64_t millicores, int64_t gib, size_t count) {
+    const JobId job = pool.submit(TestPool::service(name, 1, {{millicores}, {gib << 30}, {}}));
+    std::vector<InstanceId> out;
+    for (size_t i = 0; i < count; ++i) out.push_back(pool.add_pending(job, static_cast<uint32_t>(i)));
+    return out;
+  };
+  pool.place(add("on-lean", 1'000, 5, 1)[0], lean);
+  pool.place(add("on-rich", 1'000, 5, 1)[0], rich);
+  const auto average = add("average", 1'000, 5, 1);
+  const auto much_cpu = add("much-cpu", 2'000, 1, 3);
+  const auto much_memory = add("much-memory", 1'000, 14, 3);
+  pool.commit();
+  auto scheduler = make_scheduler();
+  scheduler->rebuild(pool.published());
+  std::map<InstanceId, NodeId> at;
+  for (const Placement& p : scheduler->schedule_all_pending(1, pool.s.now, 100).placements) at[p.instance] = p.node;
+  EXPECT_NE(at[average[0]], empty);
+  for (const InstanceId id : much_cpu) EXPECT_EQ(at[id], lean);
+  for (const InstanceId id : much_memory) EXPECT_EQ(at[id], rich);
+}
+
 TEST(Scheduler, WakesForTheEarliestThatWaits) {
   TestPool pool;
   const JobId job = pool.submit(TestPool::service("web", 2));

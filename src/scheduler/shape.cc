@@ -92,7 +92,11 @@ void Tournament::fill(const std::vector<ScanBest>& best) {
 void Tournament::set(size_t word, ScanBest best) {
   size_t i = leaves_ + word;
   tree_[i] = best;
-  for (i /= 2; i > 0; i /= 2) tree_[i] = better(tree_[2 * i], tree_[2 * i + 1]) ? tree_[2 * i] : tree_[2 * i + 1];
+  for (i /= 2; i > 0; i /= 2) {
+    const ScanBest& winner = better(tree_[2 * i], tree_[2 * i + 1]) ? tree_[2 * i] : tree_[2 * i + 1];
+    if (winner == tree_[i]) return;
+    tree_[i] = winner;
+  }
 }
 
 Shape::Shape(const Snapshot& snapshot, Columns& columns, const Ask& ask, const Counts& counts, size_t seen)
@@ -104,6 +108,7 @@ Shape::Shape(const Snapshot& snapshot, Columns& columns, const Ask& ask, const C
       job_(ask.job),
       seen_(seen) {
   columns.need(family_);
+  view_ = columns.view(family_);
   if (ask.policy == PlacementPolicy::fragmentation) {
     columns.machines().begin(snapshot);
     costs_ = &columns.machines().costs_of(ask.shape, ask.request);
@@ -231,19 +236,28 @@ Shape::Class& Shape::class_at(uint32_t group, int64_t moving) {
 }
 
 Shape::Class& Shape::class_of(uint32_t index) {
+  if (group_of_.empty() && moving_of_.empty()) return *classes_.front();
   return class_at(group_of_.empty() ? 0 : group_of_[index], moving_of_.empty() ? 0 : moving_of_[index]);
 }
 
 ScanBest Shape::scan(const Class& of, size_t word) const {
   if (of.mask[word] == 0) return {};
   if (costs_ != nullptr) return scan_costs(of.mask[word], static_cast<uint32_t>(word * 64));
-  ScanColumns one = columns_.view(family_);
+  ScanColumns one = view_;
   one.ab += word * 64, one.cd += word * 64, one.cpu += word * 64, one.memory += word * 64, one.disk += word * 64;
   one.mask = &of.mask[word];
   one.words = 1;
   ScanBest out = scan_(one, request_);
   if (out.index != UINT32_MAX) out.index += static_cast<uint32_t>(word * 64);
   return out;
+}
+
+// Of this node alone.
+ScanBest Shape::measure(uint32_t index) const {
+  const ScanRequest& r = request_;
+  if (view_.cpu[index] < r.cpu || view_.memory[index] < r.memory || (r.disk > 0 && view_.disk[index] < r.disk))
+    return {};
+  return {score_of(view_.ab[index], view_.cd[index], r), index};
 }
 
 ScanBest Shape::scan_costs(uint64_t bits, uint32_t first) const {
@@ -306,15 +320,23 @@ void Shape::exclude(uint32_t index) {
 
 void Shape::touch(uint32_t index) {
   Class& its = class_of(index);
-  if (has(its.mask, index)) scan_word(its, index / 64);
+  if (!has(its.mask, index)) return;
+  const size_t word = index / 64;
+  if (costs_ != nullptr) return scan_word(its, word);
+  const ScanBest now = measure(index);
+  const ScanBest& best = its.words.at(word);
+  if (better(now, best))
+    its.words.set(word, now);
+  else if (best.index == index)
+    scan_word(its, word);
 }
 
 void Shape::catch_up(const std::vector<Taken>& placed) {
   for (; seen_ < placed.size(); ++seen_) {
     const Taken& taken = placed[seen_];
     if (job_ && taken.job == job_) count(taken.index);
-    // Of many in a row on one node the last is enough.
-    if (seen_ + 1 == placed.size() || placed[seen_ + 1].index != taken.index) touch(taken.index);
+    // Of many on one node the last is enough.
+    if (!taken.again) touch(taken.index);
   }
 }
 

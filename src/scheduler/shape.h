@@ -4,9 +4,9 @@
 //
 // A node costs its score (policy.h) and, where the job has wishes, a sum of affinities and spreads. Nodes that cost the
 // same on top form a class. A class keeps the best of every word of 64 nodes in a tournament; a placement changes one
-// node, so only its word is looked at again. An attribute with few values makes classes of its own, whose cost changes
-// in place; of one with many values (the node itself, for the policy spread) a value's nodes move to another class.
-// Pure; lives for a round.
+// node, so only that is compared with the best of its word, and the word is looked at again if it was the best itself.
+// An attribute with few values makes classes of its own, whose cost changes in place; of one with many values (the node
+// itself, for the policy spread) a value's nodes move to another class. Pure; lives for a round.
 
 #include <map>
 #include <memory>
@@ -20,6 +20,7 @@ namespace tutti::scheduler {
 // One placement of a round.
 struct Taken {
   uint32_t index = 0;
+  bool again = false;  // the node was given more after this
   JobId job;
 };
 
@@ -48,6 +49,7 @@ class Tournament {
   void set(size_t word, ScanBest best);
   void fill(const std::vector<ScanBest>& best);
   const ScanBest& top() const { return tree_[1]; }
+  const ScanBest& at(size_t word) const { return tree_[leaves_ + word]; }
 
  private:
   size_t leaves_ = 1;
@@ -99,6 +101,7 @@ class Shape {
   void scan_word(Class& of, size_t word) const;
   ScanBest scan_costs(uint64_t bits, uint32_t first) const;
   ScanBest scan(const Class& of, size_t word) const;
+  ScanBest measure(uint32_t index) const;
   const Class* best_class() const;
   void count(uint32_t index);
   void move(uint32_t index);
@@ -109,6 +112,7 @@ class Shape {
   const Resources asked_;
   Machines::Costs* costs_ = nullptr;  // with the policy fragmentation
   const ScanRequest request_;
+  ScanColumns view_;
   const JobId job_;
   std::vector<Dimension> dimensions_;
   std::vector<int64_t> affinity_of_;           // by group

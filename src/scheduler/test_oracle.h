@@ -26,16 +26,19 @@ class Oracle {
     s.nodes.for_each([&](uint64_t id, const Node& node) {
       const NodeUsage& usage = s.usage_of(node.id);
       Row row{&node, allocatable(node), allocatable(node) - usage.used, usage.instances, {}, {}};
-      largest_.cpu = std::max(largest_.cpu, row.all.cpu);
-      largest_.memory = std::max(largest_.memory, row.all.memory);
+      scale_.largest.cpu = std::max(scale_.largest.cpu, row.all.cpu);
+      scale_.largest.memory = std::max(scale_.largest.memory, row.all.memory);
       total_ += row.all;
       rows_[id] = row;
     });
+    Demand demand;
     s.instances.for_each([&](uint64_t, const Instance& i) {
+      if (!i.finished && i.presence != Presence::given_up) demand.add(s.group_of(i).resources, 1);
       if (!i.admitted || i.finished) return;
       used_[project(i)] += s.group_of(i).resources;
       if (rows_.contains(i.node.value)) ++rows_[i.node.value].jobs[i.job];
     });
+    scale_.mix = mix_of(demand, total_);
   }
 
   std::vector<Placement> plan(Time now) {
@@ -122,8 +125,8 @@ class Oracle {
   };
   PolicyScore score_on(const Instance& i, const Request& request, const Row& row) const {
     const PlacementPolicy policy = policy_of(spec(i), s_.pool);
-    const Factors node = node_factors(family_of(policy), row.free, row.all, largest_, row.instances);
-    const Factors asked = request_factors(policy, request.resources, largest_);
+    const Factors node = node_factors(family_of(policy), row.free, row.all, scale_, row.instances);
+    const Factors asked = request_factors(policy, request.resources, scale_);
     const ScanRequest scan{.ab = asked.ab, .cd = asked.cd, .flip = flip_of(policy)};
     return {policy, score_of(node.ab, node.cd, scan)};
   }
@@ -207,7 +210,8 @@ class Oracle {
 
   const Snapshot& s_;
   const uint64_t seed_;
-  Resources largest_, total_;
+  Resources total_;
+  Scale scale_;
   std::map<uint64_t, Row> rows_;
   std::map<ProjectId, Resources> used_;
   std::vector<const Instance*> waiting_;
