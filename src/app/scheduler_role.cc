@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "manager/learning_thread.h"
 #include "model/codec.h"
 #include "model/scheduler_session.h"
 #include "net/http.h"
@@ -38,7 +39,10 @@ class SchedulerProcess {
   void start() {
     io_->post([this] { connect(); });
   }
-  ~SchedulerProcess() { io_.reset(); }
+  ~SchedulerProcess() {
+    learning_.stop();
+    io_.reset();
+  }
 
  private:
   void connect() {
@@ -123,6 +127,19 @@ class SchedulerProcess {
   void tell_health(uint64_t session) {
     if (session != session_) return;
     health_.revision = planner_.revision().value;
+    if (std::optional<scheduler::Lesson> lesson = planner_.lesson(clock_.now())) {
+      learning_.teach(std::move(*lesson), [this, session](scheduler::Taught taught) {
+        io_->post([this, session, taught = std::move(taught)] {
+          if (session != session_) return;  // the planner that asked is gone
+          planner_.taught(taught, clock_.now());
+          plan();
+        });
+      });
+    }
+    if (std::string learned = planner_.learned(); learned != health_.fragmentation) {
+      health_.fragmentation = std::move(learned);
+      log_info("placement by fragmentation", {{"by", health_.fragmentation}});
+    }
     send({.hello = {}, .plan = {}, .health = health_});
     io_->after(seconds(1), [this, session] { tell_health(session); });
   }
@@ -145,6 +162,7 @@ class SchedulerProcess {
   bool shared_ = false;
   SchedulerHealth health_;
   Time armed_;
+  manager::LearningThread learning_;
   std::unique_ptr<net::IoThread> io_;  // last: the first to stop
 };
 

@@ -28,7 +28,7 @@ const std::vector<Column> kJobColumns = {{"JOB", "name"}, {"TYPE", "status.type"
 const std::vector<Column> kNodeColumns = {{"NODE", "name"}, {"HEALTH", "status.health"}, {"ELIGIBLE", "spec.eligibility"}, {"ADDRESS", "status.address"}, {"ARCH", "status.arch"},
                                           {"CPU", "~cpu"}, {"MEMORY", "~memory"}, {"INSTANCES", "status.instances"}, {"DRIVERS", "~drivers"}, {"VERSION", "status.version"}};
 const std::vector<Column> kSchedulerColumns = {{"SCHEDULER", "name"}, {"HEALTH", "health"}, {"SHARE", "share"}, {"BEHIND", "behind"}, {"PROPOSED", "proposed"}, {"PLACED", "placed"},
-                                               {"PLAN", "plan"}, {"VERSION", "version"}};
+                                               {"PLAN", "plan"}, {"VERSION", "version"}, {"FRAGMENTATION", "fragmentation"}};
 const std::vector<Column> kEventColumns = {{"TIME", "status.time"}, {"TYPE", "status.type"}, {"OBJECT", "status.object_name"}, {"MESSAGE", "status.message"}};
 const std::vector<Column> kOperationColumns = {{"OPERATION", "id"}, {"KIND", "status.operation"}, {"STATE", "status.state"}, {"PROGRESS", "status.progress"}, {"MESSAGE", "status.message"}, {"AGE", "~age:created"}};
 

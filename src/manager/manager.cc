@@ -18,6 +18,7 @@
 #include "manager/dispatch/dispatcher.h"
 #include "manager/dispatch/liveness.h"
 #include "manager/images.h"
+#include "manager/learning_thread.h"
 #include "manager/prune.h"
 #include "manager/queue_thread.h"
 #include "manager/schedulers.h"
@@ -46,8 +47,9 @@ class ManagerImpl final : public Manager, public Services {
     stopping_ = true;
     if (api_server_) api_server_->stop();
     if (worker_server_) worker_server_->stop();
-    schedulers_.reset();
     if (scheduler_thread_) scheduler_thread_->stop();
+    learning_.stop();
+    schedulers_.reset();
     if (control_) control_->stop();
     if (loop_) loop_->stop();
     pool_.reset();
@@ -424,8 +426,22 @@ class ManagerImpl final : public Manager, public Services {
         scheduler_thread_->post([this, placed] { planner_.applied(placed, clock_.now()); });
       });
     }
+    if (std::optional<scheduler::Lesson> lesson = planner_.lesson(now)) {
+      learning_.teach(std::move(*lesson), [this](scheduler::Taught taught) {
+        scheduler_thread_->post([this, taught = std::move(taught)] { planner_.taught(taught, clock_.now()); });
+      });
+    }
+    tell_learned();
     const Time wake = planner_.wake();
     return wake ? std::clamp(wake - now, Duration{0}, seconds(1)) : seconds(1);
+  }
+
+  void tell_learned() {
+    std::string learned = planner_.learned();
+    if (learned == learned_) return;
+    learned_ = std::move(learned);
+    log_info("placement by fragmentation", {{"by", learned_}});
+    schedulers_->tell_learned(learned_);
   }
 
   Result<std::string> fetch(const std::string& reference) {
@@ -483,7 +499,9 @@ class ManagerImpl final : public Manager, public Services {
 
   // scheduler thread
   scheduler::Planner planner_;
+  std::string learned_;
 
+  LearningThread learning_;
   std::unique_ptr<Schedulers> schedulers_;
   std::unique_ptr<QueueThread> control_;
   std::unique_ptr<QueueThread> scheduler_thread_;

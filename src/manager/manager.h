@@ -6,6 +6,7 @@
 //   state       the single writer (state/loop.h)
 //   control     Controller, Dispatcher, Liveness, OperationTracker: machines fed from one queue
 //   scheduler   follows the ChangeSets, proposes plans
+//   learning    what the policy fragmentation goes by, while nothing else wants the processor
 //   api, worker two TLS servers (net/http.h): people and programs; workers with mutual TLS
 //   pool        file work and image fetches
 // Every one of them may fall behind or be restarted without losing anything: what they do is derived from the state.

@@ -38,6 +38,12 @@ std::vector<SchedulerStatus> Schedulers::list() const {
   return listed_;
 }
 
+void Schedulers::tell_learned(std::string learned) {
+  std::lock_guard lock(mutex_);
+  learned_ = std::move(learned);
+  if (!listed_.empty()) listed_.front().fragmentation = learned_;
+}
+
 // ---- on the thread from here on
 
 void Schedulers::opened(const std::string& identity, std::shared_ptr<net::WebSocket> socket) {
@@ -187,7 +193,8 @@ void Schedulers::publish() {
                   .since = {},
                   .proposed = 0,
                   .placed = 0,
-                  .plan = {}});
+                  .plan = {},
+                  .fragmentation = {}});
   uint32_t index = 2;
   for (const auto& [id, session] : sessions_) {
     SchedulerStatus row;
@@ -201,9 +208,11 @@ void Schedulers::publish() {
     row.proposed = session.health.proposed;
     row.placed = session.placed;
     row.plan = Duration{session.health.plan_us * 1'000};
+    row.fragmentation = session.health.fragmentation.substr(0, 200);
     rows.push_back(std::move(row));
   }
   std::lock_guard lock(mutex_);
+  rows.front().fragmentation = learned_;
   listed_ = std::move(rows);
 }
 

@@ -30,6 +30,8 @@ class Schedulers {
   // Any thread.
   void accept(const Identity& identity, std::shared_ptr<net::Responder> responder);
   std::vector<SchedulerStatus> list() const;
+  // What the one inside goes by where it places by fragmentation.
+  void tell_learned(std::string learned);
 
  private:
   struct Session {
@@ -66,6 +68,7 @@ class Schedulers {
   std::shared_ptr<void> wake_;
   mutable std::mutex mutex_;
   std::vector<SchedulerStatus> listed_;
+  std::string learned_;
   std::unique_ptr<QueueThread> thread_;  // last: the first to stop
 };
 

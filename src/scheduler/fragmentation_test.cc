@@ -78,7 +78,7 @@ struct Small {
 
 TEST(Fragmentation, LearningIsNoWorseThanFgdAndTheSameFromTheSameSeed) {
   const Small small;
-  const Lessons lessons{12, 3, 8};
+  const Lessons lessons{8, 1, 2};
   const auto once = learn(small.fleet, small.workload, 7, lessons, [] { return false; });
   const auto again = learn(small.fleet, small.workload, 7, lessons, [] { return false; });
   ASSERT_TRUE(once && again);
@@ -145,7 +145,7 @@ TEST(Fragmentation, TheSchedulerTakesTheCheapestNodeAndNeverRefusesWhatFits) {
   for (const bool learned : {false, true}) {
     FragmentationPool world(3);
     std::shared_ptr<const Learned> expected =
-        learn(world.small.fleet, world.small.workload, 1, {6, 2, 4}, [] { return false; });
+        learn(world.small.fleet, world.small.workload, 1, {6, 1, 1}, [] { return false; });
     ASSERT_TRUE(expected);
     auto copy = std::make_shared<Learned>(*expected);
     copy->useful = learned;

@@ -4,6 +4,7 @@
 #include <map>
 #include <numeric>
 #include <string>
+#include <tuple>
 
 #include "base/random.h"
 
@@ -12,6 +13,7 @@ namespace {
 
 constexpr float kFade = 0.9F;  // what older games count for, from round to round
 constexpr size_t kArrivalsMax = 100'000;
+constexpr size_t kTimesMax = 8;
 constexpr size_t kNoteEvery = 400;  // arrivals
 
 struct Note {
@@ -21,11 +23,24 @@ struct Note {
   int16_t piece = 0;
 };
 
+// The most frequent, in an order that does not depend on how they came.
+Workload in_order(Workload workload) {
+  auto name = [](const Wanted& w) {
+    return std::tuple(-w.weight, w.resources.cpu.value, w.resources.memory.value, w.gpu.empty() ? 0 : w.gpu[0].count,
+                      w.gpu.empty() ? 0 : w.gpu[0].share, w.gpu.empty() ? 0 : w.gpu[0].memory.value,
+                      w.gpu.empty() ? "" : to_text(w.gpu[0]));
+  };
+  std::ranges::sort(workload, {}, name);
+  if (workload.size() > kWantedMax) workload.resize(kWantedMax);
+  return workload;
+}
+
 // One pool that is filled.
 class Game {
  public:
-  Game(const std::vector<Machine>& idle, const std::vector<GpuTask>& tasks, Valuation& valuation)
-      : machines_(idle), tasks_(tasks), valuation_(valuation), versions_(idle.size(), 1) {
+  Game(const std::vector<Machine>& idle, const std::vector<GpuTask>& tasks, Valuation& valuation,
+       const std::function<bool()>& stop)
+      : machines_(idle), tasks_(tasks), valuation_(valuation), stop_(stop), versions_(idle.size(), 1) {
     for (const Machine& machine : machines_)
       for (size_t i = 0; i < machine.gpus; ++i) all_ += machine.free[i];
     free_ = all_;
@@ -42,7 +57,7 @@ class Game {
     size_t next_note = 0;
     int noted = -1;
     auto allocated = [&] { return (all_ - free_) * 1'000'000 / all_; };
-    for (size_t step = 0; step < arrivals.size(); ++step) {
+    for (size_t step = 0; step < arrivals.size() && !stop_(); ++step) {
       const int phase = phase_of(free_, all_);
       if (means != nullptr && (phase != noted || step >= next_note)) {
         noted = phase, next_note = step + kNoteEvery;
@@ -110,6 +125,7 @@ class Game {
   std::vector<Machine> machines_;
   const std::vector<GpuTask>& tasks_;
   Valuation& valuation_;
+  const std::function<bool()>& stop_;
   std::vector<uint32_t> versions_;
   std::vector<std::vector<Known>> known_;  // by task, then machine
   int64_t all_ = 0, free_ = 0;
@@ -118,21 +134,29 @@ class Game {
 
 class School {
  public:
-  School(const Fleet& fleet, const Workload& workload, uint64_t seed)
-      : fleet_(fleet), workload_(workload), random_(seed) {
+  School(const Fleet& fleet, const Workload& workload, uint64_t seed, const std::function<bool()>& stop)
+      : fleet_(fleet), workload_(in_order(workload)), stop_(stop), random_(seed) {
     // Machines that can hold no GPU task cost the same under every policy: left out.
     for (const Machine& machine : fleet.machines)
       if (machine.gpus > 0) machines_.push_back(machine);
+    auto name = [&](const Machine& m) {
+      return std::tuple(m.shape < fleet.shapes.size() ? fleet.shapes[m.shape] : "", m.cpu, m.memory);
+    };
+    std::ranges::sort(machines_, {}, name);
     shuffle(machines_);
     if (machines_.size() > kMachinesMax) machines_.resize(kMachinesMax);
     for (const Machine& machine : machines_)
       for (size_t i = 0; i < machine.gpus; ++i) capacity_ += machine.free[i];
-    for (const Wanted& wanted : workload) {
+    for (const Wanted& wanted : workload_) {
       tasks_.push_back(task_of(wanted.resources, wanted.gpu, fleet.kinds));
       weights_.push_back((weights_.empty() ? 0 : weights_.back()) + wanted.weight);
       asked_ += thousandths(tasks_.back()) * wanted.weight;
     }
-    typical_ = typical_of(workload, fleet.kinds);
+    typical_ = typical_of(workload_, fleet.kinds);
+  }
+  // Games of few machines are short, and each tells less: so many times as many.
+  int times() const {
+    return static_cast<int>(std::clamp<size_t>(kMachinesMax / std::max<size_t>(machines_.size(), 1), 1, kTimesMax));
   }
   bool hopeless() const { return capacity_ == 0 || asked_ == 0; }
 
@@ -152,7 +176,7 @@ class School {
   // `by`: null for FGD. The machines stand in an order of their own in every game.
   GameResult play(const std::vector<uint32_t>& arrivals, const std::shared_ptr<const Learned>& by, Means* means) {
     Valuation valuation(typical_, by, fleet_);
-    return Game(machines_, tasks_, valuation).play(arrivals, means);
+    return Game(machines_, tasks_, valuation, stop_).play(arrivals, means);
   }
   void reorder() { shuffle(machines_); }
   std::shared_ptr<Learned> make(Means means) const {
@@ -166,7 +190,8 @@ class School {
     for (size_t i = machines.size(); i > 1; --i) std::swap(machines[i - 1], machines[random_.below(i)]);
   }
   const Fleet& fleet_;
-  const Workload& workload_;
+  const Workload workload_;
+  const std::function<bool()>& stop_;
   SeededRandom random_;
   std::vector<Machine> machines_;
   std::vector<GpuTask> tasks_;
@@ -175,11 +200,26 @@ class School {
   int64_t capacity_ = 0, asked_ = 0;
 };
 
+// On draws of their own, the learned and FGD on the same.
+void hold_exam(School& school, const std::shared_ptr<Learned>& learned, int games, const std::function<bool()>& stop) {
+  int64_t worth = 0, at_130 = 0;
+  for (int game = 0; game < games && !stop(); ++game) {
+    school.reorder();
+    const std::vector<uint32_t> arrivals = school.draw();
+    const GameResult with = school.play(arrivals, learned, nullptr);
+    const GameResult without = school.play(arrivals, nullptr, nullptr);
+    worth += with.worth() - without.worth();
+    at_130 += with.at_130 - without.at_130;
+  }
+  learned->useful = worth > 0;
+  learned->exam = at_130 / std::max(games, 1);
+}
+
 }  // namespace
 
 std::shared_ptr<const Learned> learn(const Fleet& fleet, const Workload& workload, uint64_t seed,
                                      const Lessons& lessons, const std::function<bool()>& stop) {
-  School school(fleet, workload, seed);
+  School school(fleet, workload, seed, stop);
   if (school.hopeless()) return nullptr;
   std::shared_ptr<Learned> best, now;
   int64_t best_worth = 0;
@@ -187,22 +227,26 @@ std::shared_ptr<const Learned> learn(const Fleet& fleet, const Workload& workloa
     Means means = now == nullptr ? Means() : now->means;
     means.decay(kFade);
     int64_t worth = 0;
-    for (int game = 0; game < lessons.games && !stop(); ++game) {
+    for (int game = 0; game < lessons.games * school.times() && !stop(); ++game) {
       school.reorder();
       worth += school.play(school.draw(), now, &means).worth();
     }
-    if (now != nullptr && worth > best_worth && !stop()) best_worth = worth, best = now;
+    if (now != nullptr && worth > best_worth) best_worth = worth, best = now;
     now = school.make(std::move(means));
   }
-  if (best == nullptr) return nullptr;
-  int64_t better = 0;
-  for (int exam = 0; exam < lessons.exams && !stop(); ++exam) {
-    school.reorder();
-    const std::vector<uint32_t> arrivals = school.draw();
-    better += school.play(arrivals, best, nullptr).worth() - school.play(arrivals, nullptr, nullptr).worth();
-  }
-  best->useful = better > 0 && !stop();
-  return best;
+  if (best == nullptr || stop()) return nullptr;
+  hold_exam(school, best, lessons.exams * school.times(), stop);
+  return stop() ? nullptr : best;
+}
+
+std::shared_ptr<const Learned> examine(const Fleet& fleet, const Workload& workload, uint64_t seed,
+                                       const std::shared_ptr<const Learned>& learned, const Lessons& lessons,
+                                       const std::function<bool()>& stop) {
+  School school(fleet, workload, seed, stop);
+  if (school.hopeless()) return nullptr;
+  auto out = std::make_shared<Learned>(*learned);
+  hold_exam(school, out, lessons.exams * school.times(), stop);
+  return stop() ? nullptr : out;
 }
 
 int64_t drift(const Workload& a, const Workload& b) {

@@ -9,7 +9,8 @@
 // most GPUs given out, counted at 90, 100 and 130 %, is kept; in the end it has to beat FGD on draws of its own, else
 // nothing useful was learned.
 //
-// Cost: about a tenth of a second per game of 1,200 machines; a larger fleet is thinned out to kMachinesMax.
+// Cost: about a tenth of a second per game of 1,200 machines. A larger fleet is thinned out to kMachinesMax, a workload
+// to its kWantedMax most frequent requests. In what order machines and requests come does not count.
 
 #include <functional>
 #include <memory>
@@ -18,12 +19,14 @@
 
 namespace tutti::scheduler {
 
+// Of games: in a fleet of few machines several times as many.
 struct Lessons {
   int rounds = 24;
   int games = 3;  // of a round
   int exams = 4;  // games of the learned and of FGD, on the same draws
 };
 inline constexpr size_t kMachinesMax = 1'500;
+inline constexpr size_t kWantedMax = 500;
 
 // Allocated parts of all GPU, in millionths, when the requests come to 90, 100 and 130 % of it.
 struct GameResult {
@@ -32,10 +35,15 @@ struct GameResult {
   int64_t worth() const { return 4 * at_90 + at_100 + at_130; }
 };
 
-// `stop`: looked at between games; then what was best so far is returned, unexamined things being of no use. Null if
-// the workload asks for no GPUs or the fleet has none.
+// `stop`: looked at all the time; once it says so, the result is null. Null too if the workload asks for no GPUs or the
+// fleet has none.
 std::shared_ptr<const Learned> learn(const Fleet& fleet, const Workload& workload, uint64_t seed,
                                      const Lessons& lessons, const std::function<bool()>& stop);
+
+// The same tables with the exam passed, or not, on this fleet and workload. Null as above.
+std::shared_ptr<const Learned> examine(const Fleet& fleet, const Workload& workload, uint64_t seed,
+                                       const std::shared_ptr<const Learned>& learned, const Lessons& lessons,
+                                       const std::function<bool()>& stop);
 
 // How different two workloads are: 0, the same, to 1,000.
 int64_t drift(const Workload& a, const Workload& b);

@@ -47,4 +47,13 @@ void Planner::applied(size_t placed, Time now) {
   if (placed != proposed_ && (!at_ || again < at_)) at_ = again;
 }
 
+std::optional<Lesson> Planner::lesson(Time now) {
+  return learner_.due(now, scheduler_->fleet(), [this] { return scheduler_->seen(); });
+}
+
+void Planner::taught(Taught taught, Time now) {
+  scheduler_->use(learner_.done(std::move(taught), now));
+  due_ = true;
+}
+
 }  // namespace tutti::scheduler

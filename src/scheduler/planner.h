@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "scheduler/learner.h"
 #include "scheduler/scheduler.h"
 
 namespace tutti::scheduler {
@@ -28,12 +29,19 @@ class Planner {
   std::optional<Plan> step(Time now);
   // What became of it: how much of it holds, as Outcome::number counts.
   void applied(size_t placed, Time now);
+  // ---- the policy fragmentation
+  // What is to be taught now, by whoever has a thread for it; taught() is told what came of it.
+  std::optional<Lesson> lesson(Time now);
+  void taught(Taught taught, Time now);
+  // What it goes by, in a line for people; empty where nobody places by it.
+  std::string learned() const { return learner_.state(); }
   // When step() has something to do even if nothing is committed; 0: never.
   Time wake() const { return under_way_ ? Time{} : at_; }
   Revision revision() const { return revision_; }
 
  private:
   std::unique_ptr<Scheduler> scheduler_;
+  Learner learner_;
   Revision revision_;
   bool due_ = false;
   bool under_way_ = false;

@@ -41,3 +41,21 @@ S10_replay_prints_what_part_of_the_gpus_is_given_out() {
   fails t sim replay --nodes "$work/nodes.csv" --pods "$work/bad.csv" 2>"$work/replay.err"; grep -q "bad.csv: line 11: column cpu_milli: '2e3'" "$work/replay.err"
   fails t sim replay --nodes "$work/nodes.csv" --pods "$work/pods.csv" --policy fragmentaton 2>"$work/replay.err"; grep -q "did you mean 'fragmentation'" "$work/replay.err"
 }
+S10_the_manager_learns_where_gpus_go() {
+  export TUTTI_CONFIG="$work/learn.json"
+  "$tutti" up --workers 0 --data "$work/learn" --api-port 0 --worker-port 0 --rm --log-level info >"$work/learn-up.log" 2>&1 & manager=$!
+  eventually 20 t node list
+  address=$(jq -r '.contexts[0].address' "$TUTTI_CONFIG")
+  "$tutti" worker --data "$work/learn-w" --run "$work/learn-w-run" --manager "$address" --token "$(t node token -q)" \
+    --devices 'gpu:T4:16Gi*8' --cpu 4c --memory 1Gi >"$work/learn-w.log" 2>&1 & worker=$!
+  eventually 20 sh -c "'$tutti' node list -o json | jq -e '[.items[] | select(.status.health == \"ready\")] | length == 1'"
+  for gpu in 'share: 470' 'share: 810' 'count: 1'; do
+    printf 'job: learn-%s\npolicy: fragmentation\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, count: 80, network: host, command: [sleep, "'$nap'"], resources: {cpu: 10m, memory: 8Mi}, gpu: {%s}}\n' "${gpu##* }" "$gpu" | t job run - -q --no-wait
+  done
+  goes_by() { "$tutti" node list --schedulers -o json | jq -r ".items[$1].fragmentation"; }
+  learned() { goes_by "$1" | grep -Eq '^(learned|FGD: nothing better was learned) from 240 requests'; }
+  eventually 60 learned 0  # or nothing better than FGD, on one machine
+  grep -q 'placement by fragmentation.*learned from 240 requests' "$work/learn-up.log"
+  kill "$worker"; wait "$worker" || true
+  "$tutti" worker --purge --data "$work/learn-w" --run "$work/learn-w-run"; kill "$manager"; wait "$manager" || true
+}

@@ -124,8 +124,9 @@ struct SchedulerStatus {
   int64_t proposed = 0;  // placements, since its session began
   int64_t placed = 0;    // of them
   Duration plan;         // how long the last plan took
+  std::string fragmentation;  // what it goes by where it places by that policy: FGD, or what was learned
 };
-BOOST_DESCRIBE_STRUCT(SchedulerStatus, (), (name, health, share, behind, version, since, proposed, placed, plan))
+BOOST_DESCRIBE_STRUCT(SchedulerStatus, (), (name, health, share, behind, version, since, proposed, placed, plan, fragmentation))
 
 struct NodeStatus {
   NodeHealth health = NodeHealth::joining;
