@@ -46,6 +46,13 @@ inline constexpr size_t kInstancesMax = 4'000'000;
 inline constexpr size_t kTokensMax = 10'000;
 inline constexpr int32_t kTokenUsesMax = 1'000;             // of a join token that has a limit: it remembers its nodes
 
+inline constexpr size_t kHealthChecksMax = 16;              // of a task
+inline constexpr int64_t kCheckIntervalMsMin = 100;
+inline constexpr int64_t kCheckTimeoutSecondsMax = 300;
+inline constexpr int32_t kCheckThresholdMax = 1'000;        // failures or successes in a row
+inline constexpr size_t kCheckOutputBytesMax = 256;         // of an answer or of what a command says: kept and told
+inline constexpr size_t kCheckCommandsAtOnceMax = 16;       // of one node; further ones wait
+
 // State and store.
 inline constexpr size_t kCommandQueueMax = 16'384;
 inline constexpr size_t kCommandRowsMax = 2'000;

@@ -21,7 +21,7 @@
 namespace tutti::cli {
 namespace {
 
-const std::vector<Column> kInstanceColumns = {{"INSTANCE", "name"}, {"STATE", "status.state"}, {"NODE", "status.node"}, {"IMAGE", "status.image"},
+const std::vector<Column> kInstanceColumns = {{"INSTANCE", "name"}, {"STATE", "status.state"}, {"HEALTH", "~health"}, {"NODE", "status.node"}, {"IMAGE", "status.image"},
                                               {"PORTS", "~ports"}, {"RESTARTS", "status.restarts"}, {"AGE", "~age:created"}, {"REASON", "status.reason"}};
 const std::vector<Column> kJobColumns = {{"JOB", "name"}, {"TYPE", "status.type"}, {"STATE", "status.state"}, {"RUNNING", "~count"},
                                          {"PENDING", "status.pending"}, {"COMPLETED", "status.completed"}, {"FAILED", "status.failed"}, {"VERSION", "version"}, {"AGE", "~age:created"}};

@@ -39,6 +39,7 @@ std::string drivers(const Json& row) {
 // "~" paths are computed: ~age:created, ~bytes:status.size, ~ports, ~share:cpu …
 std::string cell(const Json& row, const std::string& path) {
   if (path == "~ports") return ports(row);
+  if (path == "~health") return row["status.health"].text() == "none" ? "" : row["status.health"].text();
   if (path == "~drivers") return drivers(row);
   if (path == "~version") return row["version"].text() + (row["status.active"].text() == "true" ? " (active)" : "");
   if (path.starts_with("~age:")) return age(row[path.substr(5)].text());

@@ -27,7 +27,7 @@ struct UpdatePolicy {
   int32_t max_parallel = 1;  // slots of a group that may be without service, or double, at a time
   bool start_first = false;  // the new one beside the old one, which goes when the new one is healthy
   int32_t canary = 1;        // strategy canary: how many of a group stand beside the old ones until promoted
-  Duration min_healthy_time = seconds(5);     // healthy: running for so long without a restart
+  Duration min_healthy_time = seconds(5);     // healthy: running, with checks that pass, for so long
   Duration healthy_deadline = seconds(300);   // from placed to healthy, of each new one; 0: none
   Duration progress_deadline = seconds(600);  // since one more became healthy, of them all; 0: none
   bool auto_promote = false;

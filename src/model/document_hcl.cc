@@ -14,6 +14,7 @@
 //       task "web" { image = "x"                           tasks: [{name: web, image: x …}]
 //         port "http" { container = 80 }                   ports: [{name: http, container: 80}]
 //         volume "data" { target = "/data" }               volumes: [{source: data, target: /data}]
+//         health "up" { port = "http" }                    health: [{name: up, port: http}]
 //         resources { cpu = "500m" } } } }                 resources: {cpu: 500m}
 
 namespace tutti {
@@ -347,11 +348,12 @@ class JobMapper {
       }
     }
     for (const auto& [key, inner] : value.entries) {
-      if (inner.block && (key == "port" || key == "volume")) continue;
+      if (inner.block && (key == "port" || key == "volume" || key == "health")) continue;
       entry(key, inner);
     }
     labelled(value, "port", "ports", "name");
     labelled(value, "volume", "volumes", "source");
+    labelled(value, "health", "health", "name");
     builder_.close();
   }
 
@@ -385,7 +387,7 @@ class JobMapper {
 
   void entry(const std::string& key, const HclValue& value) {
     if (!value.labels.empty()) {
-      refuse(value.key_at, "the block \"" + key + "\" takes no name (job, group, task, port and volume do)");
+      refuse(value.key_at, "the block \"" + key + "\" takes no name (job, group, task, port, volume and health do)");
     }
     builder_.key(key, value.key_at);
     plain(value);

@@ -12,9 +12,8 @@ struct FieldLevel {
   uint32_t level;
 };
 
-// Fields that came after the first release: one line each, for example {"TaskSpec", "health", 2}. What is not
-// named here is of level 1. An enum's new word needs no line: a worker refuses words that it does not know.
-constexpr std::array<FieldLevel, 1> kLevels{{{"JobSpec", "job", 1}}};
+// Fields that came after the first release, one line each. What is not named here is of level 1. An enum's new word needs no line: a worker refuses words that it does not know.
+constexpr std::array<FieldLevel, 1> kLevels{{{"TaskSpec", "health", 2}}};
 
 template <class T>
 uint32_t level_of(const T& value, const T& defaults) {

@@ -55,10 +55,19 @@ Resources charge(const Instance& instance, const Resources& request) {
   return request;
 }
 
+bool checks_pass(const std::vector<TaskStatus>& tasks) {
+  return std::ranges::all_of(tasks, [](const TaskStatus& task) {
+    return task.health == HealthState::none || task.health == HealthState::healthy;
+  });
+}
+
+bool works(const Instance& instance) {
+  return instance.admitted && !instance.finished && instance.state == TaskState::running &&
+         static_cast<bool>(instance.detail->running_since);
+}
+
 Health health_of(const Instance& instance, Duration min_healthy_time, Time now) {
-  const bool runs = instance.admitted && !instance.finished && instance.state == TaskState::running &&
-                    static_cast<bool>(instance.detail->running_since);
-  if (!runs) return {};
+  if (!works(instance)) return {};
   const Time from = instance.detail->running_since + min_healthy_time;
   return {from <= now, from};
 }

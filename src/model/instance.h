@@ -57,10 +57,12 @@ struct TaskStatus {
   Time retry_at;               // failed, and the worker will start the next attempt then
   bool final = false;          // terminal, and the worker will not restart it
   bool paused = false;
+  HealthState health = HealthState::none;  // what its checks say; why it is unhealthy stands in `reason`
+  Time health_since;
   bool operator==(const TaskStatus&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(TaskStatus, (), (task, position, exit_code, oom_killed, reason, started, finished, restarts,
-  retry_at, final, paused))
+  retry_at, final, paused, health, health_since))
 
 struct PortBinding {
   std::string task;
@@ -88,7 +90,7 @@ struct InstanceDetail {
   NodeId avoid;                       // the node that its predecessor was lost or failed on
   Time counted_since;                 // reschedules are counted from here (ReschedulePolicy::interval)
   Time placed;                        // on its node, in this generation
-  Time running_since;                 // by the manager's clock: no task of it was restarted since; 0: it does not run
+  Time running_since;                 // by the manager's clock: it runs and its checks pass, without a restart since; 0: not so
   bool operator==(const InstanceDetail&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(InstanceDetail, (), (tasks, ports, devices, address, reason, reschedules, avoid,
@@ -124,7 +126,12 @@ BOOST_DESCRIBE_STRUCT(Instance, (), (id, job, job_version, slot, generation, gro
 // "shop-web-0": job, group (left out where the job has one group of the job's own name), slot.
 std::string instance_name(std::string_view job, std::string_view group, uint32_t slot);
 
-// Running as a whole, for at least that long. `from` is when it became or will become so, 0 while it does not run.
+// No task of it has a check that does not pass.
+bool checks_pass(const std::vector<TaskStatus>& tasks);
+// Whether it works as a whole now: it runs, and whatever checks it has pass.
+bool works(const Instance& instance);
+
+// It works, for at least that long. `from` is when it became or will become so, 0 while it does not work.
 struct Health {
   bool healthy = false;
   Time from;

@@ -15,6 +15,7 @@
 #include "base/time.h"
 #include "model/deployment.h"
 #include "model/device.h"
+#include "model/health.h"
 #include "model/ids.h"
 #include "model/launch.h"
 #include "model/resources.h"
@@ -153,11 +154,12 @@ struct TaskSpec {
   bool stdin_open = false;
   std::map<std::string, std::string> options;  // the driver's own words; fake: its script
   std::vector<After> after;             // other tasks of the job, which its group waits for (J06)
+  std::vector<HealthCheck> health;      // H03
   bool operator==(const TaskSpec&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(TaskSpec, (), (name, group, driver, image, entrypoint, command, env, user, workdir, count,
   resources, limits, network, ports, volumes, restart, reschedule, security, pull, constraints, node_limits, gpu, devices, stop_signal, stop_grace,
-  on_disconnect, disconnect_grace, tty, stdin_open, options, after))
+  on_disconnect, disconnect_grace, tty, stdin_open, options, after, health))
 
 // A wish: nodes that meet the constraint are preferred, or avoided where the weight is negative. 100 outweighs the
 // whole difference between the best and the worst node of the policy.

@@ -197,7 +197,7 @@ class TestPool {
   }
   void put(Instance row) {
     const uint64_t id = row.id.value;
-    const bool runs = row.state == TaskState::running;
+    const bool runs = row.state == TaskState::running && checks_pass(row.detail->tasks);
     if (runs != static_cast<bool>(row.detail->running_since)) {
       InstanceDetail detail = *row.detail;
       detail.running_since = runs ? s.now : Time{};

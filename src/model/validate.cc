@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "model/constraint.h"
 #include "model/oci.h"
+#include "model/validate_health.h"
 #include "model/validate_launch.h"
 
 namespace tutti {
@@ -226,6 +227,7 @@ class Validator {
     policies(t);
     node_limits(t);
     devices(t);
+    check_health(t, at_, errors_);
     if (t.constraints.size() > kListMax) wrong("constraints", "more than " + std::to_string(kListMax));
     for (size_t i = 0; i < t.constraints.size() && i < kListMax; ++i) {
       auto parsed = Constraint::parse(t.constraints[i]);
@@ -472,6 +474,7 @@ void apply_defaults(JobSpec& spec) {
       bool taken = std::ranges::find(task.ports, digits, &PortSpec::name) != task.ports.end();
       port.name = taken ? digits + (port.protocol == Protocol::udp ? "-udp" : "-tcp") : digits;
     }
+    name_checks(task);
     if (task.restart.max_delay < task.restart.delay && task.restart.max_delay == RestartPolicy{}.max_delay) {
       task.restart.max_delay = task.restart.delay;
     }

@@ -22,7 +22,8 @@ bool matters(const Snapshot& after, const Instance* was, const Instance* is) {
     return true;
   }
   if (was->cleared != is->cleared || was->pending_since < is->pending_since) return true;
-  if (was->state == is->state) return false;
+  // The same state, but a check that passes or fails now, or a restart that was over at once.
+  if (was->state == is->state && was->detail->running_since == is->detail->running_since) return false;
   const Job* job = after.jobs.find(is->job.value);
   if (job != nullptr && job->type == JobType::batch && has_order(after, *is)) return true;
   // A first version that failed is looked at again: it may become healthy yet.

@@ -10,7 +10,7 @@ void Decider::move_from_draining() {
       if (slot.leaving != nullptr && draining(slot.leaving->node)) ++moving_;
       if (slot.surplus || slot.live == nullptr) continue;
       const Instance& live = *slot.live;
-      const bool arriving = live.state != TaskState::running && draining(live.detail->avoid) && !waits_for_user(live);
+      const bool arriving = !works(live) && draining(live.detail->avoid) && !waits_for_user(live);
       const bool beside = slot.beside != nullptr && draining(live.node);
       const bool down = live.admitted && follows_job(live) && !serves(slot);
       if (arriving || beside || down) ++moving_;
@@ -28,8 +28,8 @@ void Decider::move_from_draining(const Group& group, Slot& slot, const Node& nod
   if (job_.type == JobType::system) return;  // their slots are surplus once the other work has left
   if (!forced) {
     // Batch work may finish; nobody waits for it to answer.
-    const bool runs = slot.live->state == TaskState::running;
-    if (job_.type == JobType::batch && (runs || slot.live->admitted)) return;
+    if (job_.type == JobType::batch && (slot.live->state == TaskState::running || slot.live->admitted)) return;
+    const bool runs = works(*slot.live);  // what nobody is served by may go at once
     if (runs && (moving_ >= active_->spec->disruption.max_unavailable || slot.beside != nullptr)) return;
     const bool ours = group.view != nullptr && slot.live->job_version == active_->number;
     if (runs && ours && policy_->start_first && !tracked_ && !halted_) {

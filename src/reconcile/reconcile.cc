@@ -303,7 +303,7 @@ bool Decider::set_aside(const Slot& slot) const {
   return slot.live != nullptr ? slot.live->desired != Desired::running : !slot.may_start;
 }
 bool Decider::serves(const Slot& slot) {
-  if (slot.live == nullptr || !slot.live->admitted || slot.live->state != TaskState::running) return false;
+  if (slot.live == nullptr || !works(*slot.live)) return false;
   return reachable(*slot.live) && (slot.live->job_version != active_->number || healthy(*slot.live));
 }
 bool Decider::had_a_place(const Slot& slot) const {

@@ -10,6 +10,15 @@ namespace {
 // A first version is looked at this often: following every start of a large one would cost n².
 constexpr Duration kFirstVersionLook = seconds(3);
 
+// What its worker says of the first task that does not do well; empty: nothing.
+std::string complaint_of(const Instance& instance) {
+  for (const TaskStatus& task : instance.detail->tasks) {
+    const bool ends_badly = task.position.state == TaskState::failed || task.position.state == TaskState::rejected;
+    if ((task.health == HealthState::unhealthy || ends_badly) && !task.reason.empty()) return ": " + task.reason;
+  }
+  return {};
+}
+
 }  // namespace
 
 bool Decider::as_asked(const Instance& instance) const {
@@ -137,7 +146,7 @@ void Decider::replace(Group& group) {
     if (slot.surplus || slot.live == nullptr || as_asked(*slot.live)) continue;
     const Instance& old = *slot.live;
     if (!follows_job(old) || !reachable(old)) continue;
-    if (recreate || job_.type == JobType::batch || old.state != TaskState::running) {
+    if (recreate || job_.type == JobType::batch || !works(old)) {
       if (!let_go(old, new_version_reason())) return;
       leave(slot);
     } else if (budget > 0 && slot.beside == nullptr) {
@@ -167,6 +176,7 @@ void Decider::judge() {
   bool canaries = true;  // every one that stands beside is
   Time progressed = d.progressed;
   std::string late;
+  std::string complaint;
   for (const Group& group : table_.groups) {
     const size_t wanted = canaries_of(group);
     for (const Slot& slot : group.slots) {
@@ -181,11 +191,13 @@ void Decider::judge() {
           progressed = std::max(progressed, health.from);
         else if (health.from)
           wake(health.from);
+        else if (complaint.empty())
+          complaint = complaint_of(*i);
         if (health.healthy || health.from || !i->admitted || policy_->healthy_deadline.ns <= 0 || !i->detail->placed)
           continue;
         const Time due = std::max(i->detail->placed, d.progressed) + policy_->healthy_deadline;
         if (now_ >= due)
-          late = snapshot_.name_of(*i);
+          late = snapshot_.name_of(*i), complaint = complaint_of(*i);
         else
           wake(due);
       }
@@ -217,9 +229,9 @@ void Decider::judge() {
   } else {
     const Time due = progressed + policy_->progress_deadline;
     if (!late.empty())
-      next.reason = late + " did not become healthy within " + format_duration(policy_->healthy_deadline);
+      next.reason = late + " did not become healthy within " + format_duration(policy_->healthy_deadline) + complaint;
     else if (policy_->progress_deadline.ns > 0 && now_ >= due)
-      next.reason = "nothing more became healthy within " + format_duration(policy_->progress_deadline);
+      next.reason = "nothing more became healthy within " + format_duration(policy_->progress_deadline) + complaint;
     else if (policy_->progress_deadline.ns > 0)
       wake(due);
     if (next.reason.empty()) {

@@ -35,12 +35,19 @@ bool merge_task(TaskStatus& have, TaskStatus told, uint32_t generation) {
   return true;
 }
 
+void announce_health(ApplyContext& c, const Instance& row, const std::string& task, HealthState before, const TaskStatus& after) {
+  if (after.health == before) return;
+  if (after.health == HealthState::unhealthy) emit_instance(c, row, "instance.unhealthy", "warning", task + after.reason);
+  if (after.health == HealthState::healthy) emit_instance(c, row, "instance.healthy", "info", task + "its checks pass");
+}
+
 void announce(ApplyContext& c, const Instance& row, const TaskStatus& before, const TaskStatus& after) {
-  if (before.position == after.position) return;
   const std::string task = row.detail->tasks.size() > 1 ? "task " + after.task + ": " : "";
+  if (before.position == after.position) return announce_health(c, row, task, before.health, after);
   switch (after.position.state) {
     case TaskState::running:
       emit_instance(c, row, "instance.running", "info", task + (after.restarts > 0 ? fmt::format("restarted ({} so far)", after.restarts) : "running"));
+      announce_health(c, row, task, HealthState::none, after);
       break;
     case TaskState::completed: emit_instance(c, row, "instance.completed", "info", task + after.reason); break;
     case TaskState::failed: emit_instance(c, row, "instance.failed", "error", task + after.reason); break;
@@ -86,7 +93,7 @@ void merge(ApplyContext& c, NodeId node, const InstanceReport& report) {
   if (!changed) return;
   const TaskState state = summary_of(detail.tasks);
   // By this clock, since the worker's may be off: an update waits for it (health_of).
-  if (state != TaskState::running) detail.running_since = {};
+  if (state != TaskState::running || !checks_pass(detail.tasks)) detail.running_since = {};
   else if (restarted || !detail.running_since) detail.running_since = c.now;
   row.state = state;
   row.finished = row.finished || (!detail.tasks.empty() && std::all_of(detail.tasks.begin(), detail.tasks.end(), [](const TaskStatus& t) { return t.final; }));

@@ -137,6 +137,45 @@ TEST(State, TheLifeOfAJobFromSubmitToRunning) {
   EXPECT_EQ(pool.state().name_of(*pool.state().instances.find(instance.value)), "shop-web-0");
 }
 
+TEST(State, AnInstanceWorksWhileItsChecksPass) {
+  Pool1 pool;
+  pool.initialise();
+  const NodeId node = pool.add_node();
+  const InstanceId id = pool.create(pool.submit(Pool1::spec("shop", 1)), 0);
+  pool.place(id, node);
+  auto told = [&](HealthState health, const std::string& reason = "") {
+    InstanceReport out;
+    out.instance = id;
+    TaskStatus status;
+    status.task = "web";
+    status.position = {1, 1, TaskState::running};
+    status.health = health;
+    status.reason = reason;
+    out.tasks.push_back(status);
+    EXPECT_TRUE(pool.run(ReportStatus{node, pool.state().nodes.find(node.value)->session, {out}}));
+    return *pool.state().instances.find(id.value);
+  };
+  auto events = [&](const std::string& type) {
+    int64_t count = 0;
+    pool.state().events.for_each([&](uint64_t, const Event& event) { count += event.type == type ? 1 : 0; });
+    return count;
+  };
+  EXPECT_FALSE(works(told(HealthState::starting)));
+  EXPECT_TRUE(works(told(HealthState::healthy)));
+  EXPECT_EQ(events("instance.healthy"), 1);
+  const Revision before = pool.state().instances.find(id.value)->revision;
+  EXPECT_EQ(told(HealthState::healthy).revision, before) << "nothing new: the row stays";
+  const Instance sick = told(HealthState::unhealthy, "readiness: status 500");
+  EXPECT_FALSE(works(sick));
+  EXPECT_EQ(sick.state, TaskState::running);
+  EXPECT_EQ(sick.detail->tasks[0].reason, "readiness: status 500");
+  EXPECT_EQ(events("instance.unhealthy"), 1);
+  EXPECT_TRUE(works(told(HealthState::healthy)));
+  EXPECT_EQ(events("instance.healthy"), 2);
+  pool.reopen();
+  EXPECT_EQ(pool.state().instances.find(id.value)->detail->tasks[0].health, HealthState::healthy);
+}
+
 TEST(State, WhatAWorkerSaysIsBoundedAndItsOwn) {
   Pool1 pool;
   pool.initialise();

@@ -66,9 +66,15 @@ std::string address_of(const Node& node) {
 
 namespace {
 
-std::string why_it_waits(const DeploymentStatus& d, int64_t unplaced, Duration min_healthy) {
+// none < healthy < starting < unhealthy.
+bool worse(HealthState a, HealthState b) {
+  const auto rank = [](HealthState state) { return state == HealthState::starting ? 2 : state == HealthState::unhealthy ? 3 : state == HealthState::healthy ? 1 : 0; };
+  return rank(a) > rank(b);
+}
+
+std::string why_it_waits(const DeploymentStatus& d, int64_t unplaced, Duration min_healthy, const std::string& unhealthy) {
   if (unplaced > 0) return std::to_string(unplaced) + " of the new ones wait for a node";
-  if (d.healthy < d.updated) return std::to_string(d.updated - d.healthy) + " of the new ones are not healthy yet (running for " + format_duration(min_healthy) + ")";
+  if (d.healthy < d.updated) return std::to_string(d.updated - d.healthy) + " of the new ones are not healthy yet (running" + (unhealthy.empty() ? "" : ", with checks that pass,") + " for " + format_duration(min_healthy) + ")" + unhealthy;
   return {};
 }
 
@@ -80,6 +86,7 @@ std::optional<DeploymentStatus> deployment_status(const Snapshot& s, const Job& 
   out.version = d.version, out.from = d.from, out.state = d.state, out.promoted = d.promoted, out.reverting = d.reverting;
   out.reason = d.reason, out.started = d.started, out.finished = d.finished, out.wanted = wanted;
   int64_t unplaced = 0;
+  std::string unhealthy;  // what one of them complains of
   if (const IdSet* ids = s.instances_by_job.find(job.id.value)) {
     ids->for_each([&](uint64_t id, const Unit&) {
       const Instance* i = s.instances.find(id);
@@ -91,9 +98,11 @@ std::optional<DeploymentStatus> deployment_status(const Snapshot& s, const Job& 
       ++out.updated;
       if (!i->admitted) ++unplaced;
       if (health_of(*i, version->spec->update.min_healthy_time, s.now).healthy) ++out.healthy;
+      for (const TaskStatus& task : i->detail->tasks)
+        if (task.health == HealthState::unhealthy && unhealthy.empty()) unhealthy = ": " + s.name_of(*i) + ": " + task.reason;
     });
   }
-  if (d.state == DeploymentState::running && out.reason.empty()) out.reason = why_it_waits(out, unplaced, version->spec->update.min_healthy_time);
+  if (d.state == DeploymentState::running && out.reason.empty()) out.reason = why_it_waits(out, unplaced, version->spec->update.min_healthy_time, unhealthy);
   return out;
 }
 
@@ -212,6 +221,10 @@ InstanceStatus instance_status(const Snapshot& s, const Instance& i) {
   out.reason = i.detail->reason;
   for (const TaskStatus& task : out.tasks) {
     out.restarts += task.restarts;
+    if (worse(task.health, out.health)) out.health = task.health, out.health_since = task.health_since;
+    if (task.health == HealthState::unhealthy && out.reason.empty()) out.reason = task.reason;
+  }
+  for (const TaskStatus& task : out.tasks) {
     if (out.reason.empty()) out.reason = task.reason;
   }
   out.pending_since = i.admitted ? Time{} : i.pending_since;

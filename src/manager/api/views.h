@@ -105,13 +105,15 @@ struct InstanceStatus {
   std::vector<DeviceBinding> devices;
   std::vector<TaskStatus> tasks;
   int32_t restarts = 0;
+  HealthState health = HealthState::none;  // the worst of its tasks; none: it has no checks, or does not run
+  Time health_since;
   std::string reason;
   Time pending_since;
   bool finished = false;
   Resources reserved;
 };
 BOOST_DESCRIBE_STRUCT(InstanceStatus, (), (state, desired, presence, node, node_address, job, job_version, group, slot,
-  generation, driver, image, address, ports, devices, tasks, restarts, reason, pending_since, finished, reserved))
+  generation, driver, image, address, ports, devices, tasks, restarts, health, health_since, reason, pending_since, finished, reserved))
 
 // One that schedules: the one inside the manager, or a process of its own.
 struct SchedulerStatus {
