@@ -25,7 +25,7 @@ void Core::load(std::vector<InstanceRecord> records, Now now) {
   for (const InstanceRecord& record : records) {
     const InstanceId id = record.assignment.instance;
     specs_[{record.assignment.job, record.assignment.job_version}] = record.spec;
-    runners_[id] = std::make_unique<Runner>(record, now);
+    runners_[id].runner = std::make_unique<Runner>(record, now);
     advance(id, now);
   }
 }
@@ -43,8 +43,8 @@ void Core::session_opened(Now now) {
   in_flight_.clear();
   WorkerMessage message;
   message.hello = HelloMessage{boot_id_, process_, inventory_, {}};
-  for (const auto& [id, runner] : runners_) {
-    message.hello->held.push_back({id, runner->assignment().generation, hash_of(runner->assignment())});
+  for (const auto& [id, held] : runners_) {
+    message.hello->held.push_back({id, held.runner->assignment().generation, hash_of(held.runner->assignment())});
   }
   next_beat_ = now.boot + milliseconds(limits::kBeatMs);
   outputs_.push_back(SendMessage{std::move(message)});
@@ -72,7 +72,7 @@ void Core::received(const ManagerMessage& message, Now now) {
     welcome_used_ = true;
     if (!same) outputs_.push_back(UseWelcome{w});
     // Whatever is known here is told again: acknowledgements of the last session may be lost.
-    for (const auto& [id, runner] : runners_) dirty_.insert(id);
+    for (const auto& [id, held] : runners_) dirty_.insert(id);
     dirty_.insert(gone_.begin(), gone_.end());
     urgent_ = true;
     beat(now);
@@ -89,7 +89,7 @@ void Core::received(const ManagerMessage& message, Now now) {
     // What its ended lease stopped waits for no time, only for this: it is not among those that are due.
     if (!was_valid && lease_valid(now)) {
       std::vector<InstanceId> all;
-      for (const auto& [id, runner] : runners_) all.push_back(id);
+      for (const auto& [id, held] : runners_) all.push_back(id);
       for (InstanceId id : all) advance(id, now);
     }
     advance_all(now);
@@ -122,7 +122,7 @@ void Core::assign(const AssignMessage& message, Now now) {
   completing_ = message.more;
   if (completing_) return;
   std::vector<InstanceId> unnamed;
-  for (const auto& [id, runner] : runners_) {
+  for (const auto& [id, held] : runners_) {
     if (!named_.contains(id)) unnamed.push_back(id);
   }
   for (InstanceId id : unnamed) {
@@ -132,7 +132,7 @@ void Core::assign(const AssignMessage& message, Now now) {
   SweepLeftovers sweep;
   // Also what has no runner: one that waits to start over is named, and its disk is what it starts over with.
   std::set<InstanceId> live = named_;
-  for (const auto& [id, runner] : runners_) live.insert(id);
+  for (const auto& [id, held] : runners_) live.insert(id);
   sweep.live.assign(live.begin(), live.end());
   outputs_.push_back(std::move(sweep));
 }
@@ -153,9 +153,9 @@ void Core::accept(const Assignment& assignment, Now now) {
       return;
     }
     gone_.erase(id);
-    runners_[id] = std::make_unique<Runner>(assignment, spec->second, now);
+    runners_[id].runner = std::make_unique<Runner>(assignment, spec->second, now);
   } else {
-    at->second->assign(assignment, spec->second);
+    at->second.runner->assign(assignment, spec->second);
   }
   advance(id, now);
 }
@@ -163,7 +163,7 @@ void Core::accept(const Assignment& assignment, Now now) {
 void Core::remove(InstanceId instance) {
   auto at = runners_.find(instance);
   if (at != runners_.end()) {
-    at->second->clear();
+    at->second.runner->clear();
   } else {
     gone_.insert(instance);
     dirty_.insert(instance);
@@ -177,7 +177,7 @@ void Core::advance(InstanceId instance, Now now) {
     flush_status(now);
     return;
   }
-  Runner& runner = *at->second;
+  Runner& runner = *at->second.runner;
   std::vector<Op> ops = runner.step(now, lease_valid(now));
   if (runner.take_record_due() && !runner.gone()) outputs_.push_back(StoreRecord{runner.record()});
   for (Op& op : ops) {
@@ -185,6 +185,7 @@ void Core::advance(InstanceId instance, Now now) {
     outputs_.push_back(RunOp{op});
   }
   if (runner.take_changed()) mark(instance, runner.passing(), now);
+  set_due(instance, runner.gone() ? Time{} : runner.wake());
   if (runner.gone()) {
     mark(instance, false, now);
     gone_.insert(instance);
@@ -202,11 +203,16 @@ void Core::mark(InstanceId instance, bool passing, Now now) {
 
 void Core::advance_all(Now now) {
   std::vector<InstanceId> due;
-  for (const auto& [id, runner] : runners_) {
-    const Time wake = runner->wake();
-    if (wake && wake <= now.wall) due.push_back(id);
-  }
+  for (auto at = due_.begin(); at != due_.end() && at->first <= now.wall; ++at) due.push_back(at->second);
   for (InstanceId id : due) advance(id, now);
+}
+
+void Core::set_due(InstanceId instance, Time at) {
+  Held& held = runners_.at(instance);
+  if (held.due == at) return;
+  if (held.due) due_.erase({held.due, instance});
+  if (at) due_.insert({at, instance});
+  held.due = at;
 }
 
 void Core::flush_status(Now now) {
@@ -220,7 +226,7 @@ void Core::flush_status(Now now) {
     in_flight_.insert(id);
     auto at = runners_.find(id);
     if (at != runners_.end()) {
-      message.status->reports.push_back(at->second->report());
+      message.status->reports.push_back(at->second.runner->report());
     } else {
       InstanceReport report;
       report.instance = id;
@@ -235,9 +241,9 @@ void Core::flush_status(Now now) {
 
 // The network knows instances by their ids; people by their names.
 void Core::name_instances(Error& error) const {
-  for (const auto& [id, runner] : runners_) {
+  for (const auto& [id, held] : runners_) {
     const size_t at = error.message.find("instance " + to_text(id));
-    if (at != std::string::npos) error.message.replace(at, 9 + to_text(id).size(), "instance " + runner->assignment().name + " of job " + runner->assignment().job_name);
+    if (at != std::string::npos) error.message.replace(at, 9 + to_text(id).size(), "instance " + held.runner->assignment().name + " of job " + held.runner->assignment().job_name);
   }
 }
 
@@ -245,7 +251,7 @@ void Core::op_done(OpResult result, Now now) {
   auto at = runners_.find(result.op.instance);
   if (at == runners_.end()) return;
   if (result.failure && result.op.kind == OpKind::network_up) name_instances(result.failure->error);
-  at->second->op_done(result, now);
+  at->second.runner->op_done(result, now);
   advance(result.op.instance, now);
 }
 
@@ -253,7 +259,7 @@ void Core::exited(InstanceId instance, uint16_t task, uint32_t generation, uint3
                   const driver::ExitStatus& status, Now now) {
   auto at = runners_.find(instance);
   if (at == runners_.end()) return;
-  at->second->exited(task, generation, attempt, status, now);
+  at->second.runner->exited(task, generation, attempt, status, now);
   advance(instance, now);
 }
 
@@ -282,21 +288,18 @@ Duration Core::wake_in(Now now) const {
   if (welcomed_) wait = std::min(wait, std::max(Duration{0}, next_beat_ - now.boot));
   if (welcomed_ && !status_waiting_ && !urgent_ && !dirty_.empty())
     wait = std::min(wait, std::max(Duration{0}, passing_since_ + milliseconds(kPassingStatusDelayMs) - now.boot));
-  for (const auto& [id, runner] : runners_) {
-    const Time wake = runner->wake();
-    if (wake) wait = std::min(wait, std::max(Duration{0}, wake - now.wall));
-  }
+  if (!due_.empty()) wait = std::min(wait, std::max(Duration{0}, due_.begin()->first - now.wall));
   return wait;
 }
 
 const Runner* Core::find(InstanceId instance) const {
   auto at = runners_.find(instance);
-  return at == runners_.end() ? nullptr : at->second.get();
+  return at == runners_.end() ? nullptr : at->second.runner.get();
 }
 
 std::vector<const Runner*> Core::runners() const {
   std::vector<const Runner*> out;
-  for (const auto& [id, runner] : runners_) out.push_back(runner.get());
+  for (const auto& [id, held] : runners_) out.push_back(held.runner.get());
   return out;
 }
 

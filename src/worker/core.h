@@ -88,6 +88,9 @@ class Core {
   void name_instances(Error& error) const;
   void advance(InstanceId instance, Now now);
   void advance_all(Now now);
+  // When the runner has something to do by itself, kept in order: looking at every runner for the next time would make
+  // each message cost what the whole node holds.
+  void set_due(InstanceId instance, Time at);
   void flush_status(Now now);
   // To be reported; `passing`: it is on its way to a state worth waiting for.
   void mark(InstanceId instance, bool passing, Now now);
@@ -96,7 +99,12 @@ class Core {
   uint64_t process_;
   std::string boot_id_;
   Inventory inventory_;
-  std::map<InstanceId, std::unique_ptr<Runner>> runners_;
+  struct Held {
+    std::unique_ptr<Runner> runner;
+    Time due;  // as in due_; 0: not there
+  };
+  std::map<InstanceId, Held> runners_;
+  std::set<std::pair<Time, InstanceId>> due_;
   std::map<std::pair<JobId, uint32_t>, SpecMessage> specs_;
   std::vector<Output> outputs_;
 
