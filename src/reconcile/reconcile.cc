@@ -13,6 +13,9 @@ namespace {
 // A batch job that does not say how often it may be rescheduled gets one more try after a failure.
 constexpr int32_t kBatchAttemptsDefault = 1;
 constexpr size_t kActionsMax = limits::kCommandRowsMax;
+// A look at a job costs what it holds. Where ten thousand become healthy one after the other, it is not looked at as
+// often: per slot, so that a job never takes more than a small part of a core.
+constexpr int64_t kLookNsPerSlot = 100'000;
 
 Desired desired_of(Override wish) {
   switch (wish) {
@@ -98,6 +101,11 @@ Actions Decider::run() {
     keep_up();
   }
   if (active_ != nullptr) check_ttl(*active_);
+  if (actions_.wake) {
+    size_t slots = 0;
+    for (const Group& group : table_.groups) slots += group.slots.size();
+    actions_.wake = std::max(actions_.wake, now_ + Duration{static_cast<int64_t>(slots) * kLookNsPerSlot});
+  }
   return std::move(actions_);
 }
 
