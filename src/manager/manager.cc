@@ -36,6 +36,7 @@ constexpr size_t kSessionBlockedBytes = 1u << 20;
 constexpr size_t kActionsPerTurn = 256;
 constexpr size_t kBlockingQueueMax = 256;
 constexpr int kBlockingThreads = 4;
+constexpr Duration kJudgeEvery = milliseconds(250);
 
 class ManagerImpl final : public Manager, public Services {
  public:
@@ -326,12 +327,7 @@ class ManagerImpl final : public Manager, public Services {
         control_->post([this, job, ok = result.has_value()] { controller_.done(job, ok, clock_.now()); });
       });
     }
-    for (state::SetNodeHealth& health : liveness_.tick(boot)) {
-      const NodeId node = health.node;
-      submit(std::move(health), {}, [this, node](Result<state::Outcome> result) {
-        if (!result || result->unchanged) control_->post([this, node] { liveness_.retry(node); });
-      });
-    }
+    judge_nodes(boot);
     if (boot - operations_measured_ > seconds(5)) {
       operations_measured_ = boot;
       for (state::UpdateOperation& update : operations_.sweep(*snapshot(), now)) submit(std::move(update), {}, [](auto) {});
@@ -340,10 +336,22 @@ class ManagerImpl final : public Manager, public Services {
     keep_house(boot);
     carry_out();
     streams_.expire(boot);
-    Duration wait = milliseconds(500);
+    Duration wait = kJudgeEvery;
     for (const Time wake : {controller_.wake(), operations_.wake()})
       if (wake) wait = std::clamp(wake - now, Duration{0}, wait);
     return wait;
+  }
+
+  // Looks at every node: not for every message of one of them.
+  void judge_nodes(BootTime boot) {
+    if (boot - judged_ < kJudgeEvery) return;
+    judged_ = boot;
+    for (state::SetNodeHealth& health : liveness_.tick(boot)) {
+      const NodeId node = health.node;
+      submit(std::move(health), {}, [this, node](Result<state::Outcome> result) {
+        if (!result || result->unchanged) control_->post([this, node] { liveness_.retry(node); });
+      });
+    }
   }
 
   void keep_house(BootTime boot) {
@@ -494,6 +502,7 @@ class ManagerImpl final : public Manager, public Services {
   OperationTracker operations_;
   Housekeeping housekeeping_;
   BootTime operations_measured_;
+  BootTime judged_;
   std::map<ConnectionId, std::shared_ptr<net::WebSocket>> sessions_;
   ConnectionId last_connection_ = 0;
 

@@ -431,11 +431,19 @@ void Encoder::key(std::string_view key) {
   out_ += options_.pretty ? ": " : ":";
 }
 
+// A member's name is an identifier: nothing in it needs an escape.
+void Encoder::member(std::string_view name) {
+  next();
+  out_ += '"';
+  out_ += name;
+  out_ += options_.pretty ? "\": " : "\":";
+}
+
 void Encoder::write_struct(const void* object, const void* defaults, std::span<const Member> members) {
   open('{');
   for (const Member& member : members) {
     if (member.left_out(object, defaults, options_.omit_defaults)) continue;
-    key(member.name);
+    this->member(member.name);
     member.encode(*this, object, defaults);
   }
   close('}');

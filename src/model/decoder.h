@@ -116,6 +116,7 @@ class Encoder {
   void close(char bracket);
   void next();  // before each element
   void key(std::string_view key);
+  void member(std::string_view name);
 
  private:
   void line();

@@ -22,6 +22,13 @@ bool holds_ports(const Instance& i) {
   return i.admitted && on_node(i) && !i.finished && i.presence != Presence::given_up;
 }
 
+namespace {
+
+static_assert(kTableCount <= 16);
+uint64_t key_of(TableId table, uint64_t id) { return id << 4 | static_cast<uint64_t>(table); }
+
+}  // namespace
+
 Draft::Draft(const Snapshot& base, Time now) : state_(base) {
   state_.revision.value += 1;
   state_.now = now;
@@ -36,14 +43,14 @@ void Draft::begin_command() {
 void Draft::roll_back() {
   state_ = before_command_;
   while (touched_.size() > touched_before_) {
-    touched_set_.erase({touched_.back().table, touched_.back().id});
+    touched_set_.erase(key_of(touched_.back().table, touched_.back().id));
     touched_.pop_back();
   }
   edit_ = TableEdit();
 }
 
 void Draft::touch(TableId table, uint64_t id) {
-  if (touched_set_.insert({table, id}).second) touched_.push_back({table, id});
+  if (touched_set_.insert(key_of(table, id)).second) touched_.push_back({table, id});
 }
 
 std::vector<RowChange> Draft::rows() const {

@@ -6,7 +6,7 @@
 // state is O(1), and the tables copy what is still shared, so rolling back is an assignment.
 
 #include <memory>
-#include <set>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -66,7 +66,7 @@ class Draft {
   Snapshot before_command_;
   TableEdit edit_;
   std::vector<RowChange> touched_;
-  std::set<std::pair<TableId, uint64_t>> touched_set_;
+  std::unordered_set<uint64_t> touched_set_;  // by key_of; never iterated
   size_t touched_before_ = 0;
 };
 

@@ -227,11 +227,11 @@ class EngineImpl final : public Engine {
       event.table = row.table;
       event.id = row.id;
       event.row = encode_row(after, row.table, row.id);
-      const std::string old = event.row.empty() || row.table == TableId::pool ? encode_row(before, row.table, row.id) : std::string();
       if (event.row.empty()) {
-        if (old.empty()) continue;  // made and gone in one batch
+        if (!had_row(before, row)) continue;  // made and gone in one batch
         event.kind = WatchEvent::Kind::deleted;
-        event.row = old;
+        // Of what only made room for newer ones nobody asks what it said.
+        event.row = is_history(row.table) ? "{}" : encode_row(before, row.table, row.id);
       } else {
         event.kind = had_row(before, row) ? WatchEvent::Kind::updated : WatchEvent::Kind::created;
       }
@@ -240,6 +240,7 @@ class EngineImpl final : public Engine {
     return out;
   }
 
+  static bool is_history(TableId table) { return table == TableId::event || table == TableId::idempotency; }
   static bool had_row(const Snapshot& s, const RowChange& row) {
     switch (row.table) {
       case TableId::pool: return !s.pool.pool_id.empty();
@@ -285,7 +286,11 @@ class EngineImpl final : public Engine {
     {
       std::lock_guard lock(mutex_);
       snapshot_ = after;
-      for (const RowChange& row : changes->rows) dirty_.insert({row.table, row.id >> kPageBits});
+      auto last = dirty_.end();
+      for (const RowChange& row : changes->rows) {  // in order: many of one page behind each other
+        const std::pair page{row.table, row.id >> kPageBits};
+        if (last == dirty_.end() || *last != page) last = dirty_.insert(page).first;
+      }
       remember(after->revision.value, std::move(events));
     }
     const std::shared_ptr<const ChangeSet> published = changes;
