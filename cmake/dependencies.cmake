@@ -10,7 +10,7 @@ find_package(simdjson REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(CURL REQUIRED)
 find_package(tl-expected REQUIRED)
-foreach(lib sqlite3 libarchive libzstd libsodium libnftables libmnl libseccomp)
+foreach(lib sqlite3 jemalloc libarchive libzstd libsodium libnftables libmnl libseccomp)
   pkg_check_modules(${lib} REQUIRED IMPORTED_TARGET ${lib})
 endforeach()
 # Debian's cctz comes without a package file.

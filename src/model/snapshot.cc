@@ -57,6 +57,12 @@ const JobVersion* Snapshot::version_of(JobId job, uint32_t number) const {
   return id == nullptr ? nullptr : versions.find(*id);
 }
 
+const JobVersion* Snapshot::version_of(const Instance& instance) const {
+  const JobVersion* hinted = instance.version_row ? versions.find(instance.version_row.value) : nullptr;
+  if (hinted != nullptr && hinted->job == instance.job && hinted->number == instance.job_version) return hinted;
+  return version_of(instance.job, instance.job_version);
+}
+
 const GroupView& Snapshot::group_of(const Instance& instance) const {
   const JobVersion* version = version_of(instance);
   TUTTI_INVARIANT(version != nullptr, "an instance without its job version");

@@ -77,7 +77,7 @@ struct Snapshot {
   const Image* image_by_tag(std::string_view repository, std::string_view tag) const;
   const IdempotencyRecord* idempotency_by_key(std::string_view key) const;
   const JobVersion* version_of(JobId job, uint32_t number) const;
-  const JobVersion* version_of(const Instance& instance) const { return version_of(instance.job, instance.job_version); }
+  const JobVersion* version_of(const Instance& instance) const;
   // The group an instance is a copy of; a broken invariant if its version is not there.
   const GroupView& group_of(const Instance& instance) const;
   const NodeUsage& usage_of(NodeId node) const;

@@ -213,6 +213,7 @@ void Draft::index_instance(const Instance* before, const Instance* after) {
 
 void Draft::put(Instance row) {
   row.revision = state_.revision;
+  if (const JobVersion* version = state_.version_of(row)) row.version_row = version->id;
   touch(TableId::instance, row.id.value);
   const Instance* before = state_.instances.find(row.id.value);
   if (before == nullptr) set_member(state_.instances_by_job, row.job.value, row.id.value, true);
