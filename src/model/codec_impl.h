@@ -363,6 +363,7 @@ void append_json(std::string& out, const T& value, EncodeOptions options) {
 template <class T>
 std::string to_json(const T& value, EncodeOptions options) {
   std::string out;
+  out.reserve(400);  // most rows and messages; growing there step by step showed in profiles
   append_json(out, value, options);
   return out;
 }

@@ -29,7 +29,7 @@ constexpr auto kHandshakeWait = std::chrono::seconds(10);
 constexpr Duration kDialWait = seconds(15);
 constexpr Duration kCloseWait = seconds(5);
 constexpr auto kPingEvery = std::chrono::seconds(20);
-constexpr size_t kReadPiece = 64u << 10;
+constexpr size_t kReadPiece = 16u << 10;  // a TLS record; thousands of sessions each hold one
 
 void set_options(Stream& ws) {
   websocket::stream_base::timeout timeouts{};

@@ -54,7 +54,7 @@ void emit(ApplyContext& c, std::string type, std::string severity, TableId table
 }
 
 void emit_instance(ApplyContext& c, const Instance& instance, std::string type, std::string severity, std::string message) {
-  if (++c.instance_events > kInstanceEventsMax) return;
+  if (c.draft.tell_instance() > kInstanceEventsMax && severity == "info") return c.draft.leave_untold();
   const Job* job = c.state().jobs.find(instance.job.value);
   emit(c, std::move(type), std::move(severity), TableId::instance, instance.id.value, c.state().name_of(instance),
        job != nullptr ? job->project : ProjectId{}, std::move(message));
@@ -140,10 +140,6 @@ Result<Outcome> apply(Draft& draft, const Command& command, const CommandMeta& m
     draft.roll_back();
     return outcome;
   }
-  if (context.instance_events > kInstanceEventsMax) {
-    emit(context, "instance.many", "info", TableId::pool, 0, "", {},
-         fmt::format("{} more instances changed in this commit", context.instance_events - kInstanceEventsMax));
-  }
   if (!meta.idempotency_key.empty()) {
     IdempotencyRecord record;
     record.id = draft.new_id();
@@ -158,6 +154,12 @@ Result<Outcome> apply(Draft& draft, const Command& command, const CommandMeta& m
     trim_to(draft, TableId::idempotency, limits::kIdempotencyKept);
   }
   return outcome;
+}
+
+void conclude(Draft& draft) {
+  if (draft.untold_instances() == 0) return;
+  ApplyContext context{draft, {}, draft.now()};
+  emit(context, "instance.many", "info", TableId::pool, 0, "", {}, fmt::format("{} more instances changed in this commit", draft.untold_instances()));
 }
 
 namespace {

@@ -19,6 +19,9 @@ class Draft;
 // Applies or refuses. `now` is the commit's time.
 Result<Outcome> apply(Draft& draft, const Command& command, const CommandMeta& meta, Time now);
 
+// Behind the last command of a batch: what was not told one by one is told as a number.
+void conclude(Draft& draft);
+
 // Rebuilds every derived index and compares it with what the snapshot carries; the first difference, for simulation.
 Status audit(const Snapshot& snapshot);
 

@@ -14,7 +14,6 @@ struct ApplyContext {
   Draft& draft;
   const CommandMeta& meta;
   Time now;
-  size_t instance_events = 0;  // beyond kInstanceEventsMax they are counted, not written
   const Snapshot& state() const { return draft.state(); }
 };
 
@@ -48,7 +47,8 @@ Result<Outcome> apply_one(ApplyContext& c, const AddEvent& command);
 Result<Outcome> apply_one(ApplyContext& c, const InitializePool& command);
 Result<Outcome> apply_one(ApplyContext& c, const TrimHistory& command);
 
-// People read the first ones of a large command; a row for each of thousands would cost more than the work itself.
+// Of one commit. People read the first ones; a row for each of thousands would cost more than the work itself. What is
+// more than information is always written.
 inline constexpr size_t kInstanceEventsMax = 100;
 
 // An event about an object, in this commit.

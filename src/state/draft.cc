@@ -37,11 +37,13 @@ Draft::Draft(const Snapshot& base, Time now) : state_(base) {
 void Draft::begin_command() {
   before_command_ = state_;
   touched_before_ = touched_.size();
+  told_before_ = told_;
   edit_ = TableEdit();
 }
 
 void Draft::roll_back() {
   state_ = before_command_;
+  told_ = told_before_;
   while (touched_.size() > touched_before_) {
     touched_set_.erase(key_of(touched_.back().table, touched_.back().id));
     touched_.pop_back();

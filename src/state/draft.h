@@ -28,6 +28,10 @@ class Draft {
   void roll_back();
   // Rows touched by the command under way.
   size_t command_rows() const { return touched_.size() - touched_before_; }
+  // Events about instances in this batch: the number of this one; and those that were not written.
+  size_t tell_instance() { return ++told_.instances; }
+  void leave_untold() { ++told_.untold; }
+  size_t untold_instances() const { return told_.untold; }
   bool changed() const { return !touched_.empty(); }
   size_t touched() const { return touched_.size(); }
   // Every row touched in the batch, each once, by table and id.
@@ -68,6 +72,12 @@ class Draft {
   std::vector<RowChange> touched_;
   std::unordered_set<uint64_t> touched_set_;  // by key_of; never iterated
   size_t touched_before_ = 0;
+  struct Told {
+    size_t instances = 0;
+    size_t untold = 0;
+  };
+  Told told_;
+  Told told_before_;
 };
 
 // Holds room on its node: placed there and not yet gone from it.

@@ -85,6 +85,7 @@ class EngineImpl final : public Engine {
       batch.push_back(std::move(next));
     }
     decide_further(before, draft);
+    conclude(draft);
     if (!draft.changed()) {
       answer(batch, results, before->revision);
       return {};

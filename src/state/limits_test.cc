@@ -34,6 +34,7 @@ struct Bare {
     now = now + milliseconds(10);
     Draft draft(*at, now);
     Result<Outcome> out = apply(draft, command, {}, now);
+    conclude(draft);
     if (out) at = std::make_shared<const Snapshot>(draft.take());
     return out;
   }
