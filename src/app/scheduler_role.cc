@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "base/steady_clock.h"
 #include "manager/learning_thread.h"
 #include "model/codec.h"
 #include "model/scheduler_session.h"
@@ -88,6 +89,7 @@ class SchedulerProcess {
       auto changes = replica_.receive(text);
       if (!changes) return give_up(changes.error());
       if (*changes == nullptr) return;
+      clock_.advance_to(replica_.snapshot()->now);  // what waits was given its time by the manager
       if (planner_.revision().value == 0 || !planner_.follow(**changes)) planner_.rebuild(replica_.snapshot());
     } else {
       auto order = from_json<SchedulerOrder>(text, {.allow_unknown = true, .what = "scheduler order"});
@@ -152,7 +154,8 @@ class SchedulerProcess {
   const net::ClientTls tls_;
   const std::string token_;
   const std::string name_;
-  SystemClock clock_;
+  const SystemClock system_clock_;
+  SteadyClock clock_{system_clock_};
   SeededRandom random_{fnv1a(secure_random_hex(8))};
   std::shared_ptr<net::WebSocket> socket_;
   uint64_t session_ = 0;

@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "base/steady_clock.h"
 #include "catalog/content_store.h"
 #include "catalog/distribution.h"
 #include "catalog/fetch.h"
@@ -63,6 +64,7 @@ class ManagerImpl final : public Manager, public Services {
     distribution_ = std::make_unique<catalog::Distribution>(*content_, tags_, 2);
     pool_ = std::make_unique<catalog::WorkPool>(kBlockingThreads);
     TUTTI_TRY(loop_, state::StateLoop::open(*store_, clock_));
+    clock_.advance_to(loop_->snapshot()->now);
     loop_->follow([this](const std::shared_ptr<const ChangeSet>& changes) { committed(changes); });
     loop_->decide_with(decide_at_once);
     loop_->start();
@@ -474,7 +476,8 @@ class ManagerImpl final : public Manager, public Services {
   }
 
   const ManagerOptions options_;
-  SystemClock clock_;
+  const SystemClock system_clock_;
+  SteadyClock clock_{system_clock_};
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<Bootstrap> bootstrap_;
   StateTags tags_;

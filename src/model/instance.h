@@ -143,7 +143,7 @@ Health health_of(const Instance& instance, Duration min_healthy_time, Time now);
 
 // What an instance holds on its node. `request` is the group's sum.
 //   running, paused, backing off: everything · stopped: disk · suspended: disk and a file the size of the memory
-//   finished: disk until removed · given_up or removed-and-gone: nothing
+//   finished: disk until removed · removed-and-gone: nothing (given up, until cleared: state/draft.h held_resources)
 Resources charge(const Instance& instance, const Resources& request);
 
 }  // namespace tutti

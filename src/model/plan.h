@@ -86,7 +86,7 @@ struct ChangeInstance {
   InstanceId instance;
   std::optional<Desired> desired;
   bool start_over = false;   // generation + 1, and pending again, pinned to its node where it has a disk there
-  bool give_up = false;      // presence becomes given_up, finally; its reservation is free
+  bool give_up = false;      // presence becomes given_up, finally; its reservation goes when it is cleared
   bool take_place = false;   // the one it stood beside is gone: the slot is its own
   uint32_t version = 0;      // taken over by this version as it runs (model/diff.h same_work); 0: no
   uint16_t group = 0;        // in that version

@@ -59,6 +59,8 @@ bool Decider::old_one_left() const {
       const bool leaving = slot.leaving != nullptr && slot.leaving->job_version != active_->number;
       const bool live = slot.live != nullptr && slot.live->job_version != active_->number && follows_job(*slot.live);
       if (leaving || live) return true;
+      for (const Instance* i : {slot.beside, slot.beside_leaving})
+        if (i != nullptr && i->job_version != active_->number) return true;
     }
   }
   return false;

@@ -95,6 +95,28 @@ TEST_F(Updates, RecreateStartsNothingNewBesideAnythingOld) {
   EXPECT_EQ(of_version(2), 4u);
 }
 
+TEST_F(Updates, RecreateWaitsForTheCanariesOfTheVersionBefore) {
+  first();
+  policy_.strategy = UpdateStrategy::canary;
+  policy_.canary = 2;
+  next("two");
+  seconds_go_by(5);
+  ASSERT_EQ(of_version(2), 2u);
+  policy_.strategy = UpdateStrategy::recreate;
+  next("three");
+  for (int i = 0; i < 10; ++i) {
+    size_t older = 0;
+    size_t newer = 0;
+    for (const Instance& each : w_.instances(job_)) {
+      if (each.finished) continue;
+      (each.job_version == 3 ? newer : older) += 1;
+    }
+    EXPECT_TRUE(older == 0 || newer == 0) << older << " and " << newer;
+    second();
+  }
+  EXPECT_EQ(of_version(3), 4u);
+}
+
 TEST_F(Updates, TheSameWorkIsTakenOverAsItRuns) {
   first();
   const auto before = w_.live(job_);

@@ -51,13 +51,28 @@ class TakenSlots {
   std::map<JobId, Slots> jobs_;
 };
 
+// The job was scaled down since this was decided: it would be one more than its user allows.
+bool beyond_count(const Snapshot& state, const Job& job, const GroupView& group, uint32_t slot) {
+  if (job.type == JobType::system) return false;  // its slots are nodes
+  auto scaled = job.counts.find(group.name);
+  int64_t count = scaled != job.counts.end() ? scaled->second : group.count;
+  const JobVersion* active = state.version_of(job.id, job.active_version);
+  if (scaled == job.counts.end() && active != nullptr) {
+    for (const GroupView& view : **state.groups.find(active->id.value))
+      if (view.name == group.name) count = std::max(count, view.count);
+  }
+  return slot >= count;
+}
+
 void create(ApplyContext& c, TakenSlots& taken, const CreateInstance& wanted) {
   const Job* job = c.state().jobs.find(wanted.job.value);
   const JobVersion* version = c.state().version_of(wanted.job, wanted.job_version);
   if (job == nullptr || version == nullptr || job->stopped || version->state != VersionState::active) return;
   if (c.state().instances.size() >= limits::kInstancesMax) return;
   const auto* groups = c.state().groups.find(version->id.value);
-  if (wanted.group >= (*groups)->size() || !taken.take(c.state(), wanted, (**groups)[wanted.group].name)) return;
+  if (wanted.group >= (*groups)->size()) return;
+  const GroupView& group = (**groups)[wanted.group];
+  if (beyond_count(c.state(), *job, group, wanted.slot) || !taken.take(c.state(), wanted, group.name)) return;
   Instance row;
   row.id = InstanceId{c.draft.new_id()};
   row.job = wanted.job;

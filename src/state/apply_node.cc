@@ -56,8 +56,10 @@ void give_up_instances(ApplyContext& c, NodeId node, const std::string& reason, 
   }
   for (uint64_t id : ids) {
     Instance row = *c.state().instances.find(id);
+    // What has ended there by itself stays as it ended: batch work that is done is not done again.
+    const bool ended = row.finished && row.desired == Desired::running;
     row.cleared = row.finished = true;
-    if (row.presence != Presence::given_up) {
+    if (!ended && row.presence != Presence::given_up) {
       row.presence = Presence::given_up;
       InstanceDetail detail = *row.detail;
       detail.reason = reason;

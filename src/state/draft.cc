@@ -10,17 +10,27 @@ bool is_pending(const Instance& i) {
   return !i.admitted && !i.finished && i.desired == Desired::running && i.presence != Presence::given_up;
 }
 
-Resources held_resources(const Snapshot& snapshot, const Instance& i) {
-  if (!on_node(i) || i.presence == Presence::given_up) return {};
-  const Resources request = snapshot.group_of(i).resources;
-  if (!i.admitted) return {{0}, {0}, request.disk};
-  // Until it is over it may run again without asking: a stop that is not final frees nothing.
-  return i.finished ? charge(i, request) : request;
+namespace {
+
+// Given up, it may run on until its worker has cleared it away: whatever it has of the node is in use when that comes back.
+bool may_run(const Instance& i) {
+  if (i.presence != Presence::given_up) return !i.finished;
+  const auto& tasks = i.detail->tasks;
+  return tasks.empty() || !std::all_of(tasks.begin(), tasks.end(), [](const TaskStatus& t) { return t.final; });
 }
 
-bool holds_ports(const Instance& i) {
-  return i.admitted && on_node(i) && !i.finished && i.presence != Presence::given_up;
+}  // namespace
+
+Resources held_resources(const Snapshot& snapshot, const Instance& i) {
+  if (!on_node(i)) return {};
+  const Resources request = snapshot.group_of(i).resources;
+  // Until it is over it may run again without asking: a stop that is not final frees nothing.
+  if (i.admitted && may_run(i)) return request;
+  if (!i.admitted || i.presence == Presence::given_up) return {{0}, {0}, request.disk};
+  return charge(i, request);
 }
+
+bool holds_ports(const Instance& i) { return i.admitted && on_node(i) && may_run(i); }
 
 namespace {
 

@@ -183,7 +183,7 @@ class EngineImpl final : public Engine {
 
   Status load_pages(Snapshot& state, const TableEdit& edit) {
     return store_.read_pages([&](const store::Page& page) -> Status {
-      TUTTI_TRY(const std::string text, decompress(page.blob));
+      TUTTI_TRY(const std::string text, packer_.decompress(page.blob));
       if (page.table == kMetaTable) {
         char* rest = nullptr;
         state.next_id = std::strtoull(text.c_str(), &rest, 10);
@@ -205,7 +205,7 @@ class EngineImpl final : public Engine {
   }
 
   Status replay(Snapshot& state, const TableEdit& edit, std::string_view blob) {
-    TUTTI_TRY(const std::string text, decompress(blob));
+    TUTTI_TRY(const std::string text, packer_.decompress(blob));
     BatchHead head;
     TUTTI_TRY(std::vector<WatchEvent> events, decode_batch(text, state.epoch, head));
     for (const WatchEvent& event : events) {
@@ -266,7 +266,7 @@ class EngineImpl final : public Engine {
     changes->rows = draft.rows();
     auto after = std::make_shared<const Snapshot>(draft.take());
     std::vector<WatchEvent> events = events_of(*before, *after, changes->rows);
-    const Result<std::string> packed = compress(encode_batch({after->revision.value, after->next_id, after->now.ns}, events));
+    const Result<std::string> packed = packer_.compress(encode_batch({after->revision.value, after->next_id, after->now.ns}, events));
     if (!packed) {
       for (Queued& each : batch) each.done(tl::make_unexpected(packed.error()));
       return {};
@@ -343,9 +343,10 @@ class EngineImpl final : public Engine {
   Result<WatchBatch> events_from_log(Cursor from, size_t most) const {
     WatchBatch out;
     out.to = from;
+    Packer packer;  // any thread
     Status status;
     Status read = store_.read_log(from.revision.value, [&](uint64_t revision, std::string_view blob) {
-      auto text = decompress(blob);
+      auto text = packer.decompress(blob);
       BatchHead head;
       auto events = text ? decode_batch(*text, from.epoch, head) : tl::make_unexpected(text.error());
       if (!events) {
@@ -364,20 +365,22 @@ class EngineImpl final : public Engine {
 
   Status write_pages(const Snapshot& at, const std::set<std::pair<TableId, uint64_t>>& dirty) {
     std::vector<store::Page> pages;
+    Packer packer;  // a thread of its own
     for (const auto& [table, number] : dirty) {
       store::Page page{static_cast<uint32_t>(table), number, {}};
       const std::string text = encode_page(at, table, number);
       if (!text.empty()) {
-        TUTTI_TRY(page.blob, compress(text));
+        TUTTI_TRY(page.blob, packer.compress(text));
       }
       pages.push_back(std::move(page));
     }
-    TUTTI_TRY(std::string meta, compress(std::to_string(at.next_id) + " " + std::to_string(at.now.ns)));
+    TUTTI_TRY(std::string meta, packer.compress(std::to_string(at.next_id) + " " + std::to_string(at.now.ns)));
     pages.push_back({kMetaTable, 0, std::move(meta)});
     return store_.checkpoint(at.revision.value, pages);
   }
 
   store::Store& store_;
+  Packer packer_;
   std::deque<Queued> queue_;
   std::vector<Follower> followers_;
   Decide decide_;

@@ -205,21 +205,33 @@ Status load_page(Snapshot& snapshot, const TableEdit& edit, std::string_view tex
   return each_line(text.substr(end + 1), [&](const Line& line) { return load_row(snapshot, edit, line.table, line.id, line.json); });
 }
 
-Result<std::string> compress(std::string_view text) {
+struct Packer::Contexts {
+  ZSTD_CCtx* out = ZSTD_createCCtx();
+  ZSTD_DCtx* in = ZSTD_createDCtx();
+  ~Contexts() {
+    ZSTD_freeCCtx(out);
+    ZSTD_freeDCtx(in);
+  }
+};
+
+Packer::Packer() : contexts_(std::make_unique<Contexts>()) {}
+Packer::~Packer() = default;
+
+Result<std::string> Packer::compress(std::string_view text) {
   std::string out(ZSTD_compressBound(text.size()), '\0');
-  const size_t size = ZSTD_compress(out.data(), out.size(), text.data(), text.size(), 1);
+  const size_t size = ZSTD_compressCCtx(contexts_->out, out.data(), out.size(), text.data(), text.size(), 1);
   if (ZSTD_isError(size) != 0) return fail(ErrorCode::internal, std::string("zstd: ") + ZSTD_getErrorName(size));
   out.resize(size);
   return out;
 }
 
-Result<std::string> decompress(std::string_view bytes) {
+Result<std::string> Packer::decompress(std::string_view bytes) {
   const unsigned long long size = ZSTD_getFrameContentSize(bytes.data(), bytes.size());
   if (size == ZSTD_CONTENTSIZE_ERROR || size == ZSTD_CONTENTSIZE_UNKNOWN || size > kTextBytesMax) {
     return fail(ErrorCode::internal, "the store holds a batch that cannot be unpacked: it is damaged");
   }
   std::string out(size, '\0');
-  const size_t got = ZSTD_decompress(out.data(), out.size(), bytes.data(), bytes.size());
+  const size_t got = ZSTD_decompressDCtx(contexts_->in, out.data(), out.size(), bytes.data(), bytes.size());
   if (ZSTD_isError(got) != 0 || got != size) return fail(ErrorCode::internal, "the store holds a batch that cannot be unpacked: it is damaged");
   return out;
 }

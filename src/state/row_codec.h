@@ -6,6 +6,7 @@
 // JSON never holds a raw line break, so a line is a row, and a developer can read every byte (zstd -dc).
 // After-images, never commands: replay survives upgrades. Decoding refuses what it does not know, by name.
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,7 +42,18 @@ std::string encode_page(const Snapshot& snapshot, TableId table, uint64_t number
 bool is_page(std::string_view text);
 Status load_page(Snapshot& snapshot, const TableEdit& edit, std::string_view text);
 
-Result<std::string> compress(std::string_view text);
-Result<std::string> decompress(std::string_view bytes);  // at most 256 MiB
+// Compresses and takes apart. Keeps what zstd needs between calls: to make that anew costs more than a small batch does.
+// One thread at a time.
+class Packer {
+ public:
+  Packer();
+  ~Packer();
+  Result<std::string> compress(std::string_view text);
+  Result<std::string> decompress(std::string_view bytes);  // at most 256 MiB
+
+ private:
+  struct Contexts;
+  std::unique_ptr<Contexts> contexts_;
+};
 
 }  // namespace tutti::state

@@ -252,6 +252,58 @@ TEST(State, FinishedFreesItsRoomAndGoneItsDisk) {
   EXPECT_FALSE(pool.run(ReportStatus{node, 0, {gone}})) << "an older session is refused";
 }
 
+TEST(State, WhatWasGivenUpHoldsItsRoomAndPortsUntilItsNodeHasClearedIt) {
+  Pool1 pool;
+  pool.initialise();
+  const NodeId node = pool.add_node(1);
+  JobSpec spec = Pool1::spec("big", 2);
+  spec.tasks[0].resources.cpu = {600};
+  const JobId job = pool.submit(spec);
+  const InstanceId lost = pool.create(job, 0);
+  const PortBinding port{"web", "http", 80, 20000, Protocol::tcp};
+  ASSERT_EQ(pool.place(lost, node, {port}), 1u);
+  pool.report(lost, TaskState::running);
+  Actions give_up;
+  give_up.change.push_back({.instance = lost, .give_up = true, .reason = "node lost"});
+  ASSERT_TRUE(pool.run(ApplyActions{give_up}));
+  const InstanceId next = pool.create(job, 0);
+  EXPECT_EQ(pool.place(next, node), 0u) << "its node is back, and it may still run there";
+  const InstanceId small = pool.create(pool.submit(Pool1::spec("small", 1)), 0);
+  EXPECT_EQ(pool.place(small, node, {port}), 0u);
+  InstanceReport gone;
+  gone.instance = lost;
+  gone.gone = true;
+  ASSERT_TRUE(pool.run(ReportStatus{node, 1, {gone}}));
+  EXPECT_EQ(pool.place(next, node, {port}), 1u);
+}
+
+TEST(State, NothingIsMadeBeyondTheCountThatHoldsByThen) {
+  Pool1 pool;
+  pool.initialise();
+  const JobId job = pool.submit(Pool1::spec("shop", 3));
+  EXPECT_TRUE(pool.create(job, 2));
+  ASSERT_TRUE(pool.run(ScaleJob{job, "web", 1}));
+  EXPECT_TRUE(pool.create(job, 0));
+  EXPECT_FALSE(pool.create(job, 1)) << "decided before it was scaled down";
+}
+
+TEST(State, WorkThatIsDoneStaysDoneWhenItsNodeIsRemoved) {
+  Pool1 pool;
+  pool.initialise();
+  const NodeId node = pool.add_node();
+  JobSpec spec = Pool1::spec("sum", 2);
+  spec.type = JobType::batch;
+  const JobId job = pool.submit(spec);
+  const InstanceId done = pool.create(job, 0), running = pool.create(job, 1);
+  ASSERT_EQ(pool.place(done, node) + pool.place(running, node), 2u);
+  pool.report(done, TaskState::completed, 1, true);
+  pool.report(running, TaskState::running);
+  ASSERT_TRUE(pool.run(RemoveNode{node, true}));
+  EXPECT_EQ(pool.state().instances.find(done.value)->presence, Presence::here);
+  EXPECT_TRUE(pool.state().instances.find(done.value)->cleared);
+  EXPECT_EQ(pool.state().instances.find(running.value)->presence, Presence::given_up);
+}
+
 TEST(State, StartOverIsAdmittedAgainOnItsNode) {
   Pool1 pool;
   pool.initialise();

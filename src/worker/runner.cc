@@ -38,7 +38,11 @@ Runner::Runner(const InstanceRecord& record, Now now) : Runner(record.assignment
   if (!address_.empty()) net_ = Net::unknown;
   for (Task& task : tasks_) {
     for (const TaskStatus& status : record.tasks) {
-      if (status.task == task.status.task) task.status = status;
+      if (status.task != task.status.task) continue;
+      task.status = status;
+      // The clock of the process that wrote it may have been ahead.
+      const Time latest = now.wall + spec_of(task).restart.max_delay * 2;
+      task.status.retry_at = std::min(task.status.retry_at, latest);
     }
     // Whatever the record says, what is there decides. An attempt that has ended has at most remains to clear: to recover
     // them would call it running again, and its position would go back.

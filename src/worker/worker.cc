@@ -12,6 +12,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "base/steady_clock.h"
 #include "driver/lease_page.h"
 #include "model/codec.h"
 #include "net/http.h"
@@ -311,7 +312,8 @@ class WorkerImpl final : public Worker {
   driver::Registry& drivers_;
   HostServices& host_;
   const Records records_;
-  SystemClock clock_;
+  const SystemClock system_clock_;
+  const SteadyClock clock_{system_clock_};
   SeededRandom random_;
   Inventory inventory_;
   sys::UniqueFd lock_;

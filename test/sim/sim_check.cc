@@ -1,8 +1,8 @@
-// What must hold: after every event, and once calm has lasted.
+// What must hold at every commit. What a commit touched is checked at once; everything, now and then and at the end.
 #include <algorithm>
 #include <tuple>
 
-#include "scheduler/scheduler.h"
+#include "base/limits.h"
 #include "sim_world.h"
 #include "state/apply.h"
 #include "state/draft.h"
@@ -14,247 +14,267 @@ bool holds_slot(const Instance& i) {
   return !i.finished && i.presence != Presence::given_up;
 }
 
+// How many may stand beside the ones that hold the slots of a group, by what its user allows.
+int64_t besides_allowed(const JobSpec& spec, int64_t count) {
+  int64_t update = 0;
+  switch (spec.update.strategy) {
+    case UpdateStrategy::rolling: update = spec.update.start_first ? spec.update.max_parallel : 0; break;
+    case UpdateStrategy::canary:
+      update = std::max<int64_t>(spec.update.canary, spec.update.start_first ? spec.update.max_parallel : 0);
+      break;
+    case UpdateStrategy::blue_green: update = count; break;
+    case UpdateStrategy::recreate: break;
+  }
+  return update + spec.disruption.max_unavailable;
+}
+
+int64_t count_of(const Job& job, const GroupView& group) {
+  auto scaled = job.counts.find(group.name);
+  return scaled != job.counts.end() ? scaled->second : group.count;
+}
+
+std::string tell(const Snapshot& state, const Instance& i) {
+  return to_text(i.id) + " (" + state.name_of(i) + " v" + std::to_string(i.job_version) + (i.beside ? " beside" : "") +
+         " desired " + std::to_string(static_cast<int>(i.desired)) + " state " +
+         std::to_string(static_cast<int>(i.state)) + (i.finished ? " finished" : "") +
+         (i.node ? " on " + to_text(i.node) : " nowhere") + " \"" + i.detail->reason + "\")";
+}
+
 }  // namespace
 
 void SimWorld::committed(const ChangeSet& changes) {
-  ++statistics.commits;
+  sim.count("commits");
   const Snapshot& state = *changes.after;
-  if (Status audited = state::audit(state); !audited) sim.broken("audit: " + audited.error().to_string());
-  check_launches(changes);
+  std::set<NodeId> nodes;
+  std::set<JobId> jobs;
   for (const RowChange& row : changes.rows) {
     if (row.table == TableId::node) {
-      const Node* was = changes.before->nodes.find(row.id);
-      const Node* is = state.nodes.find(row.id);
-      if (was == nullptr || is == nullptr || is->health != NodeHealth::lost || was->health == NodeHealth::lost)
-        continue;
-      ++statistics.lost;
-      sim.trace("node " + is->name + " is lost");
-      for (const auto& host : hosts) {
-        if (host->node == is->id && host->lease() > sim.boot()) {
-          sim.broken(host->name + " is lost, " + std::to_string((host->lease() - sim.boot()).ms()) +
-                     " ms before its lease ends");
-        }
-      }
-    }
-    if (row.table != TableId::instance) continue;
-    const Instance* was = changes.before->instances.find(row.id);
-    const Instance* is = state.instances.find(row.id);
-    if (was == nullptr || is == nullptr) continue;
-    if (is->detail->reason != was->detail->reason && is->detail->reason.starts_with("pushed aside"))
-      check_pushed_aside(state, *is);
-    if (is->generation < was->generation) sim.broken("generation of " + to_text(is->id) + " went back");
-    if (is->generation != was->generation) continue;
-    for (const TaskStatus& before : was->detail->tasks) {
-      for (const TaskStatus& after : is->detail->tasks) {
-        // A start on another node of the same generation begins at nothing; nothing else may.
-        if (was->admitted == is->admitted && after.task == before.task && after.position < before.position)
-          sim.broken("position of " + to_text(is->id) + " went back");
+      check_node_row(changes, row.id);
+      nodes.insert(NodeId{row.id});
+    } else if (row.table == TableId::job) {
+      check_job_row(state, row.id);
+      jobs.insert(JobId{row.id});
+    } else if (row.table == TableId::instance) {
+      check_instance_row(changes, row.id);
+      for (const Snapshot* s : {changes.before.get(), changes.after.get()}) {
+        const Instance* i = s->instances.find(row.id);
+        if (i == nullptr) continue;
+        jobs.insert(i->job);
+        if (i->node) nodes.insert(i->node);
       }
     }
   }
-  std::map<std::pair<NodeId, uint32_t>, InstanceId> ports;
-  std::map<std::tuple<JobId, std::string, uint32_t, bool>, InstanceId> slots;
-  state.instances.for_each([&](uint64_t, const Instance& i) {
-    if (!holds_slot(i)) return;
-    for (const PortBinding& port : i.detail->ports) {
-      if (!i.admitted || port.host == 0) continue;
-      auto [at, fresh] = ports.try_emplace({i.node, port_key(port)}, i.id);
-      if (!fresh)
-        sim.broken("port " + std::to_string(port.host) + " given to " + to_text(i.id) + " and " + to_text(at->second));
+  for (const NodeId node : nodes) check_usage(state, node);
+  for (const JobId job : jobs) check_slots(state, job);
+  check_launches(changes);
+  if (++checked_ago_ > 16 + static_cast<int>(state.instances.size() / 4)) check_everything(state);
+}
+
+void SimWorld::check_node_row(const ChangeSet& changes, uint64_t id) {
+  const Node* was = changes.before->nodes.find(id);
+  const Node* is = changes.after->nodes.find(id);
+  if (was == nullptr || is == nullptr || is->health != NodeHealth::lost || was->health == NodeHealth::lost) return;
+  sim.count("nodes lost");
+  sim.trace("node ", is->name, " is lost");
+  for (const auto& host : hosts) {
+    if (host->node == is->id && host->lease() > sim.boot() && !host->leaving) {
+      sim.broken(host->name + " is lost, " + std::to_string((host->lease() - sim.boot()).ms()) +
+                 " ms before its lease ends");
     }
-    auto [at, fresh] = slots.try_emplace({i.job, state.group_of(i).name, i.slot, i.beside}, i.id);
+  }
+}
+
+void SimWorld::check_instance_row(const ChangeSet& changes, uint64_t id) {
+  const Instance* was = changes.before->instances.find(id);
+  const Instance* is = changes.after->instances.find(id);
+  if (is == nullptr) return;
+  if (was == nullptr) {
+    sim.count(is->beside ? "instances made beside others" : "instances made");
+    return check_policy(changes, *is);
+  }
+  if (is->detail->reason != was->detail->reason && is->detail->reason.starts_with("pushed aside"))
+    check_pushed_aside(*changes.after, *is);
+  for (const auto& host : hosts) {
+    const bool given_up = is->presence == Presence::given_up && was->presence != Presence::given_up;
+    if (host->node != was->node) continue;
+    if (given_up && host->lease() > sim.boot() && !host->leaving)
+      sim.broken(to_text(is->id) + " is given up before the lease of " + host->name + " ends");
+    if (was->beside == is->beside) continue;
+    for (const auto& [key, run] : host->runs())
+      if (key.instance == is->id) check_once(*host, key);
+  }
+  if (is->generation < was->generation) sim.broken("generation of " + to_text(is->id) + " went back");
+  if (is->generation != was->generation) return;
+  for (const TaskStatus& before : was->detail->tasks) {
+    for (const TaskStatus& after : is->detail->tasks) {
+      // A start on another node of the same generation begins at nothing; nothing else may.
+      if (was->admitted == is->admitted && after.task == before.task && after.position < before.position)
+        sim.broken("position of " + to_text(is->id) + " went back");
+    }
+  }
+}
+
+// Acknowledged to a user: there, and no older.
+void SimWorld::check_job_row(const Snapshot& state, uint64_t id) {
+  const Job* job = state.jobs.find(id);
+  for (const auto& [name, known] : known_) {
+    if (known.job.value != id || known.may_be_deleted) continue;
+    if (job == nullptr)
+      sim.broken("acknowledged job " + name + " is gone");
+    else if (job->version < known.version)
+      sim.broken("acknowledged version of job " + name + " is gone");
+  }
+  if (job == nullptr) return;
+  const Job* by_name = state.job_by_name(job->project, job->name);
+  if (by_name == nullptr || by_name->id != job->id) sim.broken("the name " + job->name + " is given twice");
+}
+
+// What is reserved on a node is what is placed there, and no more than it has; no port and no device is given twice.
+void SimWorld::check_usage(const Snapshot& state, NodeId id) {
+  NodeUsage sum;
+  if (const IdSet* ids = state.instances_by_node.find(id.value)) {
+    ids->for_each([&](uint64_t instance, const Unit&) {
+      const Instance& i = *state.instances.find(instance);
+      ++sum.instances;
+      sum.used += state::held_resources(state, i);
+      if (!state::holds_ports(i)) return;
+      for (const PortBinding& port : i.detail->ports) sum.ports.push_back(port_key(port));
+      for (const DeviceBinding& device : i.detail->devices) sum.devices[device.device] += device.share;
+      for (const auto& [name, count] : state.group_of(i).node_limits) sum.limits[name] += count;
+    });
+  }
+  std::sort(sum.ports.begin(), sum.ports.end());
+  const NodeUsage& usage = state.usage_of(id);
+  const std::string where = "on node " + id_text(id.value);
+  if (!(usage.used == sum.used) || usage.instances != sum.instances || usage.ports != sum.ports ||
+      usage.devices != sum.devices || usage.limits != sum.limits)
+    sim.broken("what is reserved " + where + " is not what is placed there");
+  if (std::adjacent_find(sum.ports.begin(), sum.ports.end()) != sum.ports.end())
+    sim.broken("a port is given twice " + where);
+  for (const auto& [device, taken] : sum.devices)
+    if (taken > kWholeDevice) sim.broken("device " + device + " is given twice " + where);
+  const Node* node = state.nodes.find(id.value);
+  if (node == nullptr || !node->inventory) return;
+  if (!sum.used.fits(allocatable(*node))) sim.broken("more is placed than there is room for " + where);
+  for (const auto& [name, taken] : sum.limits) {
+    auto at = node->inventory->limits.find(name);
+    if (at == node->inventory->limits.end() || at->second < taken)
+      sim.broken("more of " + name + " is given than there is " + where);
+  }
+}
+
+// A slot, and so the name of its instance, is held once.
+void SimWorld::check_slots(const Snapshot& state, JobId id) {
+  const IdSet* ids = state.instances_by_job.find(id.value);
+  if (ids == nullptr) return;
+  std::map<std::tuple<std::string_view, uint32_t, bool>, InstanceId> slots;
+  ids->for_each([&](uint64_t instance, const Unit&) {
+    const Instance& i = *state.instances.find(instance);
+    if (!holds_slot(i)) return;
+    auto [at, fresh] = slots.try_emplace({state.group_of(i).name, i.slot, i.beside}, i.id);
     if (!fresh) sim.broken("slot held twice: " + to_text(i.id) + " and " + to_text(at->second));
   });
 }
 
+// Never more at a time than the job's user allows; never one of another version beside it where all are to be replaced
+// at once.
+void SimWorld::check_policy(const ChangeSet& changes, const Instance& made) {
+  const Snapshot& state = *changes.after;
+  const Job* job = state.jobs.find(made.job.value);
+  const JobVersion* version = state.version_of(made);
+  if (job == nullptr || version == nullptr || job->type == JobType::batch) return;
+  const GroupView& group = state.group_of(made);
+  const Job* was = changes.before->jobs.find(made.job.value);  // scaled in this very commit, perhaps
+  int64_t count = std::max(count_of(*job, group), was == nullptr ? 0 : count_of(*was, group));
+  if (const JobVersion* active = state.version_of(job->id, job->active_version)) {
+    for (const GroupView& other : **state.groups.find(active->id.value))
+      if (other.name == group.name) count = std::max(count, count_of(*job, other));
+  }
+  if (job->type == JobType::service && made.slot >= count)
+    sim.broken(state.name_of(made) + " is made, though there are to be " + std::to_string(count));
+  int64_t besides = 0;
+  const Instance* other_version = nullptr;
+  state.instances_by_job.find(made.job.value)->for_each([&](uint64_t id, const Unit&) {
+    const Instance& i = *state.instances.find(id);
+    if (!holds_slot(i) || i.id == made.id) return;
+    const bool same_group = state.group_of(i).name == group.name && i.job_version == made.job_version;
+    if (i.beside && same_group && i.desired == Desired::running) ++besides;
+    const bool held_by_user = i.override_ != Override::none;
+    if (i.job_version != made.job_version && !held_by_user && i.admitted) other_version = &i;
+  });
+  if (made.beside) ++besides;
+  if (besides > besides_allowed(*version->spec, count))
+    sim.broken(std::to_string(besides) + " stand beside others of " + job->name +
+               ", more than its update policy allows");
+  const bool brought_in = job->deployment.version == made.job_version && under_way(job->deployment);
+  if (version->spec->update.strategy == UpdateStrategy::recreate && brought_in && other_version != nullptr &&
+      !made.beside)
+    sim.broken(state.name_of(made) + " of version " + std::to_string(made.job_version) + " is made while " +
+               tell(state, *other_version) + " is there");
+}
+
 // J07: never by work of the same priority or a lower one.
 void SimWorld::check_pushed_aside(const Snapshot& state, const Instance& victim) {
-  ++statistics.pushed_aside;
+  sim.count("pushed aside");
   const std::string& reason = victim.detail->reason;
   const size_t at = reason.rfind("(priority ");
   if (at == std::string::npos || std::atoi(reason.c_str() + at + 10) <= state.version_of(victim)->spec->priority)
     sim.broken(state.name_of(victim) + " was " + reason);
 }
 
-void SimWorld::check() {
-  check_hosts();
-  const Snapshot& state = manager->state();
-  if (state.revision.value == audited_) return;
-  audited_ = state.revision.value;
-  for (const auto& [name, known] : known_) {
-    if (!known.job || known.may_be_deleted) continue;
-    const Job* job = state.jobs.find(known.job.value);
-    if (job == nullptr)
-      sim.broken("acknowledged job " + name + " is gone");
-    else if (job->version < known.version)
-      sim.broken("acknowledged version of job " + name + " is gone");
-  }
-}
-
 // Work that ends with its lease runs once in its place, whatever the network does: the slot's own, and the one beside.
-void SimWorld::check_hosts() {
-  std::map<std::tuple<JobId, std::string, bool>, const SimHost*> running;
-  for (const auto& host : hosts) {
-    for (const auto& [key, run] : host->runs()) {
-      if (run.state != Run::State::running || !run.stop_with_lease) continue;
-      if (host->lease() <= sim.boot()) continue;  // its monitor is about to end it
-      const Instance* row = manager->state().instances.find(key.instance.value);
-      const bool beside = row != nullptr && row->beside;
-      auto [at, fresh] = running.try_emplace({run.job, run.group_slot, beside}, host.get());
-      if (!fresh && at->second != host.get()) {
-        sim.broken("slot " + run.group_slot + " of job " + to_text(run.job) + " runs on " + host->name + " and on " +
-                   at->second->name);
-      }
-    }
-  }
-}
-
-std::string SimWorld::unfinished() const {
-  if (!manager->up()) return "no manager";
-  const Snapshot& state = manager->state();
-  std::string out;
-  state.nodes.for_each([&](uint64_t, const Node& node) {
-    if (node.health != NodeHealth::ready) out += "node " + node.name + " is not ready; ";
-  });
-  state.jobs.for_each([&](uint64_t, const Job& job) { out += unfinished_job(state, job); });
-  if (!out.empty()) return out;
-  if (short_of_room_) return leftovers();  // an operation waits as long as its job does
-  state.operations.for_each([&](uint64_t, const Operation& operation) {
-    if (operation.state != OperationState::running) return;
-    const auto due = manager::measure(state, operation, sim.wall());
-    if (!due || due->state == OperationState::running) return;  // waits for its user: one that they hold does not run
-    out += "operation " + operation.kind + " of " + id_text(operation.target) + " runs on: " + operation.message + "; ";
-  });
-  return leftovers() + undecided() + out;
-}
-
-// What fits nowhere may stay pending; it is for explain() to say so.
-bool SimWorld::waits_for_room(const Snapshot& state, const Job& job) const {
-  const IdSet* ids = state.instances_by_job.find(job.id.value);
-  bool waits = false;
-  if (!short_of_room_ || ids == nullptr) return false;
-  ids->for_each([&](uint64_t id, const Unit&) {
-    if (!waits && state.pending.contains(id))
-      waits = scheduler::explain(state, InstanceId{id}, sim.wall()).nodes_feasible == 0;
-  });
-  return waits;
-}
-
-// What holds a slot, for a message.
-static std::string tell_row(const std::vector<const Instance*>& row) {
-  std::string out;
-  for (const Instance* i : row) {
-    out += to_text(i->id) + " v" + std::to_string(i->job_version) + (i->beside ? " beside" : "") + " desired " +
-           std::to_string(static_cast<int>(i->desired)) + " override " +
-           std::to_string(static_cast<int>(i->override_)) + " state " + std::to_string(static_cast<int>(i->state)) +
-           (i->finished ? " finished" : "") + (i->node ? "" : " nowhere") + " \"" + i->detail->reason + "\" ";
-  }
-  return out.empty() ? "nothing there" : out;
-}
-
-std::string SimWorld::unfinished_job(const Snapshot& state, const Job& job) const {
-  const std::string what = "job " + job.name + " (" + to_text(job.id) + ")";
-  if (job.deleted) return what + " is deleted and still there; ";
-  std::map<std::string, std::map<uint32_t, std::vector<const Instance*>>> slots;
-  std::string out;
-  if (const IdSet* ids = state.instances_by_job.find(job.id.value)) {
-    ids->for_each([&](uint64_t id, const Unit&) {
-      const Instance& i = *state.instances.find(id);
-      slots[state.group_of(i).name][i.slot].push_back(&i);
-    });
-  }
-  const Deployment& d = job.deployment;
-  const JobVersion* active = state.version_of(job.id, job.active_version);
-  const bool has_deadline = active != nullptr && active->spec->update.progress_deadline.ns > 0;
-  if (d.state == DeploymentState::running && has_deadline && !job.stopped)
-    out += what + " is still bringing in version " + std::to_string(d.version) + "; ";
-  // Until a user promotes it, and after it has failed, the version before serves on.
-  // (Nothing is replaced then, whatever version between the two it is of.)
-  const bool halted = d.state == DeploymentState::failed || d.state == DeploymentState::cancelled;
-  const bool before_serves = !d.promoted || halted;
-  auto satisfied = [&](const std::vector<const Instance*>& row) {
-    return std::any_of(row.begin(), row.end(), [&](const Instance* i) {
-      if (i->presence == Presence::given_up || i->desired == Desired::removed) return false;
-      if (i->desired == Desired::stopped) return i->finished;
-      if (i->desired == Desired::paused) return true;  // its user holds it, whatever the version
-      if (i->beside) return false;
-      if (i->job_version != job.active_version && !halted && !(before_serves && i->job_version == d.from)) return false;
-      return job.type == JobType::batch ? i->finished : i->state == TaskState::running;
-    });
+void SimWorld::check_once(const SimHost& host, const RunKey& key) {
+  const Run& run = host.runs().at(key);
+  if (!host.holds(run)) return;
+  auto beside = [&](InstanceId id) {
+    const Instance* row = manager->state().instances.find(id.value);
+    return row != nullptr && row->beside;
   };
-  for (const auto& [group, by_slot] : slots) {
-    for (const auto& [slot, row] : by_slot) {
-      for (const Instance* i : row) {
-        const std::string instance = to_text(i->id) + " (" + state.name_of(*i) + ", state " +
-                                     std::to_string(static_cast<int>(i->state)) + ", generation " +
-                                     std::to_string(i->generation) + ")";
-        if (job.stopped && !i->finished) out += what + " is stopped but has " + instance + "; ";
-        if (i->desired == Desired::removed && !i->finished) out += instance + " is still to go; ";
-        if (i->presence == Presence::given_up && !i->cleared) out += instance + " was given up and is not cleared; ";
-      }
+  for (const auto& other : hosts) {
+    if (other.get() == &host) continue;
+    for (const auto& [its, that] : other->runs()) {
+      if (that.job != run.job || that.group_slot != run.group_slot || !other->holds(that)) continue;
+      if (beside(its.instance) == beside(key.instance))
+        sim.broken("slot " + run.group_slot + " of job " + to_text(run.job) + " runs on " + host.name + " and on " +
+                   other->name);
     }
   }
-  if (job.stopped || active == nullptr || is_parent(*active->spec) || waits_for_room(state, job)) return out;
-  if (job.type == JobType::batch && (job.result != JobResult::none || !job.reason.empty())) return out;
-  for (const GroupView& group : groups_of(*active->spec)) {
-    if (job.type == JobType::system) {
-      state.nodes.for_each([&](uint64_t id, const Node& node) {
-        if (!satisfied(slots[group.name][static_cast<uint32_t>(id)]))
-          out += what + " does not run on " + node.name + "; ";
-      });
-      continue;
-    }
-    auto scaled = job.counts.find(group.name);
-    const int64_t count = scaled != job.counts.end() ? scaled->second : group.count;
-    for (int64_t slot = 0; slot < count; ++slot) {
-      const auto& row = slots[group.name][static_cast<uint32_t>(slot)];
-      const bool spent = job.type == JobType::batch && !row.empty() &&
-                         std::all_of(row.begin(), row.end(), [](const Instance* i) { return i->finished; });
-      if (!satisfied(row) && !spent)
-        out += what + " slot " + group.name + "/" + std::to_string(slot) + " is not as asked: " + tell_row(row) + "; ";
-    }
-  }
-  return out;
 }
 
-// Hosts hold nothing that the state does not know of, and run what it says.
-std::string SimWorld::leftovers() const {
-  const Snapshot& state = manager->state();
-  std::string out;
-  for (const auto& host : hosts) {
-    auto known = [&](InstanceId id) -> const Instance* {
-      const Instance* i = state.instances.find(id.value);
-      const IdSet* held = state.instances_by_node.find(host->node.value);
-      return i != nullptr && i->node == host->node && held != nullptr && held->contains(id.value) ? i : nullptr;
-    };
-    for (const auto& [key, run] : host->runs()) {
-      const Instance* i = known(key.instance);
-      if (i == nullptr)
-        out += host->name + " has a run of " + to_text(key.instance) + ", which is not its; ";
-      else if (run.state == Run::State::running && i->generation != key.generation)
-        out += host->name + " runs an old generation of " + to_text(key.instance) + "; ";
-      else if (run.state == Run::State::running && i->finished)
-        out += host->name + " runs " + to_text(key.instance) + ", which is over; ";
-    }
-    for (const auto& [id, task] : host->disks()) {
-      if (known(id) == nullptr) out += host->name + " has a disk of " + to_text(id) + ", which is not its; ";
-    }
-    for (const auto& [id, text] : host->records()) {
-      if (known(id) == nullptr) out += host->name + " has a record of " + to_text(id) + ", which is not its; ";
-    }
-    const IdSet* held = state.instances_by_node.find(host->node.value);
-    if (held == nullptr) continue;
-    held->for_each([&](uint64_t id, const Unit&) {
-      const Instance& i = *state.instances.find(id);
-      if (i.state != TaskState::running || i.finished) return;
-      const bool runs = std::any_of(host->runs().begin(), host->runs().end(), [&](const auto& entry) {
-        return entry.first.instance == i.id && entry.first.generation == i.generation &&
-               entry.second.state == Run::State::running;
-      });
-      if (!runs) out += host->name + " does not run " + to_text(i.id) + " though the state says so; ";
-    });
+void SimWorld::check_everything(const Snapshot& state) {
+  checked_ago_ = 0;
+  sim.count("checks of everything");
+  if (Status audited = state::audit(state); !audited) sim.broken("audit: " + audited.error().to_string());
+  std::set<std::pair<ProjectId, std::string_view>> names;
+  state.jobs.for_each([&](uint64_t id, const Job& job) {
+    check_job_row(state, id);
+    if (!names.emplace(job.project, job.name).second) sim.broken("the name " + job.name + " is given twice");
+  });
+  for (const auto& [name, known] : known_) {
+    if (known.job && !known.may_be_deleted && !state.jobs.contains(known.job.value))
+      sim.broken("acknowledged job " + name + " is gone");
   }
-  return out;
+  std::set<std::string_view> nodes;
+  std::set<std::string_view> subnets;
+  state.nodes.for_each([&](uint64_t, const Node& node) {
+    if (!nodes.insert(node.name).second) sim.broken("the name of node " + node.name + " is given twice");
+    if (!node.subnet.empty() && !subnets.insert(node.subnet).second)
+      sim.broken("subnet " + node.subnet + " is given twice");
+  });
+  check_bounds(state);
+}
+
+// Nothing that waits, and no history, grows without bound.
+void SimWorld::check_bounds(const Snapshot& state) {
+  auto within = [&](const char* what, size_t have, size_t most) {
+    if (have > most)
+      sim.broken(std::string(what) + ": " + std::to_string(have) + ", more than " + std::to_string(most));
+  };
+  within("events kept", state.events.size(), limits::kEventsKept + limits::kCommandRowsMax);
+  within("operations kept", state.operations.size(), limits::kOperationsKept + limits::kCommandRowsMax);
+  within("versions", state.versions.size(), state.jobs.size() * (limits::kJobVersionsKept + 3));
+  within("instances pending", state.pending.size(), state.instances.size());
+  within("things to come", sim.events_to_come(), 20'000 + 200 * hosts.size());
 }
 
 }  // namespace tutti::sim

@@ -18,13 +18,65 @@ driver::Failure failure(driver::FailureKind kind, const std::string& why) {
   return {kind, Error{ErrorCode::unavailable, why, {}, 0}};
 }
 
+std::string_view name_of(worker::OpKind kind) {
+  static constexpr std::string_view kNames[] = {"network_up", "network_down", "image", "recover", "prepare", "start",
+                                                "stop",       "destroy_run",  "pause", "unpause", "suspend", "clear"};
+  return kNames[static_cast<size_t>(kind)];
+}
+
+// Literals, so that they can be counted: "failed"/"hung"/"refused" by operation.
+std::string_view counter(std::string_view what, worker::OpKind kind) {
+  static std::map<std::pair<std::string_view, worker::OpKind>, std::string> names;
+  auto& text = names[{what, kind}];
+  if (text.empty()) text = "driver " + std::string(what) + ": " + std::string(name_of(kind));
+  return text;
+}
+
+constexpr size_t kUnderWayMost = 1'000;  // messages on one cable
+
 }  // namespace
 
-SimHost::SimHost(SimWorld& world, std::string its_name)
-    : name(std::move(its_name)), fingerprint("key-" + name), world_(world), sim_(world.sim) {}
+SimHost::SimHost(SimWorld& world, uint64_t its_number)
+    : number(its_number),
+      name("host" + std::to_string(number)),
+      fingerprint("key-" + name),
+      world_(world),
+      sim_(world.sim),
+      wall_(world.sim) {}
 
 worker::Now SimHost::now() const {
-  return {sim_.wall(), sim_.boot()};
+  return {clock_->now(), sim_.boot()};
+}
+
+void SimHost::heal() {
+  link = {};
+  stalled_until_ = full_until_ = {};
+  wake();
+}
+
+void SimHost::leave() {
+  left = true;
+  crash_worker();
+  node = {};
+  records_.clear();
+  runs_.clear();
+  disks_.clear();
+}
+
+// In order: what came while it stood still comes before what comes now.
+void SimHost::when_awake(std::function<void()> work) {
+  if (stalled_until_ <= sim_.boot() && asleep_.empty()) return work();
+  asleep_.push_back(std::move(work));
+  if (asleep_.size() == 1) sim_.after(stalled_until_ - sim_.boot(), [this] { wake(); });
+}
+
+void SimHost::wake() {
+  if (stalled_until_ > sim_.boot()) return sim_.after(stalled_until_ - sim_.boot(), [this] { wake(); });
+  while (!asleep_.empty()) {
+    const auto work = std::move(asleep_.front());
+    asleep_.pop_front();
+    work();
+  }
 }
 
 void SimHost::boot() {
@@ -32,9 +84,10 @@ void SimHost::boot() {
 }
 
 void SimHost::start_worker() {
-  if (core_) return;
+  if (core_ || left) return;
   process_ = sim_.random.next();
-  sim_.trace(name + " worker starts");
+  clock_ = std::make_unique<SteadyClock>(wall_);
+  sim_.trace(name, " worker starts");
   core_ = std::make_unique<worker::Core>(process_, boot_id_);
   core_->set_inventory(world_.inventory(*this, boot_id_));
   swept_ = false;
@@ -47,13 +100,13 @@ void SimHost::start_worker() {
   }
   core_->load(std::move(records), now());
   carry_out();
-  connect();
+  if (core_) connect();
   tick();
 }
 
 void SimHost::crash_worker() {
   if (!core_) return;
-  sim_.trace(name + " worker crashes");
+  sim_.trace(name, " worker crashes");
   // What it was at may have been done or not.
   for (InstanceId id : std::set<InstanceId>(busy_)) {
     if (sim_.chance(2) && !queues_[id].empty()) (void)effect(queues_[id].front());
@@ -69,7 +122,7 @@ void SimHost::crash_worker() {
 
 void SimHost::reboot() {
   if (core_) crash_worker();
-  sim_.trace(name + " reboots");
+  sim_.trace(name, " reboots");
   records_.clear();
   runs_.clear();
   lease_ = {};
@@ -81,8 +134,11 @@ void SimHost::tick() {
   if (!core_) return;
   core_->tick(now());
   carry_out();
+  if (!core_) return;
   sim_.after(std::max(milliseconds(5), core_->wake_in(now())), [this, process = process_] {
-    if (process == process_) tick();
+    when_awake([this, process] {
+      if (process == process_) tick();
+    });
   });
 }
 
@@ -92,57 +148,106 @@ void SimHost::connect() {
     if (process != process_ || connection) return;
     connection = world_.dial(*this);
     if (connection) {
-      connection->listen(kWorkerSide, {[this, process, c = connection.get()](const std::string& text) {
-                                         if (process != process_ || connection.get() != c) return;
-                                         auto message = from_json<ManagerMessage>(
-                                             text, {.allow_unknown = true, .what = "manager message"});
-                                         if (!message)
-                                           return sim_.broken("not a manager message: " + message.error().to_string());
-                                         if (sim_.tracing()) sim_.trace(name + " <- " + text.substr(0, 400));
-                                         failures_ = 0;
-                                         core_->received(*message, now());
-                                         carry_out();
-                                       },
-                                       [this, process, c = connection.get()] {
-                                         if (process != process_ || connection.get() != c) return;
-                                         connection.reset();
-                                         sim_.trace(name + " session closed");
-                                         core_->session_closed(now());
-                                         carry_out();
-                                         connect();
-                                       }});
+      Ear ear;
+      ear.message = [this, process, c = connection.get()](const std::string& text) {
+        when_awake([this, process, c, text] {
+          if (process == process_ && connection.get() == c) heard(text);
+        });
+      };
+      ear.closed = [this, process, c = connection] {
+        when_awake([this, process, c] {
+          if (process != process_ || connection != c) return;
+          connection.reset();
+          sim_.trace(name, " session closed");
+          core_->session_closed(now());
+          carry_out();
+          retry();
+        });
+      };
+      connection->listen(kWorkerSide, std::move(ear));
       core_->session_opened(now());
       carry_out();
       return;
     }
-    const int64_t most = std::min<int64_t>(5'000, int64_t{100} << std::min(failures_++, 6));
-    sim_.after(sim_.between(most / 2, most), [this, process] {
-      if (process == process_) connect();
-    });
+    retry();
   });
 }
 
+void SimHost::retry() {
+  const int64_t most = std::min<int64_t>(5'000, int64_t{100} << std::min(++failures_, 6));
+  sim_.after(sim_.between(most / 2, most), [this, process = process_] {
+    if (process == process_) connect();
+  });
+}
+
+void SimHost::heard(const std::string& text) {
+  auto message = from_json<ManagerMessage>(text, {.allow_unknown = true, .what = "manager message"});
+  if (!message) return sim_.broken("not a manager message: " + message.error().to_string());
+  if (sim_.tracing()) sim_.trace(name, " <- ", text.substr(0, 400));
+  failures_ = 0;
+  core_->received(*message, now());
+  carry_out();
+  if (sim_.faults && sim_.chance(100)) heard_again_later(text);
+}
+
+// A second copy on a slow path, which comes when another session of the same process serves: it must not be believed.
+void SimHost::heard_again_later(const std::string& text) {
+  auto copy = from_json<ManagerMessage>(text, {.allow_unknown = true, .what = "manager message"});
+  if (copy->welcome || copy->goodbye) return;  // each opens or ends a session of its own
+  sim_.after(sim_.between(0, 30'000), [this, copy = std::move(*copy), process = process_, first = connection] {
+    if (process != process_ || !connection || connection == first || !core_->connected()) return;
+    sim_.count("manager message doubled, in a later session");
+    core_->received(copy, now());
+    for (worker::Output& output : core_->take_outputs()) {
+      if (!std::holds_alternative<worker::SendMessage>(output))
+        sim_.broken(name + " believes what a superseded session said");
+      perform(output);
+    }
+  });
+}
+
+// The process may die between any two of them, so behind every record that it stores, too.
 void SimHost::carry_out() {
-  check_positions();
-  for (worker::Output& output : core_->take_outputs()) perform(output);
+  for (worker::Output& output : core_->take_outputs()) {
+    const bool stores = std::holds_alternative<worker::StoreRecord>(output);
+    perform(output);
+    if (stores) ++world_.records_stored;
+    const bool dies =
+        sim_.faults ? sim_.chance(stores ? 400 : 4'000) : stores && world_.records_stored == world_.crash_at_record;
+    if (!dies) continue;
+    sim_.count(stores ? "worker crash behind a stored record" : "worker crash between two outputs");
+    crash_worker();
+    sim_.after(sim_.between(0, 2'000), [this] { start_worker(); });
+    return;
+  }
 }
 
 void SimHost::perform(worker::Output& output) {
   if (auto* send = std::get_if<worker::SendMessage>(&output)) {
     if (!connection) return;
+    if (send->message.status) {
+      for (const InstanceReport& report : send->message.status->reports)
+        for (const TaskStatus& task : report.tasks) check_position(report.instance, task);
+    }
     const std::string text = to_json(send->message, {.omit_defaults = true});
+    if (connection->under_way(kWorkerSide) > kUnderWayMost) sim_.broken(name + " sends without end");
     if (sim_.tracing() && !send->message.beat) sim_.trace(name + " -> " + text.substr(0, 400));
     connection->send(kWorkerSide, text);
   } else if (auto* store = std::get_if<worker::StoreRecord>(&output)) {
+    for (const TaskStatus& task : store->record.tasks) check_position(store->record.assignment.instance, task);
     records_[store->record.assignment.instance] = to_json(store->record, {.omit_defaults = true});
   } else if (auto* drop = std::get_if<worker::DropRecord>(&output)) {
     records_.erase(drop->instance);
   } else if (auto* op = std::get_if<worker::RunOp>(&output)) {
     begin(op->op);
   } else if (auto* lease = std::get_if<worker::SetLease>(&output)) {
+    const bool ended = lease_ <= sim_.boot();
     lease_ = lease->until;
+    if (ended) {
+      for (const auto& [key, run] : runs_) world_.check_once(*this, key);
+    }
   } else if (auto* close = std::get_if<worker::CloseSession>(&output)) {
-    if (close->for_good) sim_.broken(name + " was sent away: " + close->reason);
+    if (close->for_good && !leaving) sim_.broken(name + " was sent away: " + close->reason);
     if (connection) connection->close(kWorkerSide);
   } else if (auto* leftovers = std::get_if<worker::SweepLeftovers>(&output)) {
     if (std::exchange(swept_, true)) return;
@@ -164,40 +269,59 @@ void SimHost::next(InstanceId instance) {
   Duration takes = sim_.faults && sim_.chance(20) ? sim_.between(0, 8'000) : sim_.between(0, 200);
   const Job& job = queues_[instance].front();
   if (job.op.kind == worker::OpKind::stop && sim_.chance(4)) takes = std::min(job.op.grace, sim_.between(0, 10'000));
+  if (sim_.faults && sim_.chance(250)) {
+    sim_.count(counter("hung", job.op.kind));
+    takes = sim_.between(10'000, 60'000);
+  }
   sim_.after(takes, [this, instance, process = process_] {
     if (process != process_) return;
     const Job done = std::move(queues_[instance].front());
     queues_[instance].pop_front();
     busy_.erase(instance);
-    worker::OpResult result{done.op, {}, {}};
-    if (sim_.faults && sim_.chance(25)) {
-      // It failed before or after it had its effect.
-      if (sim_.chance(2)) (void)effect(done);
-      result.failure = failure(driver::FailureKind::retryable, "simulated trouble");
-    } else if (sim_.faults && sim_.chance(100) && done.op.kind == worker::OpKind::prepare) {
-      result.failure =
-          failure(sim_.chance(2) ? driver::FailureKind::rejected : driver::FailureKind::failed, "simulated refusal");
-    } else {
-      result.failure = effect(done);
-    }
-    if (result.failure && done.op.kind == worker::OpKind::recover &&
-        result.failure->error.message == "simulated trouble")
-      result.failure = effect(done);
-    if (done.op.kind == worker::OpKind::network_up)
+    worker::OpResult result{done.op, trouble_of(done), {}};
+    if (!result.failure) result.failure = effect(done);
+    if (done.op.kind == worker::OpKind::network_up && !result.failure)
       result.address = "10.86.1." + std::to_string(done.op.instance.value % 250);
     next(instance);
     sim_.after(sim_.between(0, 2), [this, process, result] {
-      if (process != process_) return;
-      if (sim_.tracing()) {
-        sim_.trace(name + " op " + std::to_string(static_cast<int>(result.op.kind)) + " of " +
-                   to_text(result.op.instance) + "." + std::to_string(result.op.generation) + "." +
-                   std::to_string(result.op.attempt) +
-                   (result.failure ? " failed: " + result.failure->error.message : " done"));
-      }
-      core_->op_done(result, now());
-      carry_out();
+      when_awake([this, process, result] {
+        if (process != process_) return;
+        if (sim_.tracing()) {
+          sim_.trace(name, " op ", name_of(result.op.kind), " of ", to_text(result.op.instance), ".",
+                     std::to_string(result.op.generation), ".", std::to_string(result.op.attempt),
+                     result.failure ? " failed: " + result.failure->error.message : " done");
+        }
+        core_->op_done(result, now());
+        carry_out();
+      });
     });
   });
+}
+
+// What goes wrong with a call of the driver: every kind of failure, before or after the call had its effect.
+std::optional<driver::Failure> SimHost::trouble_of(const Job& job) {
+  using worker::OpKind;
+  const OpKind kind = job.op.kind;
+  if (!sim_.faults) return {};
+  const bool writes = kind == OpKind::image || kind == OpKind::prepare;
+  if (writes && full_until_ > sim_.boot()) {
+    sim_.count("worker's disk full");
+    return failure(driver::FailureKind::retryable, "no space left on device");
+  }
+  if (sim_.chance(25)) {
+    sim_.count(counter("failed", kind));
+    // recover() that finds its run does not fail: it only looks.
+    if (kind == OpKind::recover) return effect(job);
+    if (sim_.chance(2)) (void)effect(job);
+    return failure(driver::FailureKind::retryable, "simulated trouble");
+  }
+  const bool before_run = writes || kind == OpKind::start || kind == OpKind::network_up;
+  if (before_run && sim_.chance(150)) {
+    sim_.count(counter("refused", kind));
+    // `failed` of a start may leave a process behind that dies by itself; `rejected` has started nothing.
+    return failure(sim_.chance(2) ? driver::FailureKind::rejected : driver::FailureKind::failed, "simulated refusal");
+  }
+  return {};
 }
 
 // ---- the machine
@@ -243,7 +367,7 @@ std::optional<driver::Failure> SimHost::effect_on_task(const Job& job) {
       return {};
     }
     case worker::OpKind::destroy_run:
-      if (at != runs_.end()) sim_.trace(name + " destroys run " + describe(key));
+      if (at != runs_.end() && sim_.tracing()) sim_.trace(name, " destroys run ", describe(key));
       runs_.erase(key);
       return {};
     case worker::OpKind::pause:
@@ -262,7 +386,7 @@ std::optional<driver::Failure> SimHost::effect_on_task(const Job& job) {
 
 void SimHost::start_run(const Job& job, Run& run) {
   const RunKey key{job.op.instance, job.op.generation, job.op.attempt, job.task.name};
-  sim_.trace(name + " starts run " + describe(key) + " of " + job.assignment.name);
+  if (sim_.tracing()) sim_.trace(name, " starts run ", describe(key), " of ", job.assignment.name);
   for (const auto& [other, its] : runs_) {
     if (its.state == Run::State::running && other.instance == key.instance && other.task == key.task) {
       sim_.broken(name + " starts " + describe(key) + " while " + describe(other) + " runs");
@@ -279,6 +403,12 @@ void SimHost::start_run(const Job& job, Run& run) {
   run.stop_with_lease = job.task.on_disconnect == DisconnectPolicy::stop_after;
   run.task_index = job.op.task;
   run.number = ++next_run_;
+  run.devices.clear();
+  for (const DeviceBinding& device : job.assignment.devices)
+    if (device.task == job.task.name) run.devices.push_back(device);
+  sim_.count("runs started");
+  check_devices(key);
+  world_.check_once(*this, key);
   auto life = job.task.options.find("life_ms");
   Duration until{};
   driver::ExitStatus status;
@@ -290,9 +420,9 @@ void SimHost::start_run(const Job& job, Run& run) {
     status.exit_code = sim_.chance(4) ? 0 : 1;
   }
   if (until.ns > 0) {
-    sim_.after(until, [this, key, status, number = run.number] {
+    sim_.after(until, [this, key, status, run_number = run.number] {
       auto at = runs_.find(key);
-      if (at != runs_.end() && at->second.number == number && at->second.state == Run::State::running)
+      if (at != runs_.end() && at->second.number == run_number && at->second.state == Run::State::running)
         end_run(key, status);
     });
   }
@@ -302,9 +432,11 @@ void SimHost::start_run(const Job& job, Run& run) {
 void SimHost::end_run(const RunKey& key, driver::ExitStatus status) {
   Run& run = runs_.at(key);
   if (run.state != Run::State::running) return;
-  sim_.trace(name + " run " + describe(key) + " ends with " + std::to_string(status.exit_code) +
-             (status.lease_expired ? " (lease)" : ""));
-  status.finished = sim_.wall();
+  if (sim_.tracing())
+    sim_.trace(name, " run ", describe(key), " ends with ", std::to_string(status.exit_code),
+               status.lease_expired ? " (lease)" : "");
+  if (status.lease_expired) sim_.count("runs ended with their lease");
+  status.finished = wall_.now();
   run.state = Run::State::ended;
   run.exit = status;
   if (run.watcher != 0) watch(key, run);
@@ -314,9 +446,11 @@ void SimHost::watch(const RunKey& key, Run& run) {
   run.watcher = process_;
   if (run.state != Run::State::ended || process_ == 0) return;
   sim_.after(sim_.between(0, 3), [this, key, process = process_, status = run.exit, index = run.task_index] {
-    if (process != process_) return;
-    core_->exited(key.instance, index, key.generation, key.attempt, status, now());
-    carry_out();
+    when_awake([this, key, process, status, index] {
+      if (process != process_) return;
+      core_->exited(key.instance, index, key.generation, key.attempt, status, now());
+      carry_out();
+    });
   });
 }
 
@@ -355,19 +489,34 @@ void SimHost::check_lease() {
   });
 }
 
-void SimHost::check_positions() {
-  for (const worker::Runner* runner : core_->runners()) {
-    const InstanceReport report = runner->report();
-    for (const TaskStatus& task : report.tasks) {
-      Position& told = told_[{report.instance, task.task}];
-      if (task.position < told) {
-        sim_.broken(name + ": " + runner->assignment().name + " went back from " + std::to_string(told.generation) +
-                    "." + std::to_string(told.attempt) + "." + std::to_string(static_cast<int>(told.state)) + " to " +
-                    std::to_string(task.position.generation) + "." + std::to_string(task.position.attempt) + "." +
-                    std::to_string(static_cast<int>(task.position.state)));
+// Of what is told and what is stored.
+void SimHost::check_position(InstanceId instance, const TaskStatus& task) {
+  Position& told = told_[{instance, task.task}];
+  if (task.position < told) {
+    sim_.broken(name + ": " + to_text(instance) + " went back from " + std::to_string(told.generation) + "." +
+                std::to_string(told.attempt) + "." + std::to_string(static_cast<int>(told.state)) + " to " +
+                std::to_string(task.position.generation) + "." + std::to_string(task.position.attempt) + "." +
+                std::to_string(static_cast<int>(task.position.state)));
+  }
+  told = task.position;
+}
+
+// No device of the machine is used beyond its whole.
+void SimHost::check_devices(const RunKey& started) {
+  for (const DeviceBinding& mine : runs_.at(started).devices) {
+    int64_t taken = 0;
+    std::string by;
+    for (const auto& [key, run] : runs_) {
+      if (run.state != Run::State::running) continue;
+      for (const DeviceBinding& device : run.devices) {
+        if (device.device != mine.device) continue;
+        taken += device.share;
+        if (key != started) by += " " + describe(key);
       }
-      told = task.position;
     }
+    sim_.count("devices used");
+    if (taken > kWholeDevice)
+      sim_.broken(name + " starts " + describe(started) + " on " + mine.device + ", which is in use by" + by);
   }
 }
 

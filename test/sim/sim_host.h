@@ -1,8 +1,9 @@
 #pragma once
 // SimHost: one machine of the pool: what its kernel and disk hold, and the worker process on it (worker::Core).
 //
-// Plays the driver and the executor: an operation takes its time and may fail; one at a time per instance. What runs
-// and what is on record survives a crash of the worker process, not a reboot; disks survive both.
+// Plays the driver and the executor: an operation takes its time, may hang and may fail; one at a time per instance.
+// What runs and what is on record survives a crash of the worker process, not a reboot; disks survive both. The process
+// may stand still for a while, the disk be full, the wall clock jump.
 
 #include <deque>
 #include <map>
@@ -12,6 +13,7 @@
 #include <string>
 #include <tuple>
 
+#include "base/steady_clock.h"
 #include "sim_network.h"
 #include "worker/core.h"
 
@@ -34,7 +36,8 @@ struct Run {
   bool stop_with_lease = false;
   JobId job;
   std::string group_slot;  // what may exist once
-  uint64_t watcher = 0;    // the worker process that waits for its end
+  std::vector<DeviceBinding> devices;
+  uint64_t watcher = 0;  // the worker process that waits for its end
   uint16_t task_index = 0;
   uint64_t number = 0;  // of its start, so that a scripted end meets only its own
   driver::ExitStatus exit;
@@ -42,18 +45,28 @@ struct Run {
 
 class SimHost {
  public:
-  SimHost(SimWorld& world, std::string name);
+  SimHost(SimWorld& world, uint64_t number);
 
   void boot();  // power on: a new boot id, nothing runs
   void start_worker();
   void crash_worker();
   void reboot();  // crash, and everything that ran or was in memory is gone
   bool worker_up() const { return core_ != nullptr; }
+  void stall(Duration time) { stalled_until_ = std::max(stalled_until_, sim_.boot() + time); }
+  void set_clock(Duration wrong_by) { wall_.offset = wrong_by; }
+  // No room for anything new until then.
+  void fill_disk(Duration time) { full_until_ = sim_.boot() + time; }
+  void heal();
+  // Taken out of the pool: the process is sent away, what it had is nobody's.
+  void leave();
 
+  const uint64_t number;
   NodeId node;
   std::string name;
   std::string fingerprint;
   Link link;
+  bool leaving = false;  // its node is being removed
+  bool left = false;     // and was
   std::shared_ptr<Connection> connection;
 
   // What invariants look at.
@@ -62,6 +75,10 @@ class SimHost {
   const std::map<InstanceId, std::string>& records() const { return records_; }
   const worker::Core* core() const { return core_.get(); }
   BootTime lease() const { return lease_; }
+  // Runs that end with the lease, and have not.
+  bool holds(const Run& run) const {
+    return run.state == Run::State::running && run.stop_with_lease && lease_ > sim_.boot();
+  }
 
  private:
   struct Job {
@@ -75,9 +92,16 @@ class SimHost {
   void carry_out();
   void perform(worker::Output& output);
   void connect();
+  void retry();
   void tick();
   void begin(worker::Op op);
   void next(InstanceId instance);
+  // Once the process runs again.
+  void when_awake(std::function<void()> work);
+  void wake();
+  void heard(const std::string& text);
+  void heard_again_later(const std::string& text);
+  std::optional<driver::Failure> trouble_of(const Job& job);
   std::optional<driver::Failure> effect(const Job& job);
   std::optional<driver::Failure> effect_on_task(const Job& job);
   void start_run(const Job& job, Run& run);
@@ -85,7 +109,8 @@ class SimHost {
   void watch(const RunKey& key, Run& run);
   void sweep(const std::set<InstanceId>& live);
   void check_lease();
-  void check_positions();
+  void check_position(InstanceId instance, const TaskStatus& task);
+  void check_devices(const RunKey& started);
 
   SimWorld& world_;
   Simulation& sim_;
@@ -93,6 +118,11 @@ class SimHost {
   uint64_t boots_ = 0;
   std::unique_ptr<worker::Core> core_;
   uint64_t process_ = 0;  // of the worker that runs now
+  WallClock wall_;
+  std::unique_ptr<SteadyClock> clock_;  // of the process
+  BootTime stalled_until_;
+  std::deque<std::function<void()>> asleep_;  // what waits for that
+  BootTime full_until_;
   bool swept_ = false;
   int failures_ = 0;
   uint64_t ticks_ = 0;

@@ -2,34 +2,38 @@
 
 #include <algorithm>
 
-#include "base/hash.h"
 #include "model/codec.h"
 #include "sim_world.h"
+#include "state/row_codec.h"
 
 namespace tutti::sim {
 namespace {
 
 constexpr size_t kActionsPerTurn = 256;
+constexpr size_t kQueueMost = 20'000;  // posts that wait for one of its threads
 
 }  // namespace
 
-SimManager::SimManager(SimWorld& world) : world_(world), sim_(world.sim), state_(std::make_shared<Snapshot>()) {}
+SimManager::SimManager(SimWorld& world)
+    : world_(world), sim_(world.sim), wall_(world.sim), state_(std::make_shared<Snapshot>()) {}
 
 void SimManager::start() {
   if (running_) return;
   sim_.trace("manager starts");
   ++incarnation_;
-  running_ = std::make_unique<Process>();
+  running_ = std::make_unique<Process>(wall_);
   Process& p = *running_;
   p.store = store::make_memory_store(disk);
   p.engine = state::make_engine(*p.store);
-  if (Status opened = p.engine->open(sim_.wall()); !opened)
+  if (Status opened = p.engine->open(now()); !opened)
     return sim_.broken("the state does not open: " + opened.error().to_string());
   if (p.engine->snapshot()->revision < state_->revision) {
     sim_.broken("committed revision " + std::to_string(state_->revision.value) +
                 " was lost: " + std::to_string(p.engine->snapshot()->revision.value));
   }
+  check_loaded(*p.engine->snapshot());
   state_ = p.engine->snapshot();
+  p.clock.advance_to(state_->now);
   p.engine->follow([this](const std::shared_ptr<const ChangeSet>& changes) { committed(changes); });
   p.engine->decide_with(manager::decide_at_once);
   post_control([this] { rebuild_control(); });
@@ -44,12 +48,71 @@ void SimManager::crash() {
     connection->vanish(kManagerSide, sim_.chance(4) ? sim_.between(0, 20'000) : sim_.between(0, 50));
   // Nobody is answered: a client learns nothing from a dead manager.
   running_.reset();
+  if (!sim_.chance(2)) return;
+  sim_.count("power cuts of the manager");
+  disk->cut_power();
 }
 
 void SimManager::later(Duration delay, std::function<void()> work) {
-  sim_.after(delay, [this, incarnation = incarnation_, work = std::move(work)] {
-    if (running_ && incarnation == incarnation_) work();
+  sim_.after(delay, [this, incarnation = incarnation_, work = std::move(work)]() mutable {
+    if (!running_ || incarnation != incarnation_) return;
+    if (stalled_until_ > sim_.boot()) return later(stalled_until_ - sim_.boot(), std::move(work));
+    work();
   });
+}
+
+// What was acknowledged is there, row by row, as it was.
+void SimManager::check_loaded(const Snapshot& loaded) {
+  sim_.count("manager starts");
+  if (loaded.revision != state_->revision) return sim_.count("a commit of unknown outcome was stored");
+  auto same = [&](TableId table, const auto& was, const auto& is) {
+    if (was.size() != is.size()) sim_.broken("rows were lost or made over a restart");
+    was.for_each([&](uint64_t id, const auto&) {
+      if (state::encode_row(*state_, table, id) != state::encode_row(loaded, table, id))
+        sim_.broken("a row is not as it was acknowledged: " + state::encode_row(*state_, table, id) + " is now " +
+                    state::encode_row(loaded, table, id));
+    });
+  };
+  same(TableId::node, state_->nodes, loaded.nodes);
+  same(TableId::job, state_->jobs, loaded.jobs);
+  same(TableId::version, state_->versions, loaded.versions);
+  same(TableId::instance, state_->instances, loaded.instances);
+  same(TableId::token, state_->tokens, loaded.tokens);
+  same(TableId::operation, state_->operations, loaded.operations);
+  same(TableId::event, state_->events, loaded.events);
+  same(TableId::idempotency, state_->idempotency, loaded.idempotency);
+}
+
+void SimManager::trouble_disk(DiskTrouble trouble, Duration time) {
+  disk_trouble_ = trouble;
+  disk_trouble_until_ = sim_.boot() + time;
+}
+
+// What the disk does with the append to come.
+void SimManager::append_fault() {
+  using store::AppendFault;
+  AppendFault fault = AppendFault::none;
+  if (!sim_.faults) {
+    disk_trouble_ = DiskTrouble::none;
+    if (disk->appends + 1 == crash_at_ && crash_fault_ != AppendFault::none) disk->faults.push_back(crash_fault_);
+    return;
+  }
+  if (disk_trouble_until_ <= sim_.boot()) disk_trouble_ = DiskTrouble::none;
+  if (disk_trouble_ == DiskTrouble::full)
+    fault = AppendFault::refused;
+  else if (disk_trouble_ == DiskTrouble::failing ? sim_.chance(4) : sim_.chance(400))
+    fault = static_cast<AppendFault>(1 + sim_.random.below(4));
+  if (fault == AppendFault::none) return;
+  disk->faults.push_back(fault);
+  static constexpr std::string_view kNames[] = {"", "append refused", "append stored, answer lost",
+                                                "append lost, answer too", "append torn"};
+  sim_.count(kNames[static_cast<size_t>(fault)]);
+  sim_.trace("store fault ", std::to_string(static_cast<int>(fault)));
+}
+
+void SimManager::check_queues() {
+  if (running_->control.size() > kQueueMost || running_->scheduling.size() > kQueueMost)
+    sim_.broken("a queue of the manager grows without bound");
 }
 
 void SimManager::submit(state::Command command, state::CommandMeta meta, state::Done done) {
@@ -57,6 +120,7 @@ void SimManager::submit(state::Command command, state::CommandMeta meta, state::
   const auto* report = std::get_if<state::ReportStatus>(&command);
   if (report != nullptr && sim_.faults && sim_.chance(20)) {
     // A second copy on a slow path: it comes late, perhaps after the node's next session has begun.
+    sim_.count("status doubled, late");
     later(sim_.between(0, 9'000), [this, twin = *report] {
       const Node* node = state_->nodes.find(twin.node.value);
       const bool superseded = node == nullptr || node->session > twin.session;
@@ -74,28 +138,35 @@ void SimManager::step_soon() {
   Process& p = *running_;
   if (p.stepping || !p.engine->has_work()) return;
   p.stepping = true;
-  later(sim_.faults && sim_.chance(100) ? sim_.between(0, 1'500) : sim_.between(0, 4), [this] {
-    Process& now = *running_;
-    if (sim_.faults && sim_.chance(400)) {
-      const auto fault = static_cast<store::AppendFault>(1 + sim_.random.below(4));
-      disk->faults.push_back(fault);
-      sim_.trace("store fault " + std::to_string(static_cast<int>(fault)));
-      ++world_.statistics.store_faults;
-    }
-    const Status stepped = now.engine->step(sim_.wall());
-    now.stepping = false;
+  const bool slow = sim_.faults && (disk_trouble_ == DiskTrouble::slow ? sim_.chance(2) : sim_.chance(100));
+  if (slow) sim_.count("append slow");
+  later(slow ? sim_.between(0, 1'500) : sim_.between(0, 4), [this] {
+    Process& p = *running_;
+    append_fault();
+    const uint64_t written = disk->appends;
+    const Status stepped = p.engine->step(now());
+    p.stepping = false;
     disk->faults.clear();
-    if (!stepped) {
-      // The process ends and starts again.
-      return later({}, [this] {
-        crash();
-        sim_.after(sim_.between(10, 500), [this] { start(); });
-      });
+    auto again = [this] {
+      crash();
+      sim_.after(sim_.between(10, 500), [this] { start(); });
+    };
+    if (!stepped) return later({}, again);  // the process ends and starts again
+    if (written < crash_at_ && disk->appends >= crash_at_) return again();
+    // Written and answered, and nobody else has heard of it yet.
+    if (sim_.faults && disk->appends > written && sim_.chance(1'500)) {
+      sim_.count("crash behind an acknowledged append");
+      return again();
     }
-    if (now.engine->checkpoint_due() || sim_.chance(300)) {
-      disk->fail_next_checkpoint = sim_.faults && sim_.chance(4);
-      (void)now.engine->checkpoint(sim_.wall());
+    if (p.engine->checkpoint_due() || sim_.chance(300)) {
+      disk->fail_next_checkpoint = sim_.faults && (disk_trouble_ == DiskTrouble::full || sim_.chance(4));
+      sim_.count(disk->fail_next_checkpoint ? "checkpoint failed" : "checkpoint");
+      (void)p.engine->checkpoint(now());
       disk->fail_next_checkpoint = false;
+      if (sim_.faults && sim_.chance(20)) {
+        sim_.count("crash behind a checkpoint");
+        return again();
+      }
     }
     step_soon();
   });
@@ -131,6 +202,7 @@ void SimManager::control_soon(Duration delay) {
       running_->control.pop_front();
       work();
     }
+    check_queues();
     control_soon(std::max(milliseconds(2), control_turn()));
   });
 }
@@ -160,6 +232,7 @@ void SimManager::rebuild_control() {
   p.dispatcher.rebuild(state);
   p.liveness.rebuild(*state, sim_.boot());
   p.operations.rebuild(*state);
+  p.housekeeping.rebuild(*state);
 }
 
 void SimManager::follow_control(const ChangeSet& changes) {
@@ -170,14 +243,18 @@ void SimManager::follow_control(const ChangeSet& changes) {
   p.controller.follow(changes);
   p.liveness.follow(changes, sim_.boot());
   p.dispatcher.follow(changes);
-  for (state::UpdateOperation& update : p.operations.follow(changes, sim_.wall()))
+  p.housekeeping.follow(changes);
+  for (state::UpdateOperation& update : p.operations.follow(changes, now()))
     submit(std::move(update), {}, [](const auto&) {});
 }
 
 Duration SimManager::control_turn() {
   Process& p = *running_;
+  const BootTime boot = sim_.boot();
+  if (p.last_turn.ns != 0 && boot - p.last_turn > milliseconds(1500)) p.liveness.excuse(boot - p.last_turn);
+  p.last_turn = boot;
   if (p.control_revision.value == 0) return milliseconds(10);
-  const Time now = sim_.wall();
+  const Time now = this->now();
   for (manager::Controller::Work& work : p.controller.step(now, kActionsPerTurn)) {
     const JobId job = work.job;
     if (sim_.tracing()) {
@@ -195,7 +272,7 @@ Duration SimManager::control_turn() {
       sim_.trace(line);
     }
     submit(std::move(work.command), {}, [this, job](const Result<state::Outcome>& result) {
-      post_control([this, job, ok = result.has_value()] { running_->controller.done(job, ok, sim_.wall()); });
+      post_control([this, job, ok = result.has_value()] { running_->controller.done(job, ok, this->now()); });
     });
   }
   for (state::SetNodeHealth& health : p.liveness.tick(sim_.boot())) {
@@ -211,6 +288,11 @@ Duration SimManager::control_turn() {
   }
   for (state::UpdateOperation& update : p.operations.catch_up(*p.engine->snapshot(), now))
     submit(std::move(update), {}, [](const auto&) {});
+  for (state::Command& command : p.housekeeping.step(boot)) {
+    submit(command, {}, [this, command](const Result<state::Outcome>& result) {
+      post_control([this, command, result] { running_->housekeeping.answered(command, result, sim_.boot()); });
+    });
+  }
   carry_out();
   Duration wait = milliseconds(500);
   for (const Time wake : {p.controller.wake(), p.operations.wake()})
@@ -230,16 +312,15 @@ void SimManager::perform(manager::SendToWorker& send) {
 void SimManager::perform(manager::CloseWorker& close) {
   auto at = running_->sessions.find(close.connection);
   if (at == running_->sessions.end()) return;
-  sim_.trace("manager closes " + std::to_string(close.connection) + ": " + close.reason);
+  sim_.trace("manager closes ", std::to_string(close.connection), ": ", close.reason);
   at->second->close(kManagerSide);
   running_->sessions.erase(at);
 }
 void SimManager::perform(manager::SubmitForWorker& work) {
   submit(std::move(work.command), {},
          [this, connection = work.connection, tag = work.tag](const Result<state::Outcome>& result) {
-           post_control([this, connection, tag, result] {
-             running_->dispatcher.committed(connection, tag, result, sim_.wall());
-           });
+           post_control(
+               [this, connection, tag, result] { running_->dispatcher.committed(connection, tag, result, now()); });
          });
 }
 
@@ -252,7 +333,7 @@ void SimManager::accept(NodeId node, const std::string& fingerprint, std::shared
     if (!message) return sim_.broken("not a worker message: " + message.error().to_string());
     post_control([this, id, node, message = std::move(*message)] {
       running_->liveness.heard(node, sim_.boot());
-      running_->dispatcher.received(id, message, sim_.wall());
+      running_->dispatcher.received(id, message, now());
     });
   };
   ear.closed = [this, id, incarnation = incarnation_] {
@@ -284,6 +365,7 @@ void SimManager::share_work() {
   Process& p = *running_;
   const bool shared = sim_.faults && sim_.chance(40) ? !p.shared : p.shared && sim_.faults;
   if (shared == p.shared) return;
+  sim_.count(shared ? "another scheduler comes" : "another scheduler dies");
   p.shared = shared;
   p.planners[1] = {};
   p.planners[1].rebuild(p.engine->snapshot());
@@ -295,16 +377,17 @@ Duration SimManager::schedule_turn() {
   Process& p = *running_;
   if (p.planners[0].revision().value == 0) return milliseconds(10);
   share_work();
-  const Time now = sim_.wall();
+  const Time now = this->now();
   Duration wait = seconds(1);
   for (size_t which = 0; which < (p.shared ? 2u : 1u); ++which) {
     scheduler::Planner& planner = p.planners[which];
     std::optional<Plan> plan = planner.step(now);
     if (plan) {
+      sim_.count(which == 0 ? "plans" : "plans of another scheduler");
       auto propose = [this, which, plan = std::move(*plan)] {
         submit(state::ApplyPlan{plan}, {}, [this, which](const Result<state::Outcome>& result) {
           const auto placed = result ? static_cast<size_t>(result->number) : 0;
-          post_scheduler([this, which, placed] { running_->planners[which].applied(placed, sim_.wall()); });
+          post_scheduler([this, which, placed] { running_->planners[which].applied(placed, this->now()); });
         });
       };
       if (which == 0)

@@ -2,7 +2,8 @@
 // SimManager: the manager's machines wired as manager/manager.cc wires them, with queues in virtual time for threads.
 //
 // Each of the three threads of the real one (state, control, scheduler) is a queue that is worked off a little later.
-// A crash drops everything but the disk; start() opens the engine on it again.
+// A crash drops everything but the disk; start() opens the engine on it again. The process may stand still for a while,
+// its disk be slow, full or broken, and its wall clock jump.
 
 #include <array>
 #include <deque>
@@ -11,7 +12,9 @@
 #include <memory>
 #include <string>
 
+#include "base/steady_clock.h"
 #include "manager/control/controller.h"
+#include "manager/control/housekeeping.h"
 #include "manager/control/operations.h"
 #include "manager/dispatch/dispatcher.h"
 #include "manager/dispatch/liveness.h"
@@ -24,6 +27,8 @@ namespace tutti::sim {
 
 class SimWorld;
 
+enum class DiskTrouble : uint8_t { none, slow, full, failing };
+
 class SimManager {
  public:
   explicit SimManager(SimWorld& world);
@@ -31,6 +36,17 @@ class SimManager {
   void start();
   void crash();
   bool up() const { return running_ != nullptr; }
+  // Nothing of the process runs until then (SIGSTOP, a starved machine).
+  void stall(Duration time) { stalled_until_ = std::max(stalled_until_, sim_.boot() + time); }
+  void trouble_disk(DiskTrouble trouble, Duration time);
+  // Its wall clock is wrong by that much from now on.
+  void set_clock(Duration wrong_by) { wall_.offset = wrong_by; }
+  Duration clock_error() const { return wall_.offset; }
+  // What it takes for the time; it is up.
+  Time time() const { return now(); }
+  // Dies with the store write of that number (MemoryDisk::appends): right behind it, once all was answered (none), or
+  // with an answer that never came.
+  void crash_at_append(uint64_t number, store::AppendFault fault) { crash_at_ = number, crash_fault_ = fault; }
   // Answers unavailable while it is down; a crash leaves the question without an answer.
   void submit(state::Command command, state::CommandMeta meta, state::Done done);
   void accept(NodeId node, const std::string& fingerprint, std::shared_ptr<Connection> connection);
@@ -42,6 +58,8 @@ class SimManager {
  private:
   // What lives as long as the process.
   struct Process {
+    explicit Process(const Clock& wall) : clock(wall) {}
+    SteadyClock clock;
     std::unique_ptr<store::Store> store;
     std::unique_ptr<state::Engine> engine;
     bool stepping = false;
@@ -51,7 +69,9 @@ class SimManager {
     manager::Dispatcher dispatcher;
     manager::Liveness liveness;
     manager::OperationTracker operations;
+    manager::Housekeeping housekeeping;
     BootTime operations_measured;
+    BootTime last_turn;
     std::map<manager::ConnectionId, std::shared_ptr<Connection>> sessions;
     std::deque<std::function<void()>> control;
     bool control_due = false;
@@ -62,6 +82,10 @@ class SimManager {
     bool scheduling_due = false;
   };
 
+  Time now() const { return running_->clock.now(); }
+  void append_fault();
+  void check_loaded(const Snapshot& loaded);
+  void check_queues();
   // Work for later, unless the process is another one by then.
   void later(Duration delay, std::function<void()> work);
   void step_soon();
@@ -89,6 +113,12 @@ class SimManager {
   uint64_t connections_ = 0;
   uint64_t control_timer_ = 0;
   uint64_t scheduler_timer_ = 0;
+  WallClock wall_;
+  BootTime stalled_until_;
+  DiskTrouble disk_trouble_ = DiskTrouble::none;
+  BootTime disk_trouble_until_;
+  uint64_t crash_at_ = 0;
+  store::AppendFault crash_fault_ = store::AppendFault::none;
   std::shared_ptr<const Snapshot> state_;
 };
 

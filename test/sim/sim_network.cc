@@ -18,19 +18,28 @@ void Connection::vanish(Side side, Duration heard_after) {
   if (!open_[side]) return;
   open_[side] = false;
   ear_[side] = {};
+  sim_.count("messages lost", under_way_[1 - side].size());
   under_way_[1 - side].clear();
+  if (sim_.faults && sim_.chance(10)) return sim_.count("connections half open for good");
   sim_.after(heard_after, [self = shared_from_this(), other = static_cast<Side>(1 - side)] { self->end(other); });
 }
 
 void Connection::cut() {
   broken_ = true;
+  for (const auto& pieces : under_way_) sim_.count("messages lost", pieces.size());
   for (Side side : {kWorkerSide, kManagerSide}) {
+    if (sim_.faults && sim_.chance(10)) {
+      sim_.count("connections half open for good");
+      continue;
+    }
     sim_.after(sim_.between(0, sim_.chance(3) ? 20'000 : 200), [self = shared_from_this(), side] { self->end(side); });
   }
 }
 
 void Connection::put(Side from, Piece piece) {
-  BootTime ready = sim_.boot() + (sim_.faults && sim_.chance(50) ? sim_.between(0, 2'000) : sim_.between(0, 3));
+  const bool late = sim_.faults && sim_.chance(50);
+  if (late) sim_.count("messages late");
+  BootTime ready = sim_.boot() + (late ? sim_.between(0, 2'000) : sim_.between(0, 3));
   if (!under_way_[from].empty()) ready = std::max(ready, under_way_[from].back().ready);
   piece.ready = ready;
   under_way_[from].push_back(std::move(piece));

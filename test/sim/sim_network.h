@@ -38,6 +38,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void cut();
   bool open(Side side) const { return open_[side]; }
   uint64_t number() const { return number_; }
+  size_t under_way(Side from) const { return under_way_[from].size(); }
 
  private:
   struct Piece {

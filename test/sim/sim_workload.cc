@@ -1,13 +1,10 @@
-// Users and trouble: what is asked for and what breaks, drawn from the seed.
+// Users: what is asked for, drawn from the seed, and how requests fare on their way.
 #include <algorithm>
 
 #include "sim_world.h"
 
 namespace tutti::sim {
 namespace {
-
-constexpr int64_t kTroubleSeconds = 180;
-constexpr int64_t kCalmSecondsMax = 300;
 
 template <class T>
 std::vector<uint64_t> keys_of(const Table<T>& table) {
@@ -30,31 +27,89 @@ Inventory SimWorld::inventory(const SimHost& host, const std::string& boot_id) c
   out.capacity = {{short_of_room_ ? 3'000 : 16'000}, {64LL << 30}, {500LL << 30}};
   out.drivers = {{"fake", "1", true, ""}, {"container", "1", true, ""}};
   out.port_last = out.port_first + 30;  // few, so that two plans want the same one
+  if (host.number % 3 == 0) out.limits["licence"] = 3;
+  if (devices_ && host.number % 2 == 0) {
+    for (uint64_t i = 0; i < 1 + host.number % 4; ++i)
+      out.devices.push_back({"gpu" + std::to_string(i), "gpu", i % 2 == 0 ? "T4" : "V100", {16LL << 30}});
+  }
   return out;
 }
 
 std::shared_ptr<Connection> SimWorld::dial(SimHost& host) {
   const bool blocked = host.link.blocked_until[0] > sim.boot() || host.link.blocked_until[1] > sim.boot();
-  if (!manager->up() || blocked || !host.node) return nullptr;
+  const Node* node = manager->state().nodes.find(host.node.value);
+  // As the server does: the certificate is that of a node of the pool.
+  const bool member = node != nullptr && node->key_fingerprint == host.fingerprint;
+  if (!manager->up() || blocked || !member) return nullptr;
   auto connection = std::make_shared<Connection>(sim, host.link, ++connections_);
+  sim.count("sessions");
   manager->accept(host.node, host.fingerprint, connection);
   return connection;
 }
 
-void SimWorld::ask(state::Command command, state::Done done) {
-  ++statistics.requests;
-  manager->submit(std::move(command), {"user:sim", {}, {}}, std::move(done));
+void SimWorld::submit(const state::Command& command, const std::string& key, const state::Done& done) {
+  state::CommandMeta meta{"user:sim", key, key.empty() ? "" : "the same"};
+  manager->submit(command, std::move(meta), [this, done](const Result<state::Outcome>& result) {
+    if (sim.faults && sim.chance(30)) return sim.count("answers lost");
+    done(result);
+  });
+}
+
+void SimWorld::ask(state::Command command, state::Done done, const std::string& key) {
+  sim.count("requests");
+  if (!sim.faults || !sim.chance(8)) return submit(command, key, done);
+  switch (sim.random.below(3)) {
+    case 0: return sim.count("requests lost");
+    case 1:
+      sim.count("requests late");
+      return sim.after(sim.between(0, 4'000), [this, command, key, done] { submit(command, key, done); });
+    default:
+      sim.count("requests doubled");
+      submit(command, key, done);
+      return sim.after(sim.between(0, 4'000), [this, command, key, done] { submit(command, key, done); });
+  }
+}
+
+void SimWorld::ask_until_answered(state::Command command, std::string key, state::Done done) {
+  auto answered = std::make_shared<bool>(false);
+  auto again = std::make_shared<std::function<void()>>();
+  *again = [this, command = std::move(command), key = std::move(key), done = std::move(done), answered,
+            weak = std::weak_ptr(again)] {
+    if (*answered) return;
+    ask(
+        command,
+        [answered, done](const Result<state::Outcome>& result) {
+          if (!result && result.error().code == ErrorCode::unavailable) return;
+          *answered = true;
+          done(result);
+        },
+        key);
+    if (!*answered) sim.after(sim.between(200, 3'000), [again = weak.lock()] { (*again)(); });
+  };
+  (*again)();
 }
 
 bool SimWorld::run_until(Time end) {
-  while (sim.failure.empty() && sim.wall() < end && sim.step()) {
-    ++statistics.events;
-    check();
-  }
+  while (sim.failure.empty() && sim.wall() < end && sim.step()) ++events;
   return sim.failure.empty();
 }
 
-void SimWorld::set_up() {
+SimHost& SimWorld::new_host() {
+  hosts.push_back(std::make_unique<SimHost>(*this, hosts.size()));
+  return *hosts.back();
+}
+
+void SimWorld::join(SimHost& host) {
+  host.boot();
+  ask_until_answered(state::JoinNode{token_, host.name, host.fingerprint}, {}, [this, &host](const auto& result) {
+    if (!result) return sim.broken("no join: " + result.error().to_string());
+    if (host.node) return;  // asked twice
+    host.node = NodeId{result->id};
+    host.start_worker();
+  });
+}
+
+void SimWorld::set_up(uint64_t workers) {
   sim.faults = false;
   manager->start();
   Pool pool;
@@ -70,21 +125,13 @@ void SimWorld::set_up() {
   });
   if (!run_until(sim.wall() + seconds(1))) return;
   project_ = manager->state().project_by_name("default")->id;
-  const uint64_t count = 2 + sim.random.below(5);
+  workers_ = workers;
   short_of_room_ = sim.chance(2);
+  devices_ = sim.chance(2);
   Project project = *manager->state().projects.find(project_.value);
   project.preemption = sim.chance(2);
   ask(state::PutProject{project}, [](const auto&) {});
-  for (uint64_t i = 0; i < count; ++i) {
-    hosts.push_back(std::make_unique<SimHost>(*this, "host" + std::to_string(i)));
-    SimHost* host = hosts.back().get();
-    host->boot();
-    ask(state::JoinNode{token_, host->name, host->fingerprint}, [this, host](const auto& result) {
-      if (!result) return sim.broken("no join: " + result.error().to_string());
-      host->node = NodeId{result->id};
-      host->start_worker();
-    });
-  }
+  for (uint64_t i = 0; i < workers; ++i) join(new_host());
   run_until(sim.wall() + seconds(2));
 }
 
@@ -106,6 +153,25 @@ void SimWorld::random_update(JobSpec& job) {
   update.auto_promote = wants_promotion(update) && sim.chance(2);
 }
 
+// Together, apart, and what there is little of.
+void SimWorld::random_placement(JobSpec& job) {
+  if (job.type == JobType::system) return;
+  if (sim.chance(8)) job.placement.all_or_nothing = true;
+  if (sim.chance(16)) job.placement.same_node = true;
+  if (sim.chance(4)) job.policy = static_cast<PlacementPolicy>(sim.random.below(7));
+  for (TaskSpec& task : job.tasks) {
+    if (sim.chance(8)) task.node_limits["licence"] = 1;
+    if (!devices_ || !sim.chance(3)) continue;
+    DeviceSpec gpu;
+    if (sim.chance(2))
+      gpu.share = 100 * static_cast<int64_t>(1 + sim.random.below(9));
+    else
+      gpu.count = static_cast<int64_t>(1 + sim.random.below(2));
+    if (sim.chance(3)) gpu.models = {sim.chance(2) ? "T4" : "V100"};
+    task.gpu = gpu;
+  }
+}
+
 JobSpec SimWorld::random_spec(const std::string& name) {
   JobSpec job;
   job.job = name;
@@ -119,7 +185,7 @@ JobSpec SimWorld::random_spec(const std::string& name) {
     task.name = "t" + std::to_string(i);
     if (one_group) task.group = "g";
     task.driver = sim.chance(3) ? "container" : "fake";
-    task.count = static_cast<int64_t>(sim.random.below(4));
+    task.count = static_cast<int64_t>(sim.random.below(4 + workers_ / 4));
     task.resources = {{static_cast<int64_t>(100 + sim.random.below(short_of_room_ ? 1'500 : 300))},
                       {64 << 20},
                       {sim.chance(2) ? 1LL << 30 : 0}};
@@ -136,12 +202,13 @@ JobSpec SimWorld::random_spec(const std::string& name) {
     job.tasks.push_back(std::move(task));
   }
   random_update(job);
+  random_placement(job);
   return job;
 }
 
 void SimWorld::submit_job() {
-  const std::string name = "job" + std::to_string(sim.random.below(6));
-  sim.trace("user submits " + name);
+  const std::string name = "job" + std::to_string(sim.random.below(6 + workers_ / 16));
+  sim.trace("user submits ", name);
   ask(state::SubmitJob{random_spec(name), project_, {}, {}}, [this, name](const Result<state::Outcome>& result) {
     if (!result) {
       if (result.error().code == ErrorCode::invalid) sim.broken("submit refused: " + result.error().to_string());
@@ -159,7 +226,9 @@ void SimWorld::touch_job() {
   if (jobs.empty()) return;
   const JobId id{jobs[sim.random.below(jobs.size())]};
   const Job& job = *manager->state().jobs.find(id.value);
-  switch (sim.random.below(11)) {
+  const uint64_t what = sim.random.below(11);
+  if (what < 3 || what == 8 || what == 9) sim.count("jobs promoted, aborted, stopped, started or deleted");
+  switch (what) {
     case 8: return ask(state::PromoteJob{id}, [](const auto&) {});
     case 9: return ask(state::AbortJob{id}, [](const auto&) {});
     case 0:
@@ -177,7 +246,8 @@ void SimWorld::touch_job() {
       if (version == nullptr) return;
       const auto groups = groups_of(*version->spec);
       const std::string group = groups[sim.random.below(groups.size())].name;
-      const auto count = static_cast<int64_t>(sim.random.below(6));
+      const auto count = static_cast<int64_t>(sim.random.below(6 + workers_ / 4));
+      sim.count("jobs scaled");
       sim.trace("user scales " + job.name + " " + group + " to " + std::to_string(count));
       return ask(state::ScaleJob{id, group, count}, [](const auto&) {});
     }
@@ -193,16 +263,19 @@ void SimWorld::touch_instance() {
                                                    state::InstanceVerb::delete_};
   const auto verb = kVerbs[sim.random.below(std::size(kVerbs))];
   const InstanceId id{all[sim.random.below(all.size())]};
+  sim.count("verbs on instances");
   sim.trace("user: verb " + std::to_string(static_cast<int>(verb)) + " on " + to_text(id));
   ask(state::OperateInstance{id, verb}, [](const auto&) {});
 }
 
 void SimWorld::touch_node() {
   const std::vector<uint64_t> all = keys_of(manager->state().nodes);
+  if (all.empty()) return;
   const Node& node = *manager->state().nodes.find(all[sim.random.below(all.size())]);
   NodeSpec spec = node.spec;
   spec.eligibility = sim.chance(2) ? Eligibility::eligible : static_cast<Eligibility>(sim.random.below(4));
   spec.drain_deadline = sim.chance(2) ? sim.wall() + sim.between(0, 30'000) : Time{};
+  if (spec.eligibility == Eligibility::draining) sim.count("nodes drained");
   sim.trace("user: " + node.name + " eligibility " + std::to_string(static_cast<int>(spec.eligibility)));
   ask(state::UpdateNode{node.id, spec, {}}, [](const auto&) {});
 }
@@ -223,82 +296,8 @@ void SimWorld::workload() {
       submit_launcher();
     else
       touch_launcher();
-    if (sim.chance(30)) ask(state::TrimHistory{}, [](const auto&) {});
   }
   sim.after(sim.between(0, 5'000), [this] { workload(); });
-}
-
-void SimWorld::trouble() {
-  if (!sim.faults) return;
-  SimHost& host = *hosts[sim.random.below(hosts.size())];
-  switch (sim.random.below(9)) {
-    case 0:
-      ++statistics.manager_crashes;
-      manager->crash();
-      sim.after(sim.chance(3) ? sim.between(0, 15'000) : sim.between(0, 500), [this] { manager->start(); });
-      break;
-    case 1:
-    case 2:
-      ++statistics.worker_crashes;
-      host.crash_worker();
-      sim.after(sim.chance(3) ? sim.between(0, 20'000) : sim.between(0, 500), [&host] { host.start_worker(); });
-      break;
-    case 3:
-      ++statistics.reboots;
-      host.reboot();
-      sim.after(sim.between(0, 25'000), [&host] { host.start_worker(); });
-      break;
-    case 4:
-    case 5:
-      sim.trace(host.name + " connection breaks");
-      if (host.connection) host.connection->cut();
-      break;
-    default: {
-      ++statistics.partitions;
-      const BootTime until = sim.boot() + (sim.chance(2) ? sim.between(0, 5'000) : sim.between(0, 25'000));
-      const uint64_t which = sim.random.below(3);
-      sim.trace(host.name + " cut off, direction " + std::to_string(which));
-      if (which != 0) host.link.blocked_until[0] = until;
-      if (which != 1) host.link.blocked_until[1] = until;
-      if (host.connection && sim.chance(3)) host.connection->cut();
-      break;
-    }
-  }
-  sim.after(sim.between(0, 12'000), [this] { trouble(); });
-}
-
-void SimWorld::make_calm() {
-  sim.faults = false;
-  sim.trace("calm");
-  manager->start();
-  for (const auto& host : hosts) {
-    host->link = {};
-    host->start_worker();
-  }
-}
-
-std::string SimWorld::run() {
-  set_up();
-  sim.faults = true;
-  workload();
-  trouble();
-  if (!run_until(sim.wall() + seconds(kTroubleSeconds))) return sim.failure;
-  make_calm();
-  if (!run_until(sim.wall() + seconds(40))) return sim.failure;  // what was under way, half-open connections
-  for (uint64_t id : keys_of(manager->state().nodes)) {
-    NodeSpec spec = manager->state().nodes.find(id)->spec;
-    spec.eligibility = Eligibility::eligible;
-    ask(state::UpdateNode{NodeId{id}, spec, {}}, [](const auto&) {});
-  }
-  stop_launchers();
-  const Time deadline = sim.wall() + seconds(kCalmSecondsMax);
-  std::string left = "?";
-  while (!left.empty() && sim.wall() < deadline) {
-    if (!run_until(sim.wall() + seconds(2))) return sim.failure;
-    left = unfinished();
-  }
-  if (!left.empty()) sim.broken("not as asked " + std::to_string(kCalmSecondsMax) + " s after all trouble: " + left);
-  return sim.failure;
 }
 
 }  // namespace tutti::sim

@@ -47,7 +47,8 @@ class MemoryStore final : public Store {
         disk_->log[revision] = std::string(blob);
         return {AppendOutcome::unknown, lost};
     }
-    disk_->log[revision] = std::string(blob);
+    write_batch(revision, blob);
+    sync();
     head_ = revision;
     return {};
   }
@@ -70,10 +71,12 @@ class MemoryStore final : public Store {
     if (revision < disk_->checkpoint || revision > head_) return fail(ErrorCode::conflict, "a checkpoint out of order");
     for (const Page& page : pages) {
       const std::pair<uint32_t, uint64_t> key{page.table, page.number};
-      if (page.blob.empty()) disk_->pages.erase(key);
-      else disk_->pages[key] = page.blob;
+      write_page(key, page.blob);
     }
+    sync();  // the pages before what says that they are there
+    disk_->unsynced.emplace_back([before = disk_->checkpoint](MemoryDisk& disk) { disk.checkpoint = before; });
     disk_->checkpoint = revision;
+    sync();
     return {};
   }
 
@@ -93,11 +96,31 @@ class MemoryStore final : public Store {
   }
 
  private:
+  void write_batch(uint64_t revision, std::string_view blob) {
+    disk_->unsynced.emplace_back([revision](MemoryDisk& disk) { disk.log.erase(revision); });
+    disk_->log[revision] = std::string(blob);
+  }
+  void write_page(const std::pair<uint32_t, uint64_t>& key, const std::string& blob) {
+    auto at = disk_->pages.find(key);
+    disk_->unsynced.emplace_back([key, before = at == disk_->pages.end() ? std::string() : at->second](MemoryDisk& disk) {
+      if (before.empty()) disk.pages.erase(key);
+      else disk.pages[key] = before;
+    });
+    if (blob.empty()) disk_->pages.erase(key);
+    else disk_->pages[key] = blob;
+  }
+  void sync() { disk_->unsynced.clear(); }
+
   std::shared_ptr<MemoryDisk> disk_;
   uint64_t head_ = 0;
 };
 
 }  // namespace
+
+void MemoryDisk::cut_power() {
+  for (auto undo = unsynced.rbegin(); undo != unsynced.rend(); ++undo) (*undo)(*this);
+  unsynced.clear();
+}
 
 std::unique_ptr<Store> make_memory_store(std::shared_ptr<MemoryDisk> disk) {
   return std::make_unique<MemoryStore>(std::move(disk));

@@ -1,13 +1,15 @@
 #pragma once
 // The store in memory, for tests and simulation, with every fault a disk can show.
 //
-// A MemoryDisk is the disk: it outlives the stores opened on it, so a test can crash and open again. Faults are
-// scripted per append. Not thread-safe: one thread, as in a simulation.
+// A MemoryDisk is the disk: it outlives the stores opened on it, so a test can crash and open again; a power cut loses what
+// was not synced. Faults are scripted per append. Not thread-safe: one thread, as in a simulation.
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "store/store.h"
 
@@ -30,6 +32,11 @@ struct MemoryDisk {
   std::deque<AppendFault> faults;          // one per append to come; empty: none
   bool fail_next_checkpoint = false;
   uint64_t appends = 0;
+
+  // The machine loses its power: what was written and not synced is undone, newest first.
+  void cut_power();
+  // How each write that is not yet synced is undone.
+  std::vector<std::function<void(MemoryDisk&)>> unsynced;
 };
 
 std::unique_ptr<Store> make_memory_store(std::shared_ptr<MemoryDisk> disk);
