@@ -192,13 +192,14 @@ bool Round::place_on_one_node(Lane& lane, const JobSpec&) {
   return false;
 }
 
-// Where the rest of the job is.
+// Where the rest of the job is that stays together.
 NodeId Round::node_of_job(JobId job) const {
   NodeId out;
   if (const IdSet* ids = snapshot_.instances_by_job.find(job.value)) {
     ids->for_each([&](uint64_t id, const Unit&) {
       const Instance* i = snapshot_.instances.find(id);
-      if (i != nullptr && i->node && !i->cleared && !i->finished && i->presence != Presence::given_up) out = i->node;
+      const bool there = i != nullptr && i->node && !i->cleared && !i->finished && i->presence != Presence::given_up;
+      if (there && snapshot_.version_of(*i)->spec->placement.same_node) out = i->node;
     });
   }
   return out;

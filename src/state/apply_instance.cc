@@ -191,7 +191,8 @@ bool devices_left(const Snapshot& state, const Instance& row, const Node& node, 
   return std::ranges::all_of(bound, [&](const DeviceBinding& b) { return (taken[b.device] += b.share) <= kWholeDevice; });
 }
 
-// J04: a job that stays together is nowhere else.
+// J04: a job that stays together is nowhere else. What a version before it, which did not ask for that, still has elsewhere
+// does not count: an update would wait for it to go, and it for the update.
 bool stays_together(const Snapshot& state, const Instance& row) {
   if (!state.version_of(row)->spec->placement.same_node) return true;
   bool together = true;
@@ -199,7 +200,7 @@ bool stays_together(const Snapshot& state, const Instance& row) {
     ids->for_each([&](uint64_t id, const Unit&) {
       const Instance& other = *state.instances.find(id);
       if (on_node(other) && other.admitted && !other.finished && other.presence != Presence::given_up)
-        together = together && other.node == row.node;
+        together = together && (other.node == row.node || !state.version_of(other)->spec->placement.same_node);
     });
   }
   return together;

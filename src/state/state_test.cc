@@ -287,6 +287,22 @@ TEST(State, NothingIsMadeBeyondTheCountThatHoldsByThen) {
   EXPECT_FALSE(pool.create(job, 1)) << "decided before it was scaled down";
 }
 
+TEST(State, AVersionThatStaysTogetherDoesNotWaitForOneThatDidNot) {
+  Pool1 pool;
+  pool.initialise();
+  const NodeId here = pool.add_node(), there = pool.add_node();
+  JobSpec spec = Pool1::spec("shop", 4);
+  const JobId job = pool.submit(spec);
+  const InstanceId first = pool.create(job, 0), second = pool.create(job, 1);
+  ASSERT_EQ(pool.place(first, here) + pool.place(second, there), 2u);
+  spec.placement.same_node = true;
+  ASSERT_EQ(pool.submit(spec), job);
+  const InstanceId third = pool.create(job, 2), fourth = pool.create(job, 3);
+  EXPECT_EQ(pool.place(third, here), 1u);
+  EXPECT_EQ(pool.place(fourth, there), 0u);
+  EXPECT_EQ(pool.place(fourth, here), 1u);
+}
+
 TEST(State, WorkThatIsDoneStaysDoneWhenItsNodeIsRemoved) {
   Pool1 pool;
   pool.initialise();
