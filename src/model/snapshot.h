@@ -66,6 +66,8 @@ struct Snapshot {
   Table<NodeUsage> usage;             // node → usage
   Table<IdSet> children;              // job → jobs that it launched
   Table<IdSet> waiters;               // job → jobs whose active version waits for it (J06)
+  uint64_t live = 0;                  // instances that are not over
+  uint64_t running = 0;               // of them
   IdSet pending;                      // instances that want a node and have none
   HashIndex names;                    // name_key(kind, project, name) → id
   HashIndex keys;                     // hash of an idempotency key → record; of (repository:tag) → image; of a token's name …

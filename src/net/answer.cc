@@ -72,6 +72,7 @@ class Writer final : public BodyWriter {
   size_t pending_bytes() const override { return state_->pending_bytes(); }
   void finish() override { state_->finish(true, waker()); }
   void on_close(std::function<void()> closed) override { state_->on_close(std::move(closed)); }
+  void on_drained(std::function<void()> drained) override { state_->on_drained(std::move(drained)); }
 
  private:
   std::function<void()> waker() const {
@@ -300,19 +301,31 @@ StreamState::Taken StreamState::take(size_t most) {
   return taken;
 }
 
-void StreamState::sent() {
+void StreamState::on_drained(std::function<void()> drained) {
   std::lock_guard lock(mutex_);
-  in_flight_ = 0;
+  if (!closed_) on_drained_ = std::move(drained);
+}
+
+void StreamState::sent() {
+  std::function<void()> drained;
+  {
+    std::lock_guard lock(mutex_);
+    in_flight_ = 0;
+    if (!finished_ && waiting_.size() < limit_ / 2) drained = on_drained_;
+  }
+  if (drained) drained();
 }
 
 void StreamState::close() {
   std::function<void()> callback;
+  std::function<void()> drained;
   {
     std::lock_guard lock(mutex_);
     closed_ = true;
     waiting_.clear();
     in_flight_ = 0;
     callback = std::exchange(on_close_, nullptr);
+    drained = std::exchange(on_drained_, nullptr);  // what it holds goes outside of the lock
   }
   if (callback) callback();
 }

@@ -38,6 +38,7 @@ class StreamState {
   size_t pending_bytes() const;
   void finish(bool complete, const std::function<void()>& wake);
   void on_close(std::function<void()> closed);
+  void on_drained(std::function<void()> drained);
   // By the connection. take() gives up to `most` bytes; they count as pending until sent().
   struct Taken {
     std::string bytes;
@@ -57,6 +58,7 @@ class StreamState {
   bool complete_ = false;
   bool closed_ = false;
   std::function<void()> on_close_;
+  std::function<void()> on_drained_;
 };
 
 struct StreamAnswer {

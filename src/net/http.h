@@ -61,6 +61,9 @@ class BodyWriter {
   virtual void finish() = 0;
   // Called once when the peer is gone or after finish(); on an I/O thread.
   virtual void on_close(std::function<void()> closed) = 0;
+  // Called whenever something was sent and less than half of the limit waits; on an I/O thread. It may write. Not
+  // called any more after the close.
+  virtual void on_drained(std::function<void()> drained) = 0;
 };
 
 // A WebSocket connection, either side. Thread-safe; callbacks come on one I/O thread, one at a time, in order.

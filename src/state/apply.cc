@@ -184,6 +184,7 @@ std::string difference(const Snapshot& have, const Snapshot& want) {
     set.for_each([&](uint64_t id, const Unit&) { out.push_back(id); });
     return out;
   };
+  if (have.live != want.live || have.running != want.running) what = "live or running";
   if (ids(have.pending) != ids(want.pending)) what = "pending";
   if (have.usage.size() != want.usage.size()) what = "usage";
   want.usage.for_each([&](uint64_t node, const NodeUsage& usage) {

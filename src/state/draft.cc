@@ -217,6 +217,13 @@ void Draft::index_instance(const Instance* before, const Instance* after) {
       set_member(state_.instances_by_node, after->node.value, id, true);
     }
   }
+  auto count = [this](const Instance* i, uint64_t sign) {
+    if (i == nullptr || i->finished) return;
+    state_.live += sign;
+    if (i->state == TaskState::running) state_.running += sign;
+  };
+  count(before, ~uint64_t{0});
+  count(after, 1);
   const bool was_pending = before != nullptr && is_pending(*before);
   const bool pending = after != nullptr && is_pending(*after);
   if (pending && !was_pending) state_.pending.put(edit_, id, Unit{});
@@ -332,6 +339,7 @@ void Draft::rebuild_indexes() {
   s.usage = {};
   s.children = {};
   s.waiters = {};
+  s.live = s.running = 0;
   s.pending = {};
   s.names = {};
   s.keys = {};

@@ -19,9 +19,9 @@ namespace tutti::manager {
 
 void list_images(CallPtr call) {
   if (call->flag("watch")) return watch_table(call, TableId::image);
-  const Snapshot& s = *call->state;
   const bool all = call->flag("all");  // also manifests that were pushed by digest, without a tag
-  answer_list(*call, s.images, [&](const Image& image) { return all || !oci::is_digest(image.tag); }, [&](const Image& image) { return render(s, image); });
+  answer_list(call, call->state->images, [all](const Image& image) { return all || !oci::is_digest(image.tag); },
+              [call](const Image& image) { return render(*call->state, image); });
 }
 
 void get_image(CallPtr call) {

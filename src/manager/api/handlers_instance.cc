@@ -122,15 +122,19 @@ void list_instances(CallPtr call) {
   if (!call->query("node").empty() && (node = find_node(*call, call->query("node"))) == nullptr) return;
   const bool all = call->flag("all");
   const bool live = call->flag("live");
-  answer_list(
-      *call, s.instances,
-      [&](const Instance& i) {
-        const Job* owner = s.jobs.find(i.job.value);
-        const bool over = i.presence == Presence::given_up || i.desired == Desired::removed;
-        return owner != nullptr && sees(call->identity, owner->project, s) && (job == nullptr || i.job == job->id) &&
-               (node == nullptr || i.node == node->id) && (all || !(over && i.finished)) && !(live && i.finished);
-      },
-      [&](const Instance& i) { return render(s, i, true); });
+  const bool summary = call->query("fields") != "*";
+  const auto keep = [call, job, node, all, live](const Instance& i) {
+    const Job* owner = call->state->jobs.find(i.job.value);
+    const bool over = i.presence == Presence::given_up || i.desired == Desired::removed;
+    return owner != nullptr && sees(call->identity, owner->project, *call->state) && (job == nullptr || i.job == job->id) &&
+           (node == nullptr || i.node == node->id) && (all || !(over && i.finished)) && !(live && i.finished);
+  };
+  const auto show = [call, summary](const Instance& i) { return render(*call->state, i, summary); };
+  // Of one job, or what lives on one node: not by looking at every instance of the pool.
+  if (job == nullptr && !(node != nullptr && live)) return answer_list(call, s.instances, keep, show);
+  const IdSet* ids = job != nullptr ? s.instances_by_job.find(job->id.value) : s.instances_by_node.find(node->id.value);
+  answer_list(call, ids != nullptr ? *ids : IdSet{}, [call, keep](uint64_t id) { return keep(*call->state->instances.find(id)); },
+              [call, show](uint64_t id) { return show(*call->state->instances.find(id)); });
 }
 
 void get_instance(CallPtr call) {

@@ -115,7 +115,6 @@ void list_jobs(CallPtr call) {
   if (call->flag("watch")) return watch_table(call, TableId::job);
   const Project* project = nullptr;
   if (!call->query("project").empty() && (project = project_of(*call)) == nullptr) return;
-  const Snapshot& s = *call->state;
   const bool whole = call->query("fields") == "*";
   JobId parent;
   if (const std::string name = call->query("parent"); !name.empty()) {
@@ -123,11 +122,12 @@ void list_jobs(CallPtr call) {
     if (found == nullptr) return;
     parent = found->id;
   }
-  answer_list(*call, s.jobs,
-              [&](const Job& job) {
-                return sees(call->identity, job.project, s) && (project == nullptr || job.project == project->id) && (!parent || job.parent == parent);
+  answer_list(call, call->state->jobs,
+              [call, project, parent](const Job& job) {
+                return sees(call->identity, job.project, *call->state) && (project == nullptr || job.project == project->id) &&
+                       (!parent || job.parent == parent);
               },
-              [&](const Job& job) { return render(s, job, !whole); });
+              [call, whole](const Job& job) { return render(*call->state, job, !whole); });
 }
 
 void submit_job(CallPtr call) {
@@ -250,7 +250,8 @@ void list_versions(CallPtr call) {
   if (job == nullptr) return;
   const Snapshot& s = *call->state;
   const IdSet* ids = s.versions_by_job.find(job->id.value);
-  answer_list(*call, ids != nullptr ? *ids : IdSet{}, [](uint64_t) { return true; }, [&](uint64_t id) { return render(s, *s.versions.find(id)); });
+  answer_list(call, ids != nullptr ? *ids : IdSet{}, [](uint64_t) { return true; },
+              [call](uint64_t id) { return render(*call->state, *call->state->versions.find(id)); });
 }
 
 void list_job_instances(CallPtr call) {
@@ -258,7 +259,8 @@ void list_job_instances(CallPtr call) {
   if (job == nullptr) return;
   const Snapshot& s = *call->state;
   const IdSet* ids = s.instances_by_job.find(job->id.value);
-  answer_list(*call, ids != nullptr ? *ids : IdSet{}, [](uint64_t) { return true; }, [&](uint64_t id) { return render(s, *s.instances.find(id)); });
+  answer_list(call, ids != nullptr ? *ids : IdSet{}, [](uint64_t) { return true; },
+              [call](uint64_t id) { return render(*call->state, *call->state->instances.find(id)); });
 }
 
 }  // namespace tutti::manager

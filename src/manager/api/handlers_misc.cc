@@ -18,8 +18,8 @@ void get_pool(CallPtr call) {
 void get_openapi(CallPtr call) { answer_json(*call, 200, openapi_json()); }
 
 void list_projects(CallPtr call) {
-  const Snapshot& s = *call->state;
-  answer_list(*call, s.projects, [&](const Project& p) { return sees(call->identity, p.id, s); }, [&](const Project& p) { return render(s, p); });
+  answer_list(call, call->state->projects, [call](const Project& p) { return sees(call->identity, p.id, *call->state); },
+              [call](const Project& p) { return render(*call->state, p); });
 }
 
 // What a project allows; what the body leaves out stays as it is.
@@ -91,8 +91,7 @@ void create_session(CallPtr call) {
 }
 
 void list_tokens(CallPtr call) {
-  const Snapshot& s = *call->state;
-  answer_list(*call, s.tokens, [](const Token& t) { return !t.revoked; }, [&](const Token& t) { return render(s, t); });
+  answer_list(call, call->state->tokens, [](const Token& t) { return !t.revoked; }, [call](const Token& t) { return render(*call->state, t); });
 }
 
 void create_token(CallPtr call) {
@@ -123,23 +122,23 @@ void list_events(CallPtr call) {
   if (call->query("cursor").empty()) {
     size_t limit = 200;
     if (!call->query("limit").empty()) limit = std::clamp<size_t>(static_cast<size_t>(std::max(1, std::atoi(call->query("limit").c_str()))), 1, 1000);
-    std::vector<std::string> rows;
+    std::vector<const Event*> rows;
     s.events.for_each([&](uint64_t, const Event& event) {
       if (!sees(call->identity, event.project, s) || (!object.empty() && event.object_name != object && id_text(event.object) != object)) return;
-      rows.push_back(render(s, event));
+      rows.push_back(&event);
     });
     std::string body = "{\"items\":[";
-    for (size_t i = rows.size() > limit ? rows.size() - limit : 0, first = i; i < rows.size(); ++i) body += (i == first ? "" : ",") + rows[i];
+    for (size_t i = rows.size() > limit ? rows.size() - limit : 0, first = i; i < rows.size(); ++i) body += (i == first ? "" : ",") + render(s, *rows[i]);
     return answer_json(*call, 200, body + "],\"revision\":\"" + to_text(Cursor{s.epoch, s.revision}) + "\"}");
   }
-  answer_list(*call, s.events, [&](const Event& event) { return sees(call->identity, event.project, s); }, [&](const Event& event) { return render(s, event); });
+  answer_list(call, s.events, [call](const Event& event) { return sees(call->identity, event.project, *call->state); },
+              [call](const Event& event) { return render(*call->state, event); });
 }
 
 void list_operations(CallPtr call) {
   if (call->flag("watch")) return watch_table(call, TableId::operation);
-  const Snapshot& s = *call->state;
-  answer_list(*call, s.operations, [&](const Operation& o) { return sees(call->identity, o.project, s); },
-              [&](const Operation& o) { return render(s, o, call->services.clock().now()); });
+  answer_list(call, call->state->operations, [call](const Operation& o) { return sees(call->identity, o.project, *call->state); },
+              [call](const Operation& o) { return render(*call->state, o, call->services.clock().now()); });
 }
 
 void get_operation(CallPtr call) {

@@ -10,8 +10,9 @@ namespace tutti::manager {
 
 void list_nodes(CallPtr call) {
   if (call->flag("watch")) return watch_table(call, TableId::node);
-  const Snapshot& s = *call->state;
-  answer_list(*call, s.nodes, [](const Node&) { return true; }, [&](const Node& node) { return render(s, node, call->query("fields") != "*"); });
+  const bool summary = call->query("fields") != "*";
+  answer_list(call, call->state->nodes, [](const Node&) { return true; },
+              [call, summary](const Node& node) { return render(*call->state, node, summary); });
 }
 
 void get_node(CallPtr call) {

@@ -28,6 +28,7 @@ std::map<std::string, std::string> all_schemas() {
   add(schemas_of<SchedulerStatus>());
   add(schemas_of<JobStatus>());
   add(schemas_of<InstanceStatus>());
+  add(schemas_of<InstanceSummary>());
   add(schemas_of<NodeStatus>());
   add(schemas_of<VersionStatus>());
   add(schemas_of<ImageStatus>());

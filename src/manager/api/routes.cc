@@ -38,7 +38,7 @@ constexpr std::array kRoutes = {
     Route{"POST", "/v1/jobs/{job}:abort", operator_, "jobs", "End the update under way; the version that served before comes back", "", Shape::accepted, "JobStatus", "project wait", "/v1/jobs/shop:abort", abort_job},
     Route{"GET", "/v1/jobs/{job}/instances", viewer, "jobs", "Its instances, past ones too", "", Shape::list, "InstanceStatus", "project limit cursor", "/v1/jobs/shop/instances", list_job_instances},
 
-    Route{"GET", "/v1/instances", viewer, "instances", "List instances; ?job=, ?node=, ?all, ?live", "", Shape::list, "InstanceStatus", "limit cursor watch from project job node all live", "/v1/instances?job=shop", list_instances},
+    Route{"GET", "/v1/instances", viewer, "instances", "List instances, without their tasks unless fields=*; ?job=, ?node=, ?all, ?live", "", Shape::list, "InstanceSummary", "limit cursor watch from project job node all live fields", "/v1/instances?job=shop", list_instances},
     Route{"GET", "/v1/instances/{instance}", viewer, "instances", "One instance", "", Shape::object, "InstanceStatus", "project", "/v1/instances/shop-web-0", get_instance},
     Route{"DELETE", "/v1/instances/{instance}", operator_, "instances", "Remove an instance; a service gets a new one in its slot", "", Shape::accepted, "InstanceStatus", "project wait", "/v1/instances/shop-web-0", delete_instance},
     Route{"POST", "/v1/instances/{instance}:signal", operator_, "instances", "Send a signal", "SignalRequest", Shape::none, "", "project", R"({"signal":"HUP"})", instance_signal},

@@ -186,8 +186,8 @@ JobStatus job_status(const Snapshot& s, const Job& job) {
   return out;
 }
 
-InstanceStatus instance_status(const Snapshot& s, const Instance& i) {
-  InstanceStatus out;
+InstanceSummary instance_summary(const Snapshot& s, const Instance& i) {
+  InstanceSummary out;
   const Node* node = s.nodes.find(i.node.value);
   out.desired = i.desired;
   out.presence = s.presence_of(i);
@@ -212,23 +212,26 @@ InstanceStatus instance_status(const Snapshot& s, const Instance& i) {
     const TaskSpec& first = version->spec->tasks[group.tasks.front()];
     out.driver = first.driver;
     out.image = first.image;
-    out.reserved = charge(i, group.resources);
   }
   out.address = i.detail->address;
   out.ports = i.detail->ports;
-  out.devices = i.detail->devices;
-  out.tasks = i.detail->tasks;
   out.reason = i.detail->reason;
-  for (const TaskStatus& task : out.tasks) {
+  for (const TaskStatus& task : i.detail->tasks) {
     out.restarts += task.restarts;
     if (worse(task.health, out.health)) out.health = task.health, out.health_since = task.health_since;
     if (task.health == HealthState::unhealthy && out.reason.empty()) out.reason = task.reason;
   }
-  for (const TaskStatus& task : out.tasks) {
+  for (const TaskStatus& task : i.detail->tasks) {
     if (out.reason.empty()) out.reason = task.reason;
   }
   out.pending_since = i.admitted ? Time{} : i.pending_since;
   out.finished = i.finished;
+  return out;
+}
+
+InstanceStatus instance_status(const Snapshot& s, const Instance& i) {
+  InstanceStatus out{instance_summary(s, i), i.detail->devices, i.detail->tasks, {}};
+  if (s.version_of(i) != nullptr) out.reserved = charge(i, s.group_of(i).resources);
   return out;
 }
 
@@ -268,11 +271,8 @@ PoolStatus pool_status(const Snapshot& s) {
   });
   out.available = out.capacity - out.used;
   out.jobs = static_cast<int64_t>(s.jobs.size());
-  s.instances.for_each([&](uint64_t, const Instance& i) {
-    if (i.finished) return;
-    ++out.instances;
-    if (i.state == TaskState::running) ++out.running;
-  });
+  out.instances = static_cast<int64_t>(s.live);
+  out.running = static_cast<int64_t>(s.running);
   out.pending = static_cast<int64_t>(s.pending.size());
   return out;
 }
@@ -312,10 +312,10 @@ std::string render(const Snapshot& s, const JobVersion& row) {
   return object(s, {"version", to_text(row.id), std::to_string(row.number), {}, row.number, {}, row.created, {}}, {}, to_json(*row.spec), to_json(status));
 }
 
-std::string render(const Snapshot& s, const Instance& row, bool) {
+std::string render(const Snapshot& s, const Instance& row, bool summary) {
   const Job* job = s.jobs.find(row.job.value);
   return object(s, {"instance", to_text(row.id), s.name_of(row), job != nullptr ? job->project : ProjectId{}, row.generation, row.revision, row.created, {}},
-                {}, {}, to_json(instance_status(s, row)));
+                {}, {}, summary ? to_json(instance_summary(s, row)) : to_json(instance_status(s, row)));
 }
 
 std::string render(const Snapshot& s, const Node& row, bool summary) {

@@ -87,7 +87,8 @@ BOOST_DESCRIBE_STRUCT(JobStatus, (), (type, state, active_version, wanted, runni
   images, error, creator, stable_version, deployment, result, ended, reason, parent, launch, launched_for, last_launch,
   next_launch, children, children_live))
 
-struct InstanceStatus {
+// What a list says of an instance.
+struct InstanceSummary {
   std::string state;    // a task state, or pending, restarting, stopping, suspending, paused, unknown, lost
   Desired desired = Desired::running;
   Presence presence = Presence::here;
@@ -102,18 +103,22 @@ struct InstanceStatus {
   std::string image;
   std::string address;
   std::vector<PortBinding> ports;
-  std::vector<DeviceBinding> devices;
-  std::vector<TaskStatus> tasks;
   int32_t restarts = 0;
   HealthState health = HealthState::none;  // the worst of its tasks; none: it has no checks, or does not run
   Time health_since;
   std::string reason;
   Time pending_since;
   bool finished = false;
+};
+BOOST_DESCRIBE_STRUCT(InstanceSummary, (), (state, desired, presence, node, node_address, job, job_version, group, slot,
+  generation, driver, image, address, ports, restarts, health, health_since, reason, pending_since, finished))
+
+struct InstanceStatus : InstanceSummary {
+  std::vector<DeviceBinding> devices;
+  std::vector<TaskStatus> tasks;
   Resources reserved;
 };
-BOOST_DESCRIBE_STRUCT(InstanceStatus, (), (state, desired, presence, node, node_address, job, job_version, group, slot,
-  generation, driver, image, address, ports, devices, tasks, restarts, health, health_since, reason, pending_since, finished, reserved))
+BOOST_DESCRIBE_STRUCT(InstanceStatus, (InstanceSummary), (devices, tasks, reserved))
 
 // One that schedules: the one inside the manager, or a process of its own.
 struct SchedulerStatus {
@@ -206,12 +211,13 @@ struct EventStatus {
 BOOST_DESCRIBE_STRUCT(EventStatus, (), (time, type, severity, object_kind, object, object_name, message))
 
 JobStatus job_status(const Snapshot& s, const Job& job);
+InstanceSummary instance_summary(const Snapshot& s, const Instance& instance);
 InstanceStatus instance_status(const Snapshot& s, const Instance& instance);
 NodeStatus node_status(const Snapshot& s, const Node& node);
 PoolStatus pool_status(const Snapshot& s);
 std::vector<ResourceRow> resource_rows(const Snapshot& s);  // one per architecture, then the pool's sum
 
-// The whole object as JSON; `summary` leaves out what lists do not need (inventory, spec of jobs).
+// The whole object as JSON; `summary` leaves out what lists do not need (inventory, spec of jobs, tasks of instances).
 std::string render(const Snapshot& s, const Job& row, bool summary = false);
 std::string render(const Snapshot& s, const JobVersion& row);
 std::string render(const Snapshot& s, const Instance& row, bool summary = false);

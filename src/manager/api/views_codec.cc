@@ -10,6 +10,7 @@ TUTTI_INSTANTIATE_CODEC(tutti::manager::SchedulerStatus);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::DeploymentStatus);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::JobStatus);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::InstanceStatus);
+TUTTI_INSTANTIATE_CODEC(tutti::manager::InstanceSummary);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::NodeStatus);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::VersionStatus);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::ImageStatus);
