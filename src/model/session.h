@@ -146,8 +146,11 @@ BOOST_DESCRIBE_STRUCT(StreamRequest, (), (ticket, kind, instance, task, command,
 
 struct StatusAck { uint64_t sequence = 0; };
 BOOST_DESCRIBE_STRUCT(StatusAck, (), (sequence))
-struct BeatAck { uint64_t sequence = 0; };
-BOOST_DESCRIBE_STRUCT(BeatAck, (), (sequence))
+struct BeatAck {
+  uint64_t sequence = 0;
+  int32_t beat_ms = 0;  // from now on so often; 0: as the welcome said
+};
+BOOST_DESCRIBE_STRUCT(BeatAck, (), (sequence, beat_ms))
 struct GoodbyeMessage { std::string reason; };  // superseded, removed, too old: do not come back with this
 BOOST_DESCRIBE_STRUCT(GoodbyeMessage, (), (reason))
 

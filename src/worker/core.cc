@@ -85,6 +85,7 @@ void Core::received(const ManagerMessage& message, Now now) {
       if (lease_until_ < until) lease_until_ = until;
       beats_.pop_front();
     }
+    if (message.beat_ack->beat_ms > 0) welcome_.beat_ms = std::min<int64_t>(message.beat_ack->beat_ms, welcome_.lease_ms / 2);
     outputs_.push_back(SetLease{lease_until_});
     // What its ended lease stopped waits for no time, only for this: it is not among those that are due.
     if (!was_valid && lease_valid(now)) {
@@ -284,7 +285,7 @@ void Core::tick(Now now) {
 }
 
 Duration Core::wake_in(Now now) const {
-  Duration wait = milliseconds(limits::kBeatMs);
+  Duration wait = milliseconds(std::max<int64_t>(limits::kBeatMs, welcome_.beat_ms));
   if (welcomed_) wait = std::min(wait, std::max(Duration{0}, next_beat_ - now.boot));
   if (welcomed_ && !status_waiting_ && !urgent_ && !dirty_.empty())
     wait = std::min(wait, std::max(Duration{0}, passing_since_ + milliseconds(kPassingStatusDelayMs) - now.boot));
