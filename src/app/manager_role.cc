@@ -49,7 +49,7 @@ std::string default_run_dir(const std::string& data_dir) {
 }
 
 std::vector<Setting> manager_settings() {
-  return {{"data", "/var/lib/tutti", "where state, catalog and keys are kept"},
+  return with_log_settings({{"data", "/var/lib/tutti", "where state, catalog and keys are kept"},
           {"name", "tutti", "the pool's name"},
           {"listen", "127.0.0.1", "address of the API"},
           {"api-port", "7171", "port of the API; 0: any"},
@@ -58,9 +58,13 @@ std::vector<Setting> manager_settings() {
           {"names", "", "further host names and addresses of the certificate, comma separated; the first is advertised"},
           {"network", "", "prefix that node subnets are cut from, like 10.86.0.0/16; empty: chosen at the first start"},
           {"insecure-registries", "", "registries fetched from without verified TLS, comma separated"},
-          {"ready-file", "", "written when the manager serves: its ports, for scripts"},
-          {"log-level", "info", "debug, info, warning or error"},
-          {"log-format", "text", "text or json"}};
+          {"ready-file", "", "written when the manager serves: its ports, for scripts"}});
+}
+
+std::vector<Setting> with_log_settings(std::vector<Setting> own) {
+  own.push_back({"log-level", "info", "debug, info, warning or error"});
+  own.push_back({"log-format", "text", "text or json"});
+  return own;
 }
 
 void configure_log(const Settings& settings, const std::string& component) {

@@ -33,6 +33,8 @@ int show_settings(const std::vector<std::string>& arguments);
 // Prints "tutti: <message>" on standard error and returns 1, or 2 for wrong use.
 int complain(const Error& error);
 // As log-level and log-format say.
+// A role's settings, and those of its log that configure_log() reads.
+std::vector<Setting> with_log_settings(std::vector<Setting> own);
 void configure_log(const Settings& settings, const std::string& component);
 // Blocks SIGINT, SIGTERM in this thread and all it will make; wait_for_signal returns the one that came.
 void block_signals();

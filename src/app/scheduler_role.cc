@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "base/steady_clock.h"
+#include "base/version.h"
 #include "manager/learning_thread.h"
 #include "model/codec.h"
 #include "model/scheduler_session.h"
@@ -20,11 +21,9 @@
 namespace tutti::app {
 
 std::vector<Setting> scheduler_settings() {
-  return {{"manager", "", "host:port of the manager's API"},
+  return with_log_settings({{"manager", "", "host:port of the manager's API"},
           {"token", "", "a token of the role scheduler ('tutti node token --role scheduler' makes one)"},
-          {"name", "scheduler", "the name it is listed by"},
-          {"log-level", "info", "debug, info, warning or error"},
-          {"log-format", "text", "text or json"}};
+          {"name", "scheduler", "the name it is listed by"}});
 }
 
 namespace {
@@ -79,7 +78,7 @@ class SchedulerProcess {
     };
     callbacks.drained = [] {};
     socket->start(std::move(callbacks));
-    send({.hello = SchedulerHello{name_, "0.1.0"}, .plan = {}, .health = {}});
+    send({.hello = SchedulerHello{name_, std::string(program_version())}, .plan = {}, .health = {}});
     tell_health(session);
   }
 

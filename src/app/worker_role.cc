@@ -11,6 +11,7 @@
 #include "worker/gpus.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/version.h"
 #include "model/validate.h"
 #include "model/values.h"
 #include "sys/cgroup.h"
@@ -20,7 +21,7 @@
 namespace tutti::app {
 
 std::vector<Setting> worker_settings() {
-  return {{"data", "/var/lib/tutti-worker", "where disks, images and the node's identity are kept"},
+  return with_log_settings({{"data", "/var/lib/tutti-worker", "where disks, images and the node's identity are kept"},
           {"run", "", "where what runs is recorded, in /run; empty: from the data directory"},
           {"manager", "", "host:port of the manager's API, for the first join"},
           {"worker-address", "", "host:port that workers dial; empty: what the manager said at the join"},
@@ -37,9 +38,7 @@ std::vector<Setting> worker_settings() {
           {"devices", "", "devices instead of those found: kind:model:memory*count, as gpu:T4:16Gi*2,gpu:A100:80Gi; none: has none"},
           {"threads", "4", "operations at a time"},
           {"container-runtime", "", "crun or runc; empty: crun, or runc where crun is missing or does not answer"},
-          {"purge", "false", "end everything of this worker, take away what is left of it, and exit"},
-          {"log-level", "info", "debug, info, warning or error"},
-          {"log-format", "text", "text or json"}};
+          {"purge", "false", "end everything of this worker, take away what is left of it, and exit"}});
 }
 
 namespace {
@@ -62,7 +61,7 @@ Result<std::map<std::string, int64_t>> parse_node_limits(const std::string& text
 Result<worker::FingerprintOptions> fingerprint_options(const Settings& settings) {
   worker::FingerprintOptions out;
   out.data_dir = settings.get("data");
-  out.version = "0.1.0";
+  out.version = program_version();
   if (!settings.get("address").empty()) out.addresses = {settings.get("address")};
   auto cpu = [&](const char* key, Millicores& into) -> Status {
     if (settings.get(key).empty()) return {};

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "base/text.h"
+#include "base/version.h"
 #include "cli/completion.h"
 #include "cli/session.h"
 
@@ -71,7 +72,7 @@ int run_client(int argc, char** argv) {
   s.words = s.invocation.words;
   const std::string noun(s.invocation.usage->noun);
   const std::string verb(s.invocation.usage->verb);
-  if (noun == "version") return std::printf("tutti 0.1.0\n"), 0;
+  if (noun == "version") return std::printf("tutti %s\n", std::string(program_version()).c_str()), 0;
   if (noun == "completion") return completion(s);
   if (const char* output = std::getenv("TUTTI_OUTPUT")) s.output = output;
   s.output = s.option("output", s.output);

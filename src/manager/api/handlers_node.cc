@@ -56,23 +56,11 @@ void remove_node(CallPtr call) {
 }
 
 void node_resources(CallPtr call) {
-  std::string body = "{\"items\":[";
-  bool first = true;
-  for (const ResourceRow& row : resource_rows(*call->state)) {
-    if (!std::exchange(first, false)) body += ',';
-    append_json(body, row);
-  }
-  answer_json(*call, 200, body + "]}");
+  answer_rows(*call, resource_rows(*call->state));
 }
 
 void list_schedulers(CallPtr call) {
-  std::string body = "{\"items\":[";
-  bool first = true;
-  for (const SchedulerStatus& row : call->services.schedulers()) {
-    if (!std::exchange(first, false)) body += ',';
-    append_json(body, row);
-  }
-  answer_json(*call, 200, body + "]}");
+  answer_rows(*call, call->services.schedulers());
 }
 
 void scheduler_session(CallPtr call) { call->services.accept_scheduler(call->identity, call->responder); }

@@ -81,6 +81,17 @@ class ListPage {
   std::shared_ptr<net::BodyWriter> writer_;
 };
 
+// What is made for the answer and has no pages.
+template <class Row>
+void answer_rows(const Call& call, const std::vector<Row>& rows) {
+  std::string body = "{\"items\":[";
+  for (const Row& row : rows) {
+    if (&row != rows.data()) body += ',';
+    append_json(body, row);
+  }
+  answer_json(call, 200, body + "]}");
+}
+
 // `keep` and `show` take the row; for a set of ids (an index) they take the id. They may be called after this returns:
 // what they refer to belongs to `call`.
 template <class Row, class Keep, class Show>

@@ -5,6 +5,7 @@
 
 #include "base/hash.h"
 #include "base/text.h"
+#include "base/version.h"
 #include "manager/api/requests.h"
 #include "manager/api/routes.h"
 #include "manager/api/views.h"
@@ -201,7 +202,7 @@ std::string openapi_json() {
     paths[path][to_lower(route.method)] = operation(route, params);
   }
   std::string out =
-      R"({"openapi":"3.1.0","info":{"title":"tutti","version":"0.1.0","license":{"name":"Apache-2.0","identifier":"Apache-2.0"},)"
+      R"({"openapi":"3.1.0","info":{"title":"tutti","version":")" + std::string(program_version()) + R"(","license":{"name":"Apache-2.0","identifier":"Apache-2.0"},)"
       R"("description":"Containers, virtual machines and processes on a pool of machines."},)"
       R"("servers":[{"url":"/"}],"security":[{"token":[]}],"paths":{)";
   bool first_path = true;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/version.h"
 #include "model/codec.h"
 #include "model/schedule.h"
 
@@ -259,7 +260,7 @@ NodeStatus node_status(const Snapshot& s, const Node& node) {
 
 PoolStatus pool_status(const Snapshot& s) {
   PoolStatus out;
-  out.version = "0.1.0";
+  out.version = program_version();
   out.feature_level = s.pool.feature_level;
   out.network = s.pool.network;
   s.nodes.for_each([&](uint64_t, const Node& node) {
