@@ -1,6 +1,7 @@
 #include "scheduler/learning.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <numeric>
 #include <string>
@@ -14,6 +15,7 @@ namespace {
 constexpr float kFade = 0.9F;  // what older games count for, from round to round
 constexpr size_t kArrivalsMax = 100'000;
 constexpr size_t kTimesMax = 8;
+constexpr std::array<int, 3> kFragmentParts{2, 4, 8};
 constexpr size_t kNoteEvery = 400;  // arrivals
 
 struct Note {
@@ -45,7 +47,10 @@ class Game {
       for (size_t i = 0; i < machine.gpus; ++i) all_ += machine.free[i];
     free_ = all_;
     for (const Machine& machine : machines_) valuation_.count(machine, 1);
-    known_.resize(tasks.size());
+    std::map<std::tuple<int64_t, int32_t, int32_t, uint64_t>, uint32_t> known;
+    for (const GpuTask& task : tasks)
+      alike_.push_back(known.try_emplace({task.cpu, task.count, task.share, task.kinds}, known.size()).first->second);
+    costs_.resize(known.size());
   }
 
   // Tasks by number. Means may be null: nothing is noted.
@@ -63,7 +68,7 @@ class Game {
         noted = phase, next_note = step + kNoteEvery;
         note(phase, notes);
       }
-      if (valuation_.reprice(free_) || phase != phase_) std::ranges::fill(known_, std::vector<Known>());
+      if (valuation_.reprice(free_) || phase != phase_) ++epoch_;
       phase_ = phase;
       const int64_t before = arrived;
       arrived += thousandths(tasks_[arrivals[step]]);
@@ -89,30 +94,41 @@ class Game {
     uint32_t version = 0;
     Valuation::Choice choice;
   };
+  // Of tasks that are alike but for their memory, by machine.
+  struct Costs {
+    uint32_t epoch = 0;
+    std::vector<Known> known;
+  };
 
   void note(int phase, std::vector<Note>& notes) const {
     for (uint32_t m = 0; m < machines_.size(); ++m) {
       const Machine& machine = machines_[m];
-      int idle = 0;
-      for (size_t i = 0; i < machine.gpus; ++i) idle += machine.free[i] == kWholeDevice ? 1 : 0;
+      int idle = 0, broken = 0;
+      for (size_t i = 0; i < machine.gpus; ++i) machine.free[i] == kWholeDevice ? ++idle : broken += machine.free[i];
       for (size_t i = 0; i < machine.gpus; ++i) {
         if (machine.free[i] == 0) continue;
-        const Means::Key key{phase, machine.shape, idle, machine.cpu, machine.free[i]};
+        const int others = broken - (machine.free[i] == kWholeDevice ? 0 : machine.free[i]);
+        const Means::Key key{phase, machine.shape, idle, machine.cpu, machine.free[i], others};
         notes.push_back({Means::codes_of(key), m, static_cast<uint8_t>(i), machine.free[i]});
       }
     }
   }
 
+  Valuation::Choice cost(size_t machine, GpuTask task) {
+    task.memory = 0;
+    return valuation_.best(machines_[machine], task, phase_);
+  }
+
   void place(uint32_t number) {
     const GpuTask& task = tasks_[number];
-    std::vector<Known>& known = known_[number];
-    known.resize(machines_.size());
+    Costs& costs = costs_[alike_[number]];
+    if (costs.epoch != epoch_) costs.epoch = epoch_, costs.known.assign(machines_.size(), {});
     Valuation::Choice best;
     size_t where = 0;
     for (size_t m = 0; m < machines_.size(); ++m) {
-      Known& each = known[m];
-      if (each.version != versions_[m]) each = {versions_[m], valuation_.best(machines_[m], task, phase_)};
-      if (each.choice.cost < best.cost) best = each.choice, where = m;
+      Known& each = costs.known[m];
+      if (each.version != versions_[m]) each = {versions_[m], cost(m, task)};
+      if (each.choice.cost < best.cost && machines_[m].memory >= task.memory) best = each.choice, where = m;
     }
     if (best.cost == INT32_MAX) return;
     valuation_.count(machines_[where], -1);
@@ -127,7 +143,9 @@ class Game {
   Valuation& valuation_;
   const std::function<bool()>& stop_;
   std::vector<uint32_t> versions_;
-  std::vector<std::vector<Known>> known_;  // by task, then machine
+  std::vector<uint32_t> alike_;  // by task: which costs are its own
+  std::vector<Costs> costs_;
+  uint32_t epoch_ = 0;
   int64_t all_ = 0, free_ = 0;
   int phase_ = -1;
 };
@@ -200,6 +218,24 @@ class School {
   int64_t capacity_ = 0, asked_ = 0;
 };
 
+// What part of FGD's measure counts beside the tables: all are tried on the same draws, and the best is kept.
+std::shared_ptr<Learned> choose_part(School& school, const std::shared_ptr<Learned>& learned, int games,
+                                     const std::function<bool()>& stop) {
+  std::vector<std::vector<uint32_t>> arrivals;
+  for (int game = 0; game < games; ++game) arrivals.push_back(school.draw());
+  std::shared_ptr<Learned> best;
+  int64_t best_worth = 0;
+  for (const int part : kFragmentParts) {
+    auto each = std::make_shared<Learned>(*learned);
+    each->fragment_part = part;
+    int64_t worth = 0;
+    for (int game = 0; game < games && !stop(); ++game)
+      worth += school.play(arrivals[static_cast<size_t>(game)], each, nullptr).worth();
+    if (best == nullptr || worth > best_worth) best_worth = worth, best = each;
+  }
+  return best;
+}
+
 // On draws of their own, the learned and FGD on the same.
 void hold_exam(School& school, const std::shared_ptr<Learned>& learned, int games, const std::function<bool()>& stop) {
   int64_t worth = 0, at_130 = 0;
@@ -235,6 +271,7 @@ std::shared_ptr<const Learned> learn(const Fleet& fleet, const Workload& workloa
     now = school.make(std::move(means));
   }
   if (best == nullptr || stop()) return nullptr;
+  best = choose_part(school, best, lessons.games * school.times(), stop);
   hold_exam(school, best, lessons.exams * school.times(), stop);
   return stop() ? nullptr : best;
 }

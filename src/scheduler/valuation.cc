@@ -11,14 +11,14 @@ namespace {
 
 constexpr uint16_t kUnknownShape = UINT8_MAX;
 // Places for what is scarce have a price while there are fewer than kAmple times as many as are still expected to be
-// wanted, and kSpare: half of what would be placed there.
+// wanted, and kSpare: one in kPricePart of what would be placed there.
 constexpr int64_t kAmple = 2;
 constexpr int64_t kSpare = 2;
+constexpr int64_t kPricePart = 10;
 constexpr int kStepBits = 17;  // 2 thousandths of a GPU make a difference; below, ties go to the first machine
 constexpr int64_t kStep = int64_t{1} << kStepBits;
-constexpr int64_t kFragmentPart = 2;  // one in so many of F counts beside what was learned
-constexpr float kLean = 15;           // observations that a coarser mean counts for
-constexpr float kBefore = 0.3F;       // the coarsest mean, of nothing
+constexpr float kLean = 15;      // observations that a coarser mean counts for
+constexpr float kBefore = 0.3F;  // the coarsest mean, of nothing
 
 // Idle GPU, in thousandths of the pool's, that a phase ends at. Closer together where the pool is nearly full.
 constexpr std::array<int64_t, kPhases - 1> kIdle{850, 700, 550, 400, 300, 220, 160, 120,
@@ -111,6 +111,42 @@ int64_t fragment_of(const std::vector<Typical>& typical, const Machine& machine)
   return out;
 }
 
+Fragments::Fragments(const std::vector<Typical>& typical) {
+  std::map<std::tuple<int32_t, int32_t, uint64_t>, std::map<int64_t, int64_t>> all;
+  for (const Typical& each : typical) {
+    weight_ += each.weight;
+    if (each.task.count > 0) all[{each.task.count, each.task.share, each.task.kinds}][each.task.cpu] += each.weight;
+  }
+  for (const auto& [gpus, weights] : all) {
+    Group& group = groups_.emplace_back();
+    std::tie(group.gpus.count, group.gpus.share, group.gpus.kinds) = gpus;
+    int64_t sum = 0;
+    for (const auto& [cpu, weight] : weights) group.by_cpu.emplace_back(cpu, sum += weight);
+  }
+}
+
+int64_t Fragments::of(const Machine& machine) const {
+  int64_t idle = 0;
+  for (size_t i = 0; i < machine.gpus; ++i) idle += machine.free[i];
+  if (idle == 0) return 0;
+  int64_t out = weight_ * idle;
+  for (const Group& group : groups_) {
+    if (machine.cpu < group.by_cpu.front().first) continue;
+    int64_t usable = 0;
+    int32_t found = 0;
+    for (size_t i = 0; i < machine.gpus; ++i)
+      if (takes(group.gpus, machine, i)) usable += machine.free[i], ++found;
+    if (found < group.gpus.count) continue;
+    int64_t weight = 0;
+    for (const auto& [cpu, so_far] : group.by_cpu) {
+      if (cpu > machine.cpu) break;
+      weight = so_far;
+    }
+    out -= weight * usable;
+  }
+  return out;
+}
+
 int32_t fgd_score(int64_t before, int64_t after) {
   const double less = static_cast<double>(before - after) / static_cast<double>(kWeights);
   return static_cast<int32_t>(std::upper_bound(kScores.least.begin(), kScores.least.end(), less) -
@@ -133,14 +169,19 @@ std::array<uint64_t, Means::kLevels> Means::codes_of(const Key& k) {
   const auto fine = static_cast<uint64_t>(cpu_fine(k.cpu));
   const auto coarse = static_cast<uint64_t>(cpu_coarse(k.cpu));
   const auto piece = static_cast<uint64_t>((k.piece + 9) / 10);
+  const auto others = static_cast<uint64_t>(std::min(15, (k.others + 199) / 200));
   const auto large_piece = static_cast<uint64_t>((k.piece + 49) / 50);
-  // phase 5 bits, shape 8, idle 5, cpu 6, piece 7; the level on top keeps codes apart and above 0.
+  // others 4 bits, phase 5, shape 8, idle 7, cpu 6, piece 7; the level on top keeps codes apart and above 0.
   auto code = [](uint64_t level, uint64_t p, uint64_t s, uint64_t i, uint64_t c, uint64_t r) {
-    return level << 40 | p << 32 | s << 24 | i << 16 | c << 8 | r;
+    return level << 48 | p << 32 | s << 24 | i << 16 | c << 8 | r;
   };
-  return {code(1, phase, k.shape, idle, fine, piece), code(2, phase, k.shape, idle, coarse, piece),
-          code(3, phase, 0, idle, coarse, piece),     code(4, phase, 0, 0, coarse, large_piece),
-          code(5, 0, 0, 0, coarse, large_piece),      code(6, 0, 0, 0, 0, large_piece)};
+  return {code(7, phase, k.shape, idle, fine, piece) | others << 40,
+          code(1, phase, k.shape, idle, fine, piece),
+          code(2, phase, k.shape, idle, coarse, piece),
+          code(3, phase, 0, idle, coarse, piece),
+          code(4, phase, 0, 0, coarse, large_piece),
+          code(5, 0, 0, 0, coarse, large_piece),
+          code(6, 0, 0, 0, 0, large_piece)};
 }
 
 const Means::Cell* Means::find(uint64_t code) const {
@@ -194,8 +235,8 @@ uint16_t Means::expected(const Key& key) const {
 
 // ---- valuation
 
-Valuation::Valuation(std::vector<Typical> typical, std::shared_ptr<const Learned> learned, const Fleet& fleet)
-    : typical_(std::move(typical)), kinds_(fleet.kinds), learned_(std::move(learned)) {
+Valuation::Valuation(const std::vector<Typical>& typical, std::shared_ptr<const Learned> learned, const Fleet& fleet)
+    : fragments_(typical), kinds_(fleet.kinds), learned_(std::move(learned)) {
   if (learned_ == nullptr) return;
   find_scarce();
   known_.resize(1 << 16);
@@ -214,14 +255,18 @@ uint16_t Valuation::expected(const Means::Key& key) {
 }
 
 int64_t Valuation::idle_left(const Machine& machine, int phase) {
-  int idle = 0;
-  for (size_t i = 0; i < machine.gpus; ++i) idle += machine.free[i] == kWholeDevice ? 1 : 0;
-  Means::Key key{phase, machine.shape < shape_of_.size() ? shape_of_[machine.shape] : kUnknownShape, idle, machine.cpu,
-                 kWholeDevice};
+  int idle = 0, broken = 0;
+  for (size_t i = 0; i < machine.gpus; ++i)
+    machine.free[i] == kWholeDevice ? ++idle : broken += std::max<int>(machine.free[i], 0);
+  Means::Key key{phase,        machine.shape < shape_of_.size() ? shape_of_[machine.shape] : kUnknownShape,
+                 idle,         machine.cpu,
+                 kWholeDevice, broken};
   int64_t out = idle == 0 ? 0 : idle * kWholeDevice * expected(key);
   for (size_t i = 0; i < machine.gpus; ++i) {
     key.piece = machine.free[i];
-    if (key.piece > 0 && key.piece < kWholeDevice) out += key.piece * expected(key);
+    if (key.piece <= 0 || key.piece >= kWholeDevice) continue;
+    key.others = broken - key.piece;
+    out += key.piece * expected(key);
   }
   return out;  // thousandths × 65,536
 }
@@ -240,9 +285,9 @@ int64_t Valuation::value(const Machine& machine, int phase) {
 }
 
 int64_t Valuation::value_anew(const Machine& machine, int phase) {
-  const int64_t fragment = fragment_of(typical_, machine);
+  const int64_t fragment = fragments_.of(machine);
   if (learned_ == nullptr) return fragment;
-  int64_t out = idle_left(machine, phase) + fragment / kFragmentPart;
+  int64_t out = idle_left(machine, phase) + fragment / learned_->fragment_part;
   for (const Scarce& scarce : scarce_)
     if (scarce.price > 0) out -= scarce.price * places_of(machine, scarce.task);
   return out;
@@ -278,7 +323,7 @@ bool Valuation::reprice(int64_t free) {
     // How many of them are among what fills the rest of the pool, in hundredths.
     const int64_t wanted = asked_ == 0 ? 0 : scarce.weight * free * 100 / asked_;
     const bool short_of = scarce.places * 100 < kAmple * wanted + kSpare * 100;
-    const int64_t price = short_of ? thousandths(scarce.task) * kWeights / 2 : 0;
+    const int64_t price = short_of ? thousandths(scarce.task) * kWeights / kPricePart : 0;
     changed = changed || price != scarce.price;
     scarce.price = price;
   }

@@ -6,10 +6,10 @@
 // typical tasks could not use; the score is floor(100 / (1 + e^(-(F before - F after) / 1000))), F in thousandths.
 //
 // Learned (learning.h): how much idle GPU the machine is expected to have left when the pool is full. Every idle piece
-// of a GPU is looked up by (phase of fill, machine shape, idle GPUs beside it, cpu left, size of the piece); means of
-// few observations lean on those of coarser keys. The cost is how much a placement raises that sum, plus a part of how
-// much it raises F, which keeps apart what the means are too rare to tell, plus the price of the places that it takes
-// from tasks for which few machines will do (Scarce), while there are few such places left.
+// of a GPU is looked up by (phase of fill, machine shape, idle GPUs and broken ones beside it, cpu left, size of the
+// piece); means of few observations lean on those of coarser keys. The cost is how much a placement raises that sum,
+// plus a part of how much it raises F, which keeps apart what the means are too rare to tell, plus the price of the
+// places that it takes from tasks for which few machines will do (Scarce), while there are few such places left.
 //
 // Owner: a Scheduler, or a game of self-play; it remembers what it looked up. Not thread-safe.
 
@@ -30,6 +30,20 @@ inline constexpr int64_t kWeights = 1 << 16;
 std::vector<Typical> typical_of(const Workload& workload, const std::vector<Device>& kinds);
 // In thousandths of a GPU × kWeights.
 int64_t fragment_of(const std::vector<Typical>& typical, const Machine& machine);
+// The same, faster: tasks that want the same GPUs are looked at together.
+class Fragments {
+ public:
+  explicit Fragments(const std::vector<Typical>& typical);
+  int64_t of(const Machine& machine) const;
+
+ private:
+  struct Group {
+    GpuTask gpus;                                     // count, share, kinds
+    std::vector<std::pair<int64_t, int64_t>> by_cpu;  // cpu; the weight of those that want no more
+  };
+  std::vector<Group> groups_;
+  int64_t weight_ = 0;
+};
 // FGD's score of a change of F, 0 to 100; more is better.
 int32_t fgd_score(int64_t before, int64_t after);
 
@@ -37,7 +51,7 @@ int32_t fgd_score(int64_t before, int64_t after);
 inline constexpr int kPhases = 17;
 int phase_of(int64_t free, int64_t all);
 
-// Means by key, each of five levels from fine to coarse. Filled by observations, faded by decay.
+// Means by key, each of kLevels from fine to coarse. Filled by observations, faded by decay.
 class Means {
  public:
   // The parts of a key; `piece` in thousandths.
@@ -47,8 +61,9 @@ class Means {
     int idle = 0;
     int64_t cpu = 0;
     int32_t piece = 0;
+    int32_t others = 0;  // thousandths free on GPUs that are broken, but for the piece
   };
-  static constexpr size_t kLevels = 6;
+  static constexpr size_t kLevels = 7;
   static std::array<uint64_t, kLevels> codes_of(const Key& key);
 
   void add(const std::array<uint64_t, kLevels>& codes, float value);
@@ -73,8 +88,9 @@ struct Learned {
   Means means;
   std::vector<std::string> shapes;  // the numbers of Means' keys
   Workload workload;
-  bool useful = false;  // it beat FGD in the exam
-  int64_t exam = 0;     // by how much, at 130 % of demand: millionths of all GPU
+  int fragment_part = 2;  // one in so many of F counts beside the means
+  bool useful = false;    // it beat FGD in the exam
+  int64_t exam = 0;       // by how much, at 130 % of demand: millionths of all GPU
 };
 
 // What few machines can hold: several GPUs at once, or models that not all have. All wishes for as many of the same.
@@ -88,7 +104,7 @@ struct Scarce {
 class Valuation {
  public:
   // `learned` may be null. `fleet`: how the caller numbers kinds and shapes.
-  Valuation(std::vector<Typical> typical, std::shared_ptr<const Learned> learned, const Fleet& fleet);
+  Valuation(const std::vector<Typical>& typical, std::shared_ptr<const Learned> learned, const Fleet& fleet);
 
   struct Choice {
     int32_t cost = INT32_MAX;  // that: it has no room
@@ -115,7 +131,7 @@ class Valuation {
     uint64_t code = 0;
     uint16_t value = 0;
   };
-  std::vector<Typical> typical_;
+  Fragments fragments_;
   std::vector<Scarce> scarce_;
   std::vector<Device> kinds_;
   int64_t asked_ = 0;  // by the whole workload, weighed
