@@ -15,7 +15,7 @@ namespace {
 constexpr float kFade = 0.9F;  // what older games count for, from round to round
 constexpr size_t kArrivalsMax = 100'000;
 constexpr size_t kTimesMax = 8;
-constexpr std::array<int, 3> kFragmentParts{2, 4, 8};
+constexpr std::array<int, 4> kFragmentParts{2, 4, 8, 16};
 constexpr size_t kNoteEvery = 400;  // arrivals
 
 struct Note {
@@ -238,16 +238,15 @@ std::shared_ptr<Learned> choose_part(School& school, const std::shared_ptr<Learn
 
 // On draws of their own, the learned and FGD on the same.
 void hold_exam(School& school, const std::shared_ptr<Learned>& learned, int games, const std::function<bool()>& stop) {
-  int64_t worth = 0, at_130 = 0;
+  int64_t at_90 = 0, at_100 = 0, at_130 = 0;
   for (int game = 0; game < games && !stop(); ++game) {
     school.reorder();
     const std::vector<uint32_t> arrivals = school.draw();
     const GameResult with = school.play(arrivals, learned, nullptr);
     const GameResult without = school.play(arrivals, nullptr, nullptr);
-    worth += with.worth() - without.worth();
-    at_130 += with.at_130 - without.at_130;
+    at_90 += with.at_90 - without.at_90, at_100 += with.at_100 - without.at_100, at_130 += with.at_130 - without.at_130;
   }
-  learned->useful = worth > 0;
+  learned->useful = at_90 >= 0 && at_100 + at_130 > 0;
   learned->exam = at_130 / std::max(games, 1);
 }
 

@@ -6,7 +6,8 @@
 // been asked for; what fits nowhere is dropped. From time to time every idle piece of a GPU is noted; when the game has
 // ended, each note is told what part of its piece was still idle (half at 100 %, half at the end), and the means by
 // key (valuation.h) become what the next games are played by. The first are played by FGD. The round of games with the
-// most GPUs given out, counted at 90, 100 and 130 %, is kept; in the end it has to beat FGD on draws of its own, else
+// most GPUs given out, counted at 90, 100 and 130 %, is kept; how much of FGD's measure counts beside it is found by
+// games as well. In the end it has to beat FGD at 100 and 130 % on draws of its own, and lose nothing at 90 %, else
 // nothing useful was learned.
 //
 // Cost: about a tenth of a second per game of 1,200 machines. A larger fleet is thinned out to kMachinesMax, a workload
@@ -21,7 +22,7 @@ namespace tutti::scheduler {
 
 // Of games: in a fleet of few machines several times as many.
 struct Lessons {
-  int rounds = 24;
+  int rounds = 30;
   int games = 3;  // of a round
   int exams = 4;  // games of the learned and of FGD, on the same draws
 };

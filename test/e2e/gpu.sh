@@ -59,3 +59,12 @@ S10_the_manager_learns_where_gpus_go() {
   kill "$worker"; wait "$worker" || true
   "$tutti" worker --purge --data "$work/learn-w" --run "$work/learn-w-run"; kill "$manager"; wait "$manager" || true
 }
+S10_on_a_small_list_of_our_own_fragmentation_is_no_worse_than_fgd() {
+  "$tutti" bench gpu -o json | tee "$work/bench-gpu.json"
+  jq -e '[.. | objects | select(.name? and (.name | startswith("gpu.")))] | length == 8 and all(.met != false)' "$work/bench-gpu.json"
+  # What it compares is what a replay of the list prints.
+  data="$(dirname "${BASH_SOURCE[0]}")/../data/gpu"
+  t sim replay --nodes "$data/nodes.csv" --pods "$data/pods.csv" --policy fgd --seeds 10 -o json >"$work/small.json"
+  jq -e '.refused_but_fits == 0 and .allocated_pct_at_90 <= .asked_pct_at_90' "$work/small.json"
+  jq -se '(.[1].allocated_pct_at_130 - (.[0] | .. | objects | select(.name? == "gpu.at_130_vs_fgd") | .peer_value)) | fabs < 0.01' "$work/bench-gpu.json" "$work/small.json"
+}

@@ -26,6 +26,7 @@ const std::vector<Bench>& benches() {
       {"scheduler", "placements a second, one thread", bench_scheduler},
       {"steady", "10,000 simulated workers: heartbeats, 1,000 submits a second, watchers, a list of 20,000", bench_steady},
       {"fleet", "2,000,000 instances on 6,100 simulated workers, and what one more costs", bench_fleet},
+      {"gpu", "how much of a small GPU cluster is given out, beside other policies", bench_gpu},
   };
   return all;
 }

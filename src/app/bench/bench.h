@@ -50,6 +50,7 @@ Result<std::vector<Figure>> bench_state(const Options& options);
 Result<std::vector<Figure>> bench_scheduler(const Options& options);
 Result<std::vector<Figure>> bench_fleet(const Options& options);
 Result<std::vector<Figure>> bench_steady(const Options& options);
+Result<std::vector<Figure>> bench_gpu(const Options& options);
 
 // A figure that is to be below (or above) a target.
 Figure below(std::string name, double value, std::string unit, double target);

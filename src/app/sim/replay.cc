@@ -7,6 +7,9 @@
 
 #include "base/limits.h"
 #include "base/random.h"
+#include "base/time.h"
+#include "scheduler/feasible.h"
+#include "scheduler/learner.h"
 #include "scheduler/scheduler.h"
 #include "state/apply.h"
 #include "state/draft.h"
@@ -82,6 +85,15 @@ class MemoryPool {
     return true;
   }
   const Snapshot& now() const { return *now_; }
+  bool fits_somewhere(InstanceId id) const {
+    const scheduler::Request request = scheduler::request_of(*now_, *now_->instances.find(id.value));
+    bool out = false;
+    now_->nodes.for_each([&](uint64_t, const Node& node) {
+      const Resources free = allocatable(node) - now_->usage_of(node.id).used;
+      out = out || (request.resources.fits(free) && !scheduler::check(*now_, request, node, free, {}));
+    });
+    return out;
+  }
 
  private:
   static constexpr Time kTime{1};
@@ -169,19 +181,53 @@ Result<ReplayFigures> replay(const Trace& trace, const std::string& policy,
   TUTTI_CHECK(pool.run(state::InitializePool{settings}));
   pool.add_nodes(trace.nodes, order);
   TUTTI_TRY(const std::vector<InstanceId> instances, submit(pool, trace, arrivals));
-  Window at_90{89.5, 90.5}, at_100{99.5, 100.5}, at_130{129.5, 130.5};
-  int64_t asked = 0, given = 0;
+  Window asked_at_90{89.5, 90.5}, at_90{89.5, 90.5}, at_100{99.5, 100.5}, at_130{129.5, 130.5};
+  int64_t asked = 0, given = 0, refused_but_fits = 0;
   const double percent = 100.0 / static_cast<double>(trace.capacity);
   for (size_t i = 0; i < arrivals.size(); ++i) {
     const int64_t thousandths = trace.requests[arrivals[i]].thousandths();
     TUTTI_TRY(const bool placed, pool.place(instances[i], seed));
     asked += thousandths;
     given += placed ? thousandths : 0;
+    if (!placed && pool.fits_somewhere(instances[i])) ++refused_but_fits;
+    asked_at_90.note(static_cast<double>(asked) * percent, static_cast<double>(asked) * percent);
     for (Window* window : {&at_90, &at_100, &at_130})
       window->note(static_cast<double>(asked) * percent, static_cast<double>(given) * percent);
   }
   TUTTI_CHECK(state::audit(pool.now()));
-  return ReplayFigures{at_90.mean(), at_100.mean(), at_130.mean()};
+  return ReplayFigures{at_90.mean(), at_100.mean(), at_130.mean(), asked_at_90.mean(), refused_but_fits};
+}
+
+Result<Replayed> replay_all(const Trace& trace, const std::string& policy, int64_t seeds, int64_t rounds) {
+  Replayed out;
+  const SystemClock clock;
+  const auto seconds_since = [&](Time start) { return static_cast<double>((clock.now() - start).ns) / 1e9; };
+  Time start = clock.now();
+  std::shared_ptr<const scheduler::Learned> learned;
+  if (policy == "fragmentation") {
+    scheduler::Lessons lessons;
+    lessons.rounds = static_cast<int>(rounds);
+    learned =
+        scheduler::learn(fleet_of(trace), workload_of(trace), scheduler::kLessonSeed, lessons, [] { return false; });
+  }
+  out.learned = learned != nullptr && learned->useful;
+  out.learn_seconds = seconds_since(start);
+  if (learned == nullptr) {
+    auto expected = std::make_shared<scheduler::Learned>();
+    expected->workload = workload_of(trace);
+    learned = std::move(expected);
+  }
+  start = clock.now();
+  const auto part = [&](double figure) { return figure / static_cast<double>(seeds); };
+  for (int64_t seed = 1; seed <= seeds; ++seed) {
+    TUTTI_TRY(const ReplayFigures one,
+              replay(trace, policy == "fgd" ? "fragmentation" : policy, learned, static_cast<uint64_t>(seed)));
+    out.runs.push_back(one);
+    out.mean.at_90 += part(one.at_90), out.mean.at_100 += part(one.at_100), out.mean.at_130 += part(one.at_130);
+    out.mean.asked_at_90 += part(one.asked_at_90), out.mean.refused_but_fits += one.refused_but_fits;
+  }
+  out.seconds = seconds_since(start);
+  return out;
 }
 
 scheduler::Fleet fleet_of(const Trace& trace) {

@@ -14,8 +14,6 @@
 namespace tutti::app {
 namespace {
 
-// A constant: what is learned is the same for every run of the same trace.
-constexpr uint64_t kLearnSeed = 1;
 const std::vector<std::string_view> kPolicies{"fragmentation", "fgd",    "binpack", "spread",
                                               "roundrobin",    "greedy", "epvm"};
 
@@ -25,54 +23,14 @@ std::vector<Setting> replay_settings() {
           {"policy", "fragmentation",
            "fragmentation, fgd (the same with nothing learned), binpack, spread, roundrobin, greedy, epvm"},
           {"seeds", "10", "runs, with seeds 1 to this; the figures are their mean"},
-          {"rounds", "24", "of self-play before the first run (fragmentation)"},
+          {"rounds", "30", "of self-play before the first run (fragmentation)"},
           {"output", "table", "table or json"}};
 }
 
-struct Replayed {
-  std::vector<ReplayFigures> runs;
-  ReplayFigures mean;
-  bool learned = false;
-  double learn_seconds = 0, seconds = 0;
-};
-
-double seconds_since(const SystemClock& clock, Time start) {
-  return static_cast<double>((clock.now() - start).ns) / 1e9;
-}
-
-Result<Replayed> run(const Trace& trace, const std::string& policy, int64_t seeds, int64_t rounds) {
-  Replayed out;
-  const SystemClock clock;
-  Time start = clock.now();
-  std::shared_ptr<const scheduler::Learned> learned;
-  if (policy == "fragmentation") {
-    scheduler::Lessons lessons;
-    lessons.rounds = static_cast<int>(rounds);
-    learned = scheduler::learn(fleet_of(trace), workload_of(trace), kLearnSeed, lessons, [] { return false; });
-  }
-  out.learned = learned != nullptr && learned->useful;
-  out.learn_seconds = seconds_since(clock, start);
-  if (learned == nullptr) {
-    auto expected = std::make_shared<scheduler::Learned>();
-    expected->workload = workload_of(trace);
-    learned = std::move(expected);
-  }
-  start = clock.now();
-  for (int64_t seed = 1; seed <= seeds; ++seed) {
-    TUTTI_TRY(const ReplayFigures one,
-              replay(trace, policy == "fgd" ? "fragmentation" : policy, learned, static_cast<uint64_t>(seed)));
-    out.runs.push_back(one);
-    out.mean.at_90 += one.at_90 / static_cast<double>(seeds);
-    out.mean.at_100 += one.at_100 / static_cast<double>(seeds);
-    out.mean.at_130 += one.at_130 / static_cast<double>(seeds);
-  }
-  out.seconds = seconds_since(clock, start);
-  return out;
-}
-
 std::string figures_json(const ReplayFigures& f) {
-  return fmt::format(R"("allocated_pct_at_90":{:.3f},"allocated_pct_at_100":{:.3f},"allocated_pct_at_130":{:.3f})",
-                     f.at_90, f.at_100, f.at_130);
+  return fmt::format(
+      R"("allocated_pct_at_90":{:.3f},"allocated_pct_at_100":{:.3f},"allocated_pct_at_130":{:.3f},"asked_pct_at_90":{:.3f},"refused_but_fits":{})",
+      f.at_90, f.at_100, f.at_130, f.asked_at_90, f.refused_but_fits);
 }
 
 void print_json(const Trace& trace, const std::string& policy, const Replayed& r) {
@@ -97,6 +55,8 @@ void print_table(const Trace& trace, const std::string& policy, const Replayed& 
   for (size_t i = 0; i < r.runs.size(); ++i)
     std::printf("%-6zu %8.2f %8.2f %8.2f\n", i + 1, r.runs[i].at_90, r.runs[i].at_100, r.runs[i].at_130);
   std::printf("%-6s %8.2f %8.2f %8.2f\n", "mean", r.mean.at_90, r.mean.at_100, r.mean.at_130);
+  std::printf("asked for at 90 %%: %.2f; refused though a machine had room: %lld\n", r.mean.asked_at_90,
+              static_cast<long long>(r.mean.refused_but_fits));
 }
 
 Status replay_as_asked(const Settings& settings) {
@@ -114,7 +74,7 @@ Status replay_as_asked(const Settings& settings) {
   TUTTI_TRY(const int64_t seeds, settings.number("seeds", 1, 1'000));
   TUTTI_TRY(const int64_t rounds, settings.number("rounds", 0, 1'000));
   TUTTI_TRY(const Trace trace, read_trace(settings.get("nodes"), settings.get("pods")));
-  TUTTI_TRY(const Replayed replayed, run(trace, policy, seeds, rounds));
+  TUTTI_TRY(const Replayed replayed, replay_all(trace, policy, seeds, rounds));
   output == "json" ? print_json(trace, policy, replayed) : print_table(trace, policy, replayed);
   return {};
 }
