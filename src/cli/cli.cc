@@ -63,6 +63,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong use, 3 not found, 4 timed out, 
 }
 
 int run_client(int argc, char** argv) {
+  keep_size_changes();
   auto parsed = parse_command_line({argv + std::min(argc, 1), argv + argc});
   if (!parsed) return complain(parsed.error());
   if (!parsed->help.empty()) return std::printf("%s", parsed->help.c_str()), 0;

@@ -5,5 +5,4 @@
 
 TUTTI_INSTANTIATE_CODEC(tutti::cli::Context);
 TUTTI_INSTANTIATE_CODEC(tutti::cli::Contexts);
-TUTTI_INSTANTIATE_CODEC(tutti::cli::StreamQuery);
 TUTTI_INSTANTIATE_CODEC(tutti::cli::SignalBody);

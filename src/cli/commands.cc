@@ -15,6 +15,7 @@
 #include "cli/requests.h"
 #include "cli/run_spec.h"
 #include "cli/session.h"
+#include "model/session.h"
 #include "model/codec.h"
 #include "model/node.h"
 

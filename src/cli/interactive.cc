@@ -1,5 +1,11 @@
 // Exec and attach: our terminal, or our standard input and outputs, on one WebSocket.
+#include <pthread.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
 #include <atomic>
+#include <cerrno>
+#include <csignal>
 #include <condition_variable>
 #include <cstdio>
 #include <mutex>
@@ -7,6 +13,7 @@
 #include "cli/frames.h"
 #include "cli/requests.h"
 #include "cli/session.h"
+#include "model/session.h"
 
 namespace tutti::cli {
 namespace {
@@ -67,7 +74,34 @@ void send_input(net::IoThread& io, const std::shared_ptr<net::WebSocket>& socket
   });
 }
 
+sigset_t size_signal() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGWINCH);
+  return set;
+}
+
+// Readable when the terminal has another size.
+int size_changes() {
+  const sigset_t set = size_signal();
+  return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+void send_sizes(net::IoThread& io, const std::shared_ptr<net::WebSocket>& socket, int changes) {
+  socket->send(size_control(), true);
+  io.watch_readable(changes, [socket, changes] {
+    signalfd_siginfo info{};
+    if (::read(changes, &info, sizeof info) != sizeof info) return errno == EAGAIN || errno == EINTR;
+    return socket->send(size_control(), true);
+  });
+}
+
 }  // namespace
+
+void keep_size_changes() {
+  const sigset_t set = size_signal();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
 
 Status check_terminal(bool tty, bool input) {
   if (!tty || !input || ::isatty(STDIN_FILENO) != 0) return {};
@@ -80,6 +114,7 @@ int interactive(Session& s, const std::string& path, const StreamQuery& query, b
   auto endpoint = net::parse_endpoint(s.context.address);
   if (!endpoint) return complain(endpoint.error());
   Conversation talk;
+  const int resized = query.tty ? size_changes() : -1;
   auto io = net::make_io_thread("tutti");
   RawTerminal raw(query.tty && ::isatty(STDIN_FILENO) != 0);
   const std::string target = path + "?request=" + net::percent_encode(to_json(query, {.omit_defaults = true}));
@@ -91,13 +126,14 @@ int interactive(Session& s, const std::string& path, const StreamQuery& query, b
         talk.opened(socket);
         socket->start({[&](std::string message, bool) { talk.received(message); },
                        [&](const std::string& reason) { talk.end("the stream ended: " + reason, 1); }, [] {}});
-        if (query.tty) socket->send(size_control(), true);
+        if (query.tty) send_sizes(*io, socket, resized);
         if (input) return send_input(*io, socket);
         socket->send(std::string(1, kStdin), true);
       });
   std::string error;
   const int code = talk.wait(error);
   io.reset();
+  if (resized >= 0) ::close(resized);
   raw.restore();
   if (!error.empty()) std::fprintf(stderr, "tutti: %s\n", error.c_str());
   return code;

@@ -10,19 +10,6 @@
 
 namespace tutti::cli {
 
-// What exec and attach ask for.
-struct StreamQuery {
-  std::vector<std::string> command;
-  std::string task;
-  std::map<std::string, std::string> env;
-  std::string user;
-  std::string workdir;
-  bool tty = false;
-  bool stdin_open = false;
-  bool replay = false;  // attach: what was written before comes first
-};
-BOOST_DESCRIBE_STRUCT(StreamQuery, (), (command, task, env, user, workdir, tty, stdin_open, replay))
-
 struct SignalBody {
   std::string signal;
   std::string task;

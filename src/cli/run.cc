@@ -13,6 +13,7 @@
 #include "cli/requests.h"
 #include "cli/run_spec.h"
 #include "cli/session.h"
+#include "model/session.h"
 #include "cli/signals.h"
 #include "model/codec.h"
 

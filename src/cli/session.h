@@ -12,6 +12,10 @@
 #include "model/document.h"
 #include "net/http.h"
 
+namespace tutti {
+struct StreamQuery;
+}
+
 namespace tutti::cli {
 
 // A parsed answer, and where one is in it. Copies are cheap; missing members are empty values.
@@ -101,9 +105,10 @@ int context(Session& s, const std::string& verb);
 int login_command(Session& s);
 int run(Session& s);
 int logs(Session& s, const std::string& instance, bool follow, int64_t tail);
-struct StreamQuery;
 // A terminal on both sides needs one on ours.
 Status check_terminal(bool tty, bool input);
+// Before any thread starts, since each of them would take the news that the terminal has another size.
+void keep_size_changes();
 int interactive(Session& s, const std::string& path, const StreamQuery& query, bool input);
 int copy(Session& s);
 

@@ -168,6 +168,21 @@ BOOST_DESCRIBE_STRUCT(ManagerMessage, (), (epoch, session, welcome, beat_ack, as
 
 // Frames on a stream's WebSocket are binary: one byte of channel, then bytes.
 //   0 stdin · 1 stdout · 2 stderr · 3 control (JSON StreamControl) ; an empty frame on 0 is end of input.
+// What a client of exec and attach asks the manager for, as ?request=.
+struct StreamQuery {
+  std::vector<std::string> command;
+  std::string task;
+  std::map<std::string, std::string> env;
+  std::string user;
+  std::string workdir;
+  bool tty = false;
+  bool stdin_open = false;
+  bool replay = false;  // attach: what was written before comes first
+  int32_t columns = 80;
+  int32_t rows = 24;
+};
+BOOST_DESCRIBE_STRUCT(StreamQuery, (), (command, task, env, user, workdir, tty, stdin_open, replay, columns, rows))
+
 struct StreamControl {
   std::optional<int32_t> exit_code;      // worker → client: the last frame
   std::string error;

@@ -303,7 +303,8 @@ struct Streams::Stream {
         winsize size{};
         size.ws_col = static_cast<unsigned short>(*control.columns);
         size.ws_row = static_cast<unsigned short>(*control.rows);
-        ::ioctl(session.out, TIOCSWINSZ, &size);
+        // Attached: what comes out is copied to several, and only the input is the terminal itself.
+        if (::ioctl(session.out, TIOCSWINSZ, &size) != 0 && session.in >= 0) ::ioctl(session.in, TIOCSWINSZ, &size);
       }
       if (!control.signal.empty() && session.pid > 0) ::kill(session.pid, control.signal == "KILL" ? SIGKILL : control.signal == "INT" ? SIGINT : SIGTERM);
     }

@@ -18,20 +18,28 @@ J11_run_passes_signals_on_and_leaves_at_the_third() {
   eventually 20 grep -q ready "$work/j11.out"; kill -TERM "$cli"; sleep 0.5; kill -TERM "$cli"; eventually 5 grep -q 'once more kills it' "$work/j11.err"
   kill -TERM "$cli"; code=0; wait "$cli" || code=$?; [ "$code" = 143 ]; eventually 20 gone j11deaf
 }
-in_a_terminal() { # OUTPUT COMMAND…: with a terminal of its own; its exit code
-  python3 -c 'import os, pty, sys
+in_a_terminal() { # OUTPUT COMMAND…: with a terminal of its own, which grows when the command says "ready"; its exit code
+  python3 -c 'import fcntl, os, pty, struct, sys, termios
 pid, fd = pty.fork()
 if pid == 0: os.execv(sys.argv[2], sys.argv[2:])
 out = open(sys.argv[1], "wb", 0)
+said = b""
 while True:
-  try: out.write(os.read(fd, 4096) or sys.exit(1))
+  try: piece = os.read(fd, 4096) or sys.exit(1)
   except OSError: break
+  out.write(piece)
+  said = said[-5:] + piece
+  if b"ready" in said: fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 120, 0, 0))
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))' "$@"
 }
 J11_run_in_a_terminal_heeds_signals() {
   rm -f "$work/j11tty.out"; in_a_terminal "$work/j11tty.out" "$tutti" run -it --rm --name j11tty hello:1 -- sh -c 'trap "exit 5" TERM; echo ready; while true; do sleep 0.1; done' & on=$!
   eventually 20 grep -q ready "$work/j11tty.out"; kill -TERM "$(pgrep -f "^[^ ]*tutti run -it --rm --name j11tty" | tail -1)"
   code=0; wait "$on" || code=$?; [ "$code" = 5 ]; eventually 20 gone j11tty
+}
+J11_run_in_a_terminal_that_grows() {
+  rm -f "$work/j11size.out"; in_a_terminal "$work/j11size.out" "$tutti" run -it --rm --name j11size hello:1 -- sh -c 'echo ready; until [ "$(busybox stty size)" = "50 120" ]; do sleep 0.1; done; exit 9' & on=$!
+  code=0; timeout 30 tail --pid=$on -f /dev/null; wait "$on" || code=$?; [ "$code" = 9 ]; eventually 20 gone j11size
 }
 J11_run_has_dockers_options() {
   [ "$(FROM_HERE=yes t run --rm -e FROM_HERE -e A=b -w /tmp -u 7 --cpus 0.5 --memory 128m hello:1 sh -c 'echo $FROM_HERE $A $PWD $(id -u)')" = "yes b /tmp 7" ]

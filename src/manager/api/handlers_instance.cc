@@ -52,9 +52,9 @@ void open_duplex(CallPtr call, InstanceId instance, StreamRequest request) {
 }
 
 std::optional<StreamRequest> exec_request(const Call& call, StreamKind kind) {
-  ExecQuery query;
+  StreamQuery query;
   if (const std::string text = call.query("request"); !text.empty()) {
-    Result<ExecQuery> parsed = from_json<ExecQuery>(text, {.what = "request"});
+    Result<StreamQuery> parsed = from_json<StreamQuery>(text, {.what = "request"});
     if (!parsed) {
       answer_error(call, parsed.error());
       return std::nullopt;

@@ -91,18 +91,5 @@ struct PruneRequest {
 };
 BOOST_DESCRIBE_STRUCT(PruneRequest, (), (grace))
 
-struct ExecQuery {
-  std::vector<std::string> command;
-  std::string task;
-  std::map<std::string, std::string> env;
-  std::string user;
-  std::string workdir;
-  bool tty = false;
-  bool stdin_open = false;
-  bool replay = false;   // attach: what was written before comes first
-  int32_t columns = 80;
-  int32_t rows = 24;
-};
-BOOST_DESCRIBE_STRUCT(ExecQuery, (), (command, task, env, user, workdir, tty, stdin_open, replay, columns, rows))
 
 }  // namespace tutti::manager

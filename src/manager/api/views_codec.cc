@@ -31,4 +31,3 @@ TUTTI_INSTANTIATE_CODEC(tutti::manager::SignalRequest);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::PullRequest);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::PushRequest);
 TUTTI_INSTANTIATE_CODEC(tutti::manager::PruneRequest);
-TUTTI_INSTANTIATE_CODEC(tutti::manager::ExecQuery);
