@@ -86,6 +86,7 @@ TEST(HealthChecks, WhatIsWrongIsToldWithItsPlace) {
       {"[{type: exec, command: [x], port: http}]", "health[0].port"},
       {"[{type: tcp, path: /x}]", "health[0].path: only a check of type http has one"},
       {"[{type: tcp, command: [x]}]", "health[0].command: only a check of type exec"},
+      {"[{type: grpc, service: \"a\\nb\"}]", "health[0].service: not the name of a service"},
       {"[{type: http, service: x}]", "health[0].service: only a check of type grpc"},
       {"[{type: tcp, interval: 10ms}]", "health[0].interval: out of range (from 100ms (kCheckIntervalMsMin) to 24h)"},
       {"[{type: tcp, timeout: 0s}]", "health[0].timeout"},

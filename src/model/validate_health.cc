@@ -15,6 +15,7 @@ constexpr Duration kIntervalMin = milliseconds(limits::kCheckIntervalMsMin);
 constexpr Duration kIntervalMax = seconds(24 * 3600);
 constexpr size_t kTextMax = 4'096;
 constexpr size_t kHeadersMax = 32;
+constexpr size_t kServiceMax = 127;
 // What a method and a header's name are made of (a token of RFC 9110).
 constexpr std::string_view kTokenExtras = "!#$%&'*+-.^_`|~";
 
@@ -40,6 +41,8 @@ class CheckValidator {
     if (network) port();
     if (check_.type == CheckType::http) http();
     if (check_.type == CheckType::exec) command();
+    if (check_.service.size() > kServiceMax || !is_printable(check_.service))
+      wrong("service", "not the name of a service", "at most " + std::to_string(kServiceMax) + " letters");
     const HealthCheck defaults;
     auto only = [&](const char* field, bool changed, CheckType type) {
       if (changed && check_.type != type)

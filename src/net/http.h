@@ -181,6 +181,8 @@ class Client {
 };
 Result<std::unique_ptr<Client>> make_client(const Endpoint& endpoint, const ClientTls& tls);
 
+struct Probe;        // net/probe.h
+struct ProbeAnswer;
 // One thread that runs asynchronous client sockets and timers (the worker's I/O thread, a CLI stream).
 class IoThread {
  public:
@@ -193,6 +195,8 @@ class IoThread {
   virtual void websocket(const Endpoint& endpoint, const ClientTls& tls, const std::string& target,
                          const std::vector<std::pair<std::string, std::string>>& headers, size_t pending_limit_bytes,
                          std::function<void(Result<std::shared_ptr<WebSocket>>)> opened) = 0;
+  // Asks; `done` comes on the thread, once. Errors: unavailable (refused, or no such answer), timeout; in words for people.
+  virtual void probe(Probe probe, std::function<void(Result<ProbeAnswer>)> done) = 0;
 };
 std::unique_ptr<IoThread> make_io_thread(std::string name);
 

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "net/probe_run.h"
 #include "net/websocket.h"
 
 namespace tutti::net {
@@ -98,6 +99,12 @@ class AsioIoThread final : public IoThread {
     Dial dial{endpoint, tls, target, headers, pending_limit_bytes};
     asio::post(loop_->io, [loop = loop_, dial = std::move(dial), opened = std::move(opened)]() mutable {
       dial_websocket(std::move(loop), std::move(dial), std::move(opened));
+    });
+  }
+
+  void probe(Probe probe, std::function<void(Result<ProbeAnswer>)> done) override {
+    asio::post(loop_->io, [loop = loop_, probe = std::move(probe), done = std::move(done)]() mutable {
+      start_probe(std::move(loop), std::move(probe), std::move(done));
     });
   }
 

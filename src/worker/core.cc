@@ -185,6 +185,7 @@ void Core::advance(InstanceId instance, Now now) {
     if (op.kind == OpKind::start) op.start_by = lease_until_;
     outputs_.push_back(RunOp{op});
   }
+  for (WatchHealth& watch : runner.take_watches()) outputs_.push_back(watch);
   if (runner.take_changed()) mark(instance, runner.passing(), now);
   set_due(instance, runner.gone() ? Time{} : runner.wake());
   if (runner.gone()) {
@@ -261,6 +262,14 @@ void Core::exited(InstanceId instance, uint16_t task, uint32_t generation, uint3
   auto at = runners_.find(instance);
   if (at == runners_.end()) return;
   at->second.runner->exited(task, generation, attempt, status, now);
+  advance(instance, now);
+}
+
+void Core::checked(InstanceId instance, uint16_t task, uint32_t generation, uint32_t attempt, HealthState state, std::string reason, bool restart,
+                   Now now) {
+  auto at = runners_.find(instance);
+  if (at == runners_.end()) return;
+  at->second.runner->checked(task, generation, attempt, state, std::move(reason), restart, now);
   advance(instance, now);
 }
 

@@ -52,7 +52,7 @@ struct SweepLeftovers {
   std::vector<InstanceId> live;
 };
 using Output = std::variant<SendMessage, StoreRecord, DropRecord, RunOp, SetLease, OpenStream, CloseSession, UseWelcome,
-                            SweepLeftovers>;
+                            SweepLeftovers, WatchHealth>;
 
 class Core {
  public:
@@ -69,6 +69,9 @@ class Core {
   void op_done(OpResult result, Now now);
   void exited(InstanceId instance, uint16_t task, uint32_t generation, uint32_t attempt,
               const driver::ExitStatus& status, Now now);
+  // What the checks of a run, begun by WatchHealth, add up to now (Runner::checked).
+  void checked(InstanceId instance, uint16_t task, uint32_t generation, uint32_t attempt, HealthState state, std::string reason, bool restart,
+               Now now);
   // Beats, retries, the end of the lease. Call at wake() at the latest.
   void tick(Now now);
 

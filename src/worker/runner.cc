@@ -102,6 +102,8 @@ void Runner::finish(Task& task, TaskState state, std::string reason, Now now, bo
   task.status.final = final;
   task.status.retry_at = {};
   task.status.paused = false;
+  task.status.health = HealthState::none;
+  task.status.health_since = {};
   changed_ = true;
   record_due_ = true;
 }
@@ -122,6 +124,7 @@ std::vector<Op> Runner::step(Now now, bool lease_valid) {
   if (instance_retry_at_ <= now.wall) instance_retry_at_ = {};
   reset_for_generation();
   for (uint16_t i = 0; i < tasks_.size(); ++i) step_task(i, now, lease_valid, out);
+  for (uint16_t i = 0; i < tasks_.size(); ++i) step_health(i);
   step_instance(now, out);
   return out;
 }
@@ -187,7 +190,9 @@ void Runner::step_absent(uint16_t index, Now now, bool lease_valid, std::vector<
 
 void Runner::step_running(uint16_t index, std::vector<Op>& out) {
   Task& task = tasks_[index];
-  if (!wants_run(task)) {
+  if (!task.condemned.empty() && wants_run(task)) {
+    issue(task, index, OpKind::stop, out);
+  } else if (!wants_run(task)) {
     const bool suspend = assignment_.desired == Desired::suspended && !clearing_ &&
                          task.status.position.generation == assignment_.generation;
     issue(task, index, suspend ? OpKind::suspend : OpKind::stop, out);
@@ -196,6 +201,35 @@ void Runner::step_running(uint16_t index, std::vector<Op>& out) {
   } else if (assignment_.desired == Desired::running && task.status.paused) {
     issue(task, index, OpKind::unpause, out);
   }
+}
+
+// Asked while it runs as it shall; not while it is paused, or on its way out.
+void Runner::step_health(uint16_t index) {
+  Task& task = tasks_[index];
+  const bool wanted = !spec_of(task).health.empty() && task.phase == Phase::running && wants_run(task) && !task.status.paused && task.condemned.empty();
+  if (wanted == task.watched) return;
+  task.watched = wanted;
+  const Position& at = task.status.position;
+  watches_.push_back({assignment_.instance, index, wanted, at.generation, at.attempt, task.status.health});
+}
+
+void Runner::checked(uint16_t index, uint32_t generation, uint32_t attempt, HealthState state, std::string reason, bool restart, Now now) {
+  if (index >= tasks_.size()) return;
+  Task& task = tasks_[index];
+  const Position& at = task.status.position;
+  if (at.generation != generation || at.attempt != attempt || !task.watched) return;
+  forgive(task, now);
+  if (restart) task.condemned = reason;
+  task.status.health = state;
+  task.status.health_since = now.wall;
+  task.status.reason = std::move(reason);
+  changed_ = record_due_ = true;
+}
+
+// H01: restarts before a time of health do not count any more.
+void Runner::forgive(Task& task, Now now) {
+  const bool healthy = task.status.health == HealthState::healthy && now.wall >= task.status.health_since + spec_.spec->update.min_healthy_time;
+  if (healthy) task.restarts.clear();
 }
 
 // The run has ended; its remains are cleared before anything else, then the next attempt waits for its time.
@@ -262,7 +296,12 @@ void Runner::op_done(const OpResult& result, Now now) {
       if (task.phase == Phase::ended) break;  // it was over before we heard that it had started
       task.phase = Phase::running;
       task.status.started = task.status.started ? task.status.started : now.wall;
-      task.status.reason.clear();
+      // One that an earlier process looked after is as healthy as it was: it is asked again.
+      if (task.status.position.state != TaskState::running || task.status.health == HealthState::none) {
+        task.status.health = spec_of(task).health.empty() ? HealthState::none : HealthState::starting;
+        task.status.health_since = task.status.health == HealthState::none ? Time{} : now.wall;
+      }
+      if (task.status.health != HealthState::unhealthy) task.status.reason.clear();
       move(task, TaskState::running);
       changed_ = record_due_ = true;
       break;
@@ -323,7 +362,9 @@ void Runner::task_op_failed(Task& task, uint16_t index, const OpResult& result, 
 }
 
 void Runner::ended_by_itself(Task& task, const driver::ExitStatus& status, Now now) {
-  const bool well = status.exit_code == 0 && !status.oom_killed && !status.lease_expired;
+  forgive(task, now);
+  const std::string condemned = std::exchange(task.condemned, {});
+  const bool well = status.exit_code == 0 && !status.oom_killed && !status.lease_expired && condemned.empty();
   task.status.exit_code = status.exit_code;
   task.status.oom_killed = status.oom_killed;
   task.phase = Phase::ended;
@@ -332,6 +373,8 @@ void Runner::ended_by_itself(Task& task, const driver::ExitStatus& status, Now n
     const TaskSpec& spec = spec_of(task);
     const Bytes limit = spec.limits.memory.value > 0 ? spec.limits.memory : spec.resources.memory;
     reason = "out of memory: killed at its limit of " + format_bytes(limit);
+  } else if (!condemned.empty()) {
+    reason = condemned;
   } else if (reason.empty()) {
     reason = "exit code " + std::to_string(status.exit_code);
   }

@@ -43,6 +43,16 @@ struct OpResult {
   std::string address;    // network_up
 };
 
+// The checks of a run begin, or end (worker/checks.h carries it out).
+struct WatchHealth {
+  InstanceId instance;
+  uint16_t task = 0;
+  bool on = false;
+  uint32_t generation = 0;  // on, and the following
+  uint32_t attempt = 0;
+  HealthState before = HealthState::starting;
+};
+
 // What is stored under /run before acting, and read by the next worker process.
 struct InstanceRecord {
   Assignment assignment;
@@ -73,6 +83,9 @@ class Runner {
   // A task's run ended, as its driver's wait() said.
   void exited(uint16_t task, uint32_t generation, uint32_t attempt, const driver::ExitStatus& status, Now now);
 
+  // What the checks of a run add up to now. `restart`: the run ends, and its restart policy decides what follows.
+  void checked(uint16_t task, uint32_t generation, uint32_t attempt, HealthState state, std::string reason, bool restart, Now now);
+
   const Assignment& assignment() const { return assignment_; }
   const SpecMessage& spec() const { return spec_; }
   const TaskSpec& task_spec(uint16_t task) const;
@@ -81,6 +94,7 @@ class Runner {
   InstanceRecord record() const;
   bool gone() const { return gone_; }
   Time wake() const;                       // earliest retry; 0: none
+  std::vector<WatchHealth> take_watches() { return std::exchange(watches_, {}); }
   bool take_changed() { return std::exchange(changed_, false); }        // since last asked: report it
   bool take_record_due() { return std::exchange(record_due_, false); }  // store record() before running new operations
 
@@ -95,6 +109,8 @@ class Runner {
     int32_t failures = 0;         // of retryable operations, for their backoff
     Time retry_op_at;
     std::vector<Time> restarts;
+    bool watched = false;         // its checks were told to begin
+    std::string condemned;        // by a check, in its words: stopped, and then restarted
   };
   // unknown: an earlier process had set it up. Set up again (idempotent) before a start, taken down at the end.
   enum class Net : uint8_t { down, up, unknown };
@@ -107,6 +123,8 @@ class Runner {
   void step_absent(uint16_t index, Now now, bool lease_valid, std::vector<Op>& out);
   void step_running(uint16_t index, std::vector<Op>& out);
   void step_ended(uint16_t index, Now now, bool lease_valid, std::vector<Op>& out);
+  void step_health(uint16_t index);
+  void forgive(Task& task, Now now);
   void step_instance(Now now, std::vector<Op>& out);
   void move(Task& task, TaskState state);
   void finish(Task& task, TaskState state, std::string reason, Now now, bool final);
@@ -126,6 +144,7 @@ class Runner {
   std::string address_;
   bool clearing_ = false;
   bool gone_ = false;
+  std::vector<WatchHealth> watches_;
   bool changed_ = true;
   bool record_due_ = true;
 };

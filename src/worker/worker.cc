@@ -18,6 +18,7 @@
 #include "net/http.h"
 #include "sys/fd.h"
 #include "sys/file.h"
+#include "worker/checks.h"
 #include "worker/core.h"
 #include "worker/streams.h"
 
@@ -36,6 +37,7 @@ class WorkerImpl final : public Worker {
 
   ~WorkerImpl() override {
     stopping_ = true;
+    if (checks_) checks_->stop();
     streams_.reset();
     executor_.reset();
     io_.reset();
@@ -55,6 +57,10 @@ class WorkerImpl final : public Worker {
     core_ = std::make_unique<Core>(random_.next(), inventory_.boot_id);
     core_->set_inventory(inventory_);
     io_ = net::make_io_thread("worker");
+    checks_ = std::make_unique<Checks>(*io_, random_.next(), [this](const CheckedRun& run, HealthChange change) {
+      core_->checked(run.instance, run.task, run.generation, run.attempt, change.state, std::move(change.reason), change.restart, now());
+      carry_out();
+    });
     Host host;
     host.network_up = [this](InstanceId id, const std::vector<PortBinding>& ports, NetworkMode mode) { return host_.network_up(id, ports, mode); };
     host.network_down = [this](InstanceId id) { return host_.network_down(id); };
@@ -271,6 +277,19 @@ class WorkerImpl final : public Worker {
         });
   }
 
+  void perform(WatchHealth& watch) {
+    const Runner* runner = core_->find(watch.instance);
+    if (!watch.on) return checks_->unwatch(watch.instance, watch.task);
+    if (runner == nullptr || !executor_) return;
+    const TaskSpec& task = runner->task_spec(watch.task);
+    CheckedRun run{watch.instance, watch.task, watch.generation, watch.attempt, watch.before, task, runner->assignment().ports, {}, nullptr, {}};
+    run.driver = executor_->driver_of(task);
+    run.run = executor_->context(runner->assignment(), runner->spec(), task, watch.generation, watch.attempt);
+    const bool own_network = run.driver != nullptr && run.driver->capabilities().network && task.network != NetworkMode::host;
+    if (own_network) run.address = runner->report().address;
+    checks_->watch(std::move(run));
+  }
+
   void perform(OpenStream& open) {
     auto endpoint = net::parse_endpoint(identity_.worker_address);
     if (!endpoint || !streams_) return;
@@ -335,6 +354,7 @@ class WorkerImpl final : public Worker {
   Time renew_at_;
   std::jthread renewing_;
 
+  std::unique_ptr<Checks> checks_;  // its timers run on the thread below
   std::unique_ptr<net::IoThread> io_;
   std::unique_ptr<Executor> executor_;
   std::unique_ptr<Streams> streams_;
