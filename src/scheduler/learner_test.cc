@@ -123,9 +123,9 @@ TEST(Learner, AnExamRefusesTablesThatAreWorseThanFgd) {
   bad->shapes = fleet.shapes, bad->workload = asked, bad->useful = true;
   for (int phase = 0; phase < kPhases; ++phase)
     for (int piece = 10; piece <= 1'000; piece += 10)
-      for (int cores = 0; cores <= 32; ++cores)
+      for (int cores = 0; cores <= 32; cores += 4)
         for (int idle = 0; idle <= 4; ++idle)
-          for (int i = 0; i < 40; ++i)
+          for (int i = 0; i < 10; ++i)
             bad->means.add(Means::codes_of({phase, 0, idle, cores * 1'000, piece}), static_cast<float>(piece) / 1'000);
   const Taught taught = teach({fleet, asked, bad}, kShort, kOn);
   ASSERT_TRUE(taught.finished && taught.learned);

@@ -11,10 +11,11 @@ namespace {
 
 constexpr uint16_t kUnknownShape = UINT8_MAX;
 // Places for what is scarce have a price while there are fewer than kAmple times as many as are still expected to be
-// wanted, and kSpare: one in kPricePart of what would be placed there.
+// wanted, and kSpare: one in kPricePart of what would be placed there, or in kPricePartOfModels.
 constexpr int64_t kAmple = 2;
 constexpr int64_t kSpare = 2;
 constexpr int64_t kPricePart = 10;
+constexpr int64_t kPricePartOfModels = 2;  // against all that could go anywhere else
 constexpr int kStepBits = 17;  // 2 thousandths of a GPU make a difference; below, ties go to the first machine
 constexpr int64_t kStep = int64_t{1} << kStepBits;
 constexpr float kLean = 15;      // observations that a coarser mean counts for
@@ -304,6 +305,7 @@ void Valuation::find_scarce() {
     Scarce& scarce = all[{task.kinds, task.count, task.count > 1 ? task.cpu : 0}];
     scarce.weight += wanted.weight;
     scarce.task.kinds = task.kinds, scarce.task.count = task.count;
+    scarce.of_models = task.kinds != any;
     scarce.task.cpu += task.cpu * wanted.weight, scarce.task.share += static_cast<int32_t>(task.share * wanted.weight);
   }
   for (auto& [key, scarce] : all) {
@@ -323,7 +325,8 @@ bool Valuation::reprice(int64_t free) {
     // How many of them are among what fills the rest of the pool, in hundredths.
     const int64_t wanted = asked_ == 0 ? 0 : scarce.weight * free * 100 / asked_;
     const bool short_of = scarce.places * 100 < kAmple * wanted + kSpare * 100;
-    const int64_t price = short_of ? thousandths(scarce.task) * kWeights / kPricePart : 0;
+    const int64_t price =
+        short_of ? thousandths(scarce.task) * kWeights / (scarce.of_models ? kPricePartOfModels : kPricePart) : 0;
     changed = changed || price != scarce.price;
     scarce.price = price;
   }

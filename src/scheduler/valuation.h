@@ -95,10 +95,11 @@ struct Learned {
 
 // What few machines can hold: several GPUs at once, or models that not all have. All wishes for as many of the same.
 struct Scarce {
-  GpuTask task;        // the mean of them
-  int64_t weight = 0;  // a task of them is what part of `per` tasks
-  int64_t places = 0;  // in the pool
-  int64_t price = 0;   // of the last place for one; in a value's unit
+  GpuTask task;            // the mean of them
+  int64_t weight = 0;      // a task of them is what part of `per` tasks
+  int64_t places = 0;      // in the pool
+  int64_t price = 0;       // of the last place for one; in a value's unit
+  bool of_models = false;  // not all models will do
 };
 
 class Valuation {
