@@ -54,6 +54,11 @@ inline constexpr int32_t kCheckThresholdMax = 1'000;        // failures or succe
 inline constexpr size_t kCheckOutputBytesMax = 256;         // of an answer or of what a command says: kept and told
 inline constexpr size_t kCheckCommandsAtOnceMax = 16;       // of one node; further ones wait
 
+inline constexpr int64_t kRebalanceMovesMax = 1'000;        // of one rebalance
+inline constexpr int32_t kRebalanceParallelMax = 100;       // of them under way at a time
+inline constexpr int64_t kMoveRoomSeconds = 60;             // a move that finds no room on its node by then is dropped
+inline constexpr int64_t kMoveHealthySeconds = 600;         // where its job sets no healthy_deadline
+
 // State and store.
 inline constexpr size_t kCommandQueueMax = 16'384;
 inline constexpr size_t kCommandRowsMax = 2'000;

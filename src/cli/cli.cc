@@ -49,6 +49,7 @@ tutti job       run FILE | plan FILE | validate FILE | list | show | scale NAME 
 tutti instance  list | show | logs [-f --tail --since] | exec [-it] X -- CMD | attach | cp | signal
                 stop | start | restart | pause | unpause | suspend | resume | delete
 tutti node      list | show | token | cordon | uncordon | drain | disable | enable | label | remove | resources
+tutti rebalance [--apply]               what would be better off on another node; --apply moves it there
 tutti image     import PATH|URL NAME:TAG | list [--all] | show | pull | push IMAGE [REGISTRY/NAME:TAG] | prune [--grace 24h] | delete
 tutti event     list | watch
 tutti operation list | show | wait | cancel | retry
@@ -91,6 +92,7 @@ int run_client(int argc, char** argv) {
   if (noun == "ps") return ps(s);
   if (noun == "explain") return explain(s);
   if (noun == "run") return run(s);
+  if (noun == "rebalance") return rebalance(s);
   auto answer = s.call("GET", "/v1/whoami");
   return answer ? print_object(s, *answer) : complain(answer.error());
 }

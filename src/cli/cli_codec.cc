@@ -6,3 +6,4 @@
 TUTTI_INSTANTIATE_CODEC(tutti::cli::Context);
 TUTTI_INSTANTIATE_CODEC(tutti::cli::Contexts);
 TUTTI_INSTANTIATE_CODEC(tutti::cli::SignalBody);
+TUTTI_INSTANTIATE_CODEC(tutti::cli::RebalanceBody);

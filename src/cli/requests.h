@@ -10,6 +10,15 @@
 
 namespace tutti::cli {
 
+struct RebalanceBody {
+  bool dry_run = true;
+  std::string node_pool;
+  int64_t max_moves = 50;
+  int32_t max_parallel = 2;
+  bool include_batch = false;
+};
+BOOST_DESCRIBE_STRUCT(RebalanceBody, (), (dry_run, node_pool, max_moves, max_parallel, include_batch))
+
 struct SignalBody {
   std::string signal;
   std::string task;

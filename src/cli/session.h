@@ -104,6 +104,7 @@ int operation(Session& s, const std::string& verb);
 int context(Session& s, const std::string& verb);
 int login_command(Session& s);
 int run(Session& s);
+int rebalance(Session& s);
 int logs(Session& s, const std::string& instance, bool follow, int64_t tail);
 // A terminal on both sides needs one on ours.
 Status check_terminal(bool tty, bool input);

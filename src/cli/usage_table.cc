@@ -9,6 +9,8 @@ std::span<const Usage> usages() {
        "One thing, now: its output, its exit code. Ctrl-C goes to what runs; the third one leaves it.", "tutti run --rm hello:1 -- echo hi", true},
       {"ps", "", "", 0, 0, "all job node watch", "What is there: what lives, and with -a what has ended too.", "tutti ps --job shop", false},
       {"explain", "", "INSTANCE|JOB|TASK|NODE", 1, 1, "", "Why it is where it is, is not anywhere, or starts over and over.", "tutti explain shop-web-0", false},
+      {"rebalance", "", "", 0, 0, "apply max-moves max-parallel node-pool include-batch",
+       "What would be better off on another node: a plan. With --apply it is carried out; services start there before they stop here.", "tutti rebalance --apply --max-moves 20", false},
       {"whoami", "", "", 0, 0, "", "Who the pool takes us for.", "tutti whoami", false},
       {"login", "", "", 0, 0, "authority credential-file", "Exchanges a credential for a token of our own and saves it as a context.",
        "tutti login --address pool.example:7171 --authority authority.pem --credential-file credential", false},

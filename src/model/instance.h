@@ -87,7 +87,7 @@ struct InstanceDetail {
   std::string address;                // on its bridge, reported by the worker
   std::string reason;                 // why presence or desired is what it is
   int32_t reschedules = 0;            // how many instances held this slot before, for H02's backoff
-  NodeId avoid;                       // the node that its predecessor was lost or failed on
+  NodeId avoid;                       // the node that its predecessor was lost or failed on; its own: that it is moved from
   Time counted_since;                 // reschedules are counted from here (ReschedulePolicy::interval)
   Time placed;                        // on its node, in this generation
   Time running_since;                 // by the manager's clock: it runs and its checks pass, without a restart since; 0: not so

@@ -3,7 +3,9 @@
 
 #include <boost/describe.hpp>
 #include <map>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/time.h"
@@ -102,6 +104,34 @@ struct OperationStep {
 };
 BOOST_DESCRIBE_STRUCT(OperationStep, (), (name, state, message))
 
+// One move of a rebalance (S08). Its state only goes forward.
+enum class MoveState : uint8_t { waiting, moving, moved, dropped };
+BOOST_DESCRIBE_ENUM(MoveState, waiting, moving, moved, dropped)
+struct Move {
+  InstanceId instance;
+  std::string name;        // its, for people: the row may be gone when the move is over
+  NodeId from;
+  NodeId to;
+  std::string why;
+  int64_t gain = 0;        // thousandths of a node that is freed; of the deviation from an even load
+  MoveState state = MoveState::waiting;
+  InstanceId successor;    // what stands beside it on `to` meanwhile; of batch work: nothing
+  std::string reason;      // dropped: why
+  bool operator==(const Move&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(Move, (), (instance, name, from, to, why, gain, state, successor, reason))
+
+// What a rebalance carries out: its moves, in the order of the plan.
+struct Rebalance {
+  int32_t max_parallel = 2;  // moves under way at a time
+  bool include_batch = false;
+  std::vector<Move> moves;
+  bool operator==(const Rebalance&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(Rebalance, (), (max_parallel, include_batch, moves))
+
+inline constexpr std::string_view kRebalanceKind = "pool.rebalance";
+
 // Anything asynchronous. Its progress is derived from what it waits for by a loop of the manager.
 struct Operation {
   OperationId id;
@@ -118,13 +148,14 @@ struct Operation {
   int64_t total = 0;
   std::string message;
   bool cancel_requested = false;
+  std::optional<Rebalance> rebalance;  // of kind kRebalanceKind
   std::string creator;
   Time created;
   Time finished;
   Revision revision;
 };
 BOOST_DESCRIBE_STRUCT(Operation, (), (id, project, kind, target_kind, target, target_version, argument, state, steps,
-  progress, done, total, message, cancel_requested, creator, created, finished, revision))
+  progress, done, total, message, cancel_requested, rebalance, creator, created, finished, revision))
 
 // What happened, for people. Written in the commit that did it.
 struct Event {

@@ -60,6 +60,8 @@ class Decider {
   // ---- draining nodes (drain.cc)
   void move_from_draining();
   void move_from_draining(const Group& group, Slot& slot, const Node& node);
+  // Of what stands beside another because a rebalance wants it on its node: why that comes to nothing. Empty: go on.
+  std::string why_not_to(const Instance& beside);
 
   // ---- order and end (after.cc)
   void find_gates();

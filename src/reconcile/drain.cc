@@ -1,4 +1,6 @@
-// Draining nodes: their work moves away, no more of a job at a time than it allows, until the deadline.
+// Moves. Draining nodes: their work moves away, no more of a job at a time than it allows, until the deadline. A
+// rebalance: its successors stand beside who they replace, each pinned to its node, and do not wait there for ever.
+#include "base/limits.h"
 #include "reconcile/decider.h"
 
 namespace tutti::reconcile {
@@ -41,6 +43,26 @@ void Decider::move_from_draining(const Group& group, Slot& slot, const Node& nod
   if (!let_go(*slot.live, "node " + node.name + " is draining")) return;
   leave(slot);
   ++moving_;
+}
+
+std::string Decider::why_not_to(const Instance& beside) {
+  const Node* node = snapshot_.nodes.find(beside.pinned.value);
+  const bool takes_work =
+      node != nullptr && node->health == NodeHealth::ready && node->spec.eligibility == Eligibility::eligible;
+  const Duration healthy =
+      policy_->healthy_deadline.ns > 0 ? policy_->healthy_deadline : seconds(limits::kMoveHealthySeconds);
+  if (!beside.admitted) {
+    if (!takes_work) return "node " + node_name(beside.pinned) + " takes no work now";
+    const Time due = beside.pending_since + seconds(limits::kMoveRoomSeconds);
+    if (now_ >= due) return "no room on " + node->name;
+    wake(due);
+  } else if (!Decider::healthy(beside)) {
+    const Time due = beside.detail->placed + healthy;
+    if (now_ >= due)
+      return "it did not become healthy on " + node_name(beside.pinned) + " within " + format_duration(healthy);
+    wake(due);
+  }
+  return "";
 }
 
 }  // namespace tutti::reconcile

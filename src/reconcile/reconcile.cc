@@ -55,6 +55,11 @@ bool failed(const Instance& last) {
   return last.desired == Desired::running && last.state != TaskState::completed && static_cast<bool>(last.node);
 }
 
+// A rebalance told it to go, for another node.
+bool moved_away(const Instance& last) {
+  return last.desired == Desired::removed && last.node && last.detail->avoid == last.node;
+}
+
 }  // namespace
 
 bool let_go_before(const Instance& last) {
@@ -273,7 +278,8 @@ void Decider::succeed(const Group& group, Slot& slot) {
                       .slot = slot.number,
                       .pinned = slot.pinned};
   const Instance* last = slot.last;
-  if (last != nullptr && !slot.pinned && (is_given_up(*last) || failed(*last) || draining(last->node)))
+  if (last != nullptr && !slot.pinned &&
+      (is_given_up(*last) || failed(*last) || draining(last->node) || moved_away(*last)))
     next.avoid = last->node;
   const GroupView& view = base ? *group.base_view : *group.view;
   const ReschedulePolicy& policy = version.spec->tasks[view.tasks.front()].reschedule;

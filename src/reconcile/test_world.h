@@ -150,7 +150,10 @@ struct TestWorld {
       if (row.desired == Desired::removed && !on_node) row.finished = row.cleared = true;
       if (row.desired != Desired::running && row.desired != Desired::paused && !row.admitted) row.finished = true;
     }
-    if (step.take_place) row.beside = false;
+    if (step.take_place) {
+      row.beside = false;
+      if (pool.s.jobs.find(row.job.value)->type != JobType::system) row.pinned = {};
+    }
     if (step.version != 0) row.job_version = step.version, row.group = step.group;
     if (step.start_over) {
       row.generation += 1;

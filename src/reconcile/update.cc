@@ -90,6 +90,8 @@ void Decider::drop_besides(Group& group) {
       why = "version " + std::to_string(active_->number) + " is not brought in";
     else if (slot.live != nullptr && !follows_job(*slot.live))
       why = "its user holds the one it stands beside";
+    else if (slot.live != nullptr && i.pinned)
+      why = why_not_to(i);
     else if (slot.live != nullptr && slot.live->job_version == active_->number && !i.admitted &&
              !draining(slot.live->node))
       why = "not needed any more";

@@ -39,7 +39,8 @@ Lane::Key Queue::key_of(const Snapshot& snapshot, const Instance& i) {
   const bool returns = i.node && !i.cleared;
   std::string what;
   if (i.pinned || returns)
-    what = "on " + std::to_string((returns ? i.node : i.pinned).value) + (returns ? " again\n" : "\n");
+    what = "on " + std::to_string((returns ? i.node : i.pinned).value) + (returns ? " again" : "") +
+           (i.beside ? " beside\n" : "\n");
   if (is_together(spec) && !i.pinned && !returns)
     what = "all of " + std::to_string(version.id.value);
   else
@@ -62,6 +63,7 @@ Lane& Queue::lane_of(const Snapshot& snapshot, const Instance& i) {
   if (is_together(*version.spec) && !lane.own) lane.together = i.job;
   const Project* project = snapshot.projects.find(lane.project.value);
   lane.preempts = project != nullptr && project->preemption && !lane.together;
+  if (i.beside && i.pinned) lane.preempts = false;  // a move is not worth pushing others aside
   return lane;
 }
 

@@ -278,6 +278,18 @@ std::optional<size_t> Shape::gpu(uint32_t index) const {
   return columns_.machines().device_of(*costs_, index);
 }
 
+int64_t Shape::wishes_on(uint32_t index) const {
+  return group_dimensions_cost(group_of_.empty() ? 0 : group_of_[index]) +
+         (moving_of_.empty() ? 0 : moving_of_[index]);
+}
+
+std::optional<int64_t> Shape::cost_on(uint32_t index) const {
+  const uint32_t first = index / 64 * 64;
+  const ScanBest found = costs_ != nullptr ? scan_costs(uint64_t{1} << (index - first), first) : measure(index);
+  if (found.index == UINT32_MAX) return std::nullopt;
+  return wishes_on(index) + found.score;
+}
+
 void Shape::scan_word(Class& of, size_t word) const {
   of.words.set(word, scan(of, word));
 }

@@ -64,15 +64,16 @@ bool beyond_count(const Snapshot& state, const Job& job, const GroupView& group,
   return slot >= count;
 }
 
-void create(ApplyContext& c, TakenSlots& taken, const CreateInstance& wanted) {
+// None where it is not wanted any more.
+InstanceId create(ApplyContext& c, TakenSlots& taken, const CreateInstance& wanted) {
   const Job* job = c.state().jobs.find(wanted.job.value);
   const JobVersion* version = c.state().version_of(wanted.job, wanted.job_version);
-  if (job == nullptr || version == nullptr || job->stopped || version->state != VersionState::active) return;
-  if (c.state().instances.size() >= limits::kInstancesMax) return;
+  if (job == nullptr || version == nullptr || job->stopped || version->state != VersionState::active) return {};
+  if (c.state().instances.size() >= limits::kInstancesMax) return {};
   const auto* groups = c.state().groups.find(version->id.value);
-  if (wanted.group >= (*groups)->size()) return;
+  if (wanted.group >= (*groups)->size()) return {};
   const GroupView& group = (**groups)[wanted.group];
-  if (beyond_count(c.state(), *job, group, wanted.slot) || !taken.take(c.state(), wanted, group.name)) return;
+  if (beyond_count(c.state(), *job, group, wanted.slot) || !taken.take(c.state(), wanted, group.name)) return {};
   Instance row;
   row.id = InstanceId{c.draft.new_id()};
   row.job = wanted.job;
@@ -89,7 +90,9 @@ void create(ApplyContext& c, TakenSlots& taken, const CreateInstance& wanted) {
   detail.avoid = wanted.avoid;
   row.detail = std::make_shared<const InstanceDetail>(detail);
   row.detail = fresh_detail(c.state(), row, {}, {});
+  const InstanceId id = row.id;
   c.draft.put(std::move(row));
+  return id;
 }
 
 void set_reason(Instance& row, const std::string& reason) {
@@ -146,7 +149,11 @@ void change(ApplyContext& c, const ChangeInstance& wanted) {
       row.state = TaskState::stopped;
     }
   }
-  if (wanted.take_place) row.beside = false;
+  if (wanted.take_place) {
+    row.beside = false;
+    // Where a move wanted it; from now on it may be anywhere, as the one before it.
+    if (c.state().jobs.find(row.job.value)->type != JobType::system) row.pinned = {};
+  }
   if (wanted.version != 0) adopt(c, row, wanted);
   if (wanted.start_over) start_over(c, row);
   if (!wanted.reason.empty()) set_reason(row, wanted.reason);
@@ -302,6 +309,12 @@ Status within_rows(size_t items, std::string_view what) {
 }
 
 }  // namespace
+
+InstanceId make_instance(ApplyContext& c, const CreateInstance& wanted) {
+  TakenSlots taken;
+  return create(c, taken, wanted);
+}
+void change_instance(ApplyContext& c, const ChangeInstance& wanted) { change(c, wanted); }
 
 Result<Outcome> apply_one(ApplyContext& c, const ApplyActions& command) {
   const Actions& actions = command.actions;

@@ -41,6 +41,7 @@ Result<Outcome> apply_one(ApplyContext& c, const CreateToken& command);
 Result<Outcome> apply_one(ApplyContext& c, const RevokeToken& command);
 Result<Outcome> apply_one(ApplyContext& c, const PutProject& command);
 Result<Outcome> apply_one(ApplyContext& c, const StartOperation& command);
+Result<Outcome> apply_one(ApplyContext& c, const StartRebalance& command);
 Result<Outcome> apply_one(ApplyContext& c, const UpdateOperation& command);
 Result<Outcome> apply_one(ApplyContext& c, const CancelOperation& command);
 Result<Outcome> apply_one(ApplyContext& c, const AddEvent& command);
@@ -66,6 +67,11 @@ void trim_to(Draft& draft, TableId table, size_t rows_max);
 
 // The next version of a job: active at once where its images are known. Puts both rows; `job` is up to date.
 Result<JobVersion> add_version(ApplyContext& c, Job& job, std::shared_ptr<const JobSpec> spec, std::map<std::string, std::string> images);
+// What is made beside, or let go, on the way to another node; see apply_rebalance.cc.
+InstanceId make_instance(ApplyContext& c, const CreateInstance& wanted);
+void change_instance(ApplyContext& c, const ChangeInstance& wanted);
+// The moves of a rebalance go on.
+void move_on(ApplyContext& c, Operation& operation, const std::vector<MoveStep>& steps);
 void change_deployment(ApplyContext& c, const ChangeDeployment& wanted);
 void launch(ApplyContext& c, const LaunchChild& wanted);
 void change_job(ApplyContext& c, const ChangeJob& wanted);

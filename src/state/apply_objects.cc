@@ -96,6 +96,7 @@ Result<Outcome> apply_one(ApplyContext& c, const UpdateOperation& command) {
   operation.done = command.done;
   operation.total = command.total;
   operation.message = command.message;
+  move_on(c, operation, command.moves);
   if (operation.state != OperationState::running) operation.finished = c.now;
   c.draft.put(std::move(operation));
   return outcome;

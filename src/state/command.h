@@ -144,6 +144,18 @@ struct PutProject {
 struct StartOperation {
   Operation operation;
 };
+// Its moves are carried out by what follows from the operation (manager/control/rebalance.h). Refused while another one
+// runs.
+struct StartRebalance {
+  Rebalance rebalance;
+};
+// A move goes on to this state; one that begins to move gets its successor in the same commit, or is dropped where the
+// instance is not any more what it was.
+struct MoveStep {
+  uint32_t index = 0;           // in Rebalance::moves
+  MoveState state = MoveState::moving;
+  std::string reason;           // dropped
+};
 struct UpdateOperation {
   OperationId operation;
   OperationState state = OperationState::running;
@@ -152,6 +164,7 @@ struct UpdateOperation {
   int64_t done = 0;
   int64_t total = 0;
   std::string message;
+  std::vector<MoveStep> moves;  // of a rebalance: those that go on
 };
 struct CancelOperation {
   OperationId operation;
@@ -169,7 +182,7 @@ struct TrimHistory {};
 
 using Command = std::variant<SubmitJob, ActivateVersion, ScaleJob, SetJobStopped, DeleteJob, PromoteJob, AbortJob, DispatchJob, ForceJob, ApplyActions, ApplyPlan,
                              OperateInstance, JoinNode, BeginSession, ReportStatus, SetNodeHealth, UpdateNode, RemoveNode,
-                             PutImage, DeleteImage, CreateToken, RevokeToken, PutProject, StartOperation, UpdateOperation,
+                             PutImage, DeleteImage, CreateToken, RevokeToken, PutProject, StartOperation, StartRebalance, UpdateOperation,
                              CancelOperation, AddEvent, InitializePool, TrimHistory>;
 
 // What a committed command made or changed.

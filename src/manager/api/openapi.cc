@@ -42,6 +42,8 @@ std::map<std::string, std::string> all_schemas() {
   add(schemas_of<ProjectRequest>());
   add(schemas_of<JobPlan>());
   add(schemas_of<DrainRequest>());
+  add(schemas_of<RebalanceRequest>());
+  add(schemas_of<RebalanceStatus>());
   add(schemas_of<JoinTokenRequest>());
   add(schemas_of<TokenRequest>());
   add(schemas_of<SessionRequest>());

@@ -36,6 +36,15 @@ struct DrainRequest {
 };
 BOOST_DESCRIBE_STRUCT(DrainRequest, (), (deadline))
 
+struct RebalanceRequest {
+  bool dry_run = false;        // answers with the plan and does nothing
+  std::string node_pool;       // empty: all nodes
+  int64_t max_moves = 50;      // kRebalanceMovesMax
+  int32_t max_parallel = 2;    // kRebalanceParallelMax
+  bool include_batch = false;  // batch work too, which starts over
+};
+BOOST_DESCRIBE_STRUCT(RebalanceRequest, (), (dry_run, node_pool, max_moves, max_parallel, include_batch))
+
 enum class JoinRole : uint8_t { worker, scheduler };
 BOOST_DESCRIBE_ENUM(JoinRole, worker, scheduler)
 struct JoinTokenRequest {

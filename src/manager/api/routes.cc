@@ -58,6 +58,8 @@ constexpr std::array kRoutes = {
     Route{"PATCH", "/v1/nodes/{node}", admin, "nodes", "Labels, tags, annotations, node pool, datacenter", "NodeSpec", Shape::object, "NodeStatus", "", R"({"labels":{"disk":"ssd"}})", patch_node},
     Route{"DELETE", "/v1/nodes/{node}", admin, "nodes", "Remove a node; ?fenced if the machine is surely off", "", Shape::accepted, "NodeStatus", "fenced wait", "/v1/nodes/node-1", remove_node},
     Route{"POST", "/v1/nodes/{node}:{verb}", admin, "nodes", "cordon, uncordon, drain, disable or enable", "DrainRequest", Shape::accepted, "NodeStatus", "wait", R"({"deadline":"10m"})", operate_node},
+    Route{"POST", "/v1/rebalance", operator_, "nodes", "Move running work to where it is better off; with dry_run the plan only, which is not carried out. To do it needs an admin of the whole pool; the answer is then 202 {object, operation}",
+          "RebalanceRequest", Shape::plain, "RebalanceStatus", "wait", R"({"dry_run":true,"max_moves":20})", rebalance},
     Route{"POST", "/v1/join-tokens", admin, "nodes", "A token for a machine to join with", "JoinTokenRequest", Shape::none, "", "", R"({"uses":1,"ttl":"1h"})", create_join_token},
     Route{"POST", "/v1/join", nobody, "nodes", "A worker's first call: token and signing request for a certificate", "JoinRequest", Shape::plain, "JoinAnswer", "", "{}", join},
 

@@ -51,7 +51,7 @@ void list_instances(CallPtr), get_instance(CallPtr), operate_instance(CallPtr), 
     instance_logs(CallPtr), instance_exec(CallPtr), instance_attach(CallPtr), instance_signal(CallPtr), instance_get_files(CallPtr),
     instance_put_files(CallPtr);
 void list_nodes(CallPtr), get_node(CallPtr), patch_node(CallPtr), operate_node(CallPtr), remove_node(CallPtr), node_resources(CallPtr), list_schedulers(CallPtr), scheduler_session(CallPtr),
-    create_join_token(CallPtr), join(CallPtr);
+    create_join_token(CallPtr), join(CallPtr), rebalance(CallPtr);
 void list_images(CallPtr), get_image(CallPtr), delete_image(CallPtr), import_image(CallPtr), pull_image(CallPtr), push_image(CallPtr),
     prune_images(CallPtr);
 // What a retry of their operations asks for again.

@@ -331,8 +331,35 @@ std::string render(const Snapshot& s, const Image& row) {
   return object(s, {"image", to_text(row.id), row.repository + ":" + row.tag, row.project, 1, row.revision, row.created, row.updated}, {}, {}, to_json(status));
 }
 
+namespace {
+
+std::vector<MoveStatus> move_statuses(const Snapshot& s, const std::vector<Move>& moves) {
+  const auto name_of = [&](NodeId id) {
+    const Node* node = s.nodes.find(id.value);
+    return node == nullptr ? to_text(id) : node->name;
+  };
+  std::vector<MoveStatus> out;
+  for (const Move& move : moves)
+    out.push_back({move.name, name_of(move.from), name_of(move.to), move.why, move.gain, move.state, move.reason});
+  return out;
+}
+
+}  // namespace
+
+RebalanceStatus rebalance_status(const Snapshot& s, const scheduler::RebalancePlan& plan) {
+  return {.policy = s.pool.policy,
+          .aim = plan.packing ? "fewer nodes in use" : "an even load",
+          .moves = move_statuses(s, plan.moves),
+          .nodes_used = plan.nodes_used,
+          .nodes_used_after = plan.nodes_used_after,
+          .imbalance = plan.imbalance,
+          .imbalance_after = plan.imbalance_after,
+          .left_out = plan.left_out};
+}
+
 std::string render(const Snapshot& s, const Operation& row, Time now) {
   OperationStatus status;
+  if (row.rebalance) status.moves = move_statuses(s, row.rebalance->moves);
   status.operation = row.kind;
   status.target_kind = row.target_kind;
   status.target = row.target != 0 ? id_text(row.target) : "";

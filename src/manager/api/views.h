@@ -9,6 +9,7 @@
 
 #include "model/plan.h"
 #include "model/snapshot.h"
+#include "scheduler/rebalance.h"
 
 namespace tutti::manager {
 
@@ -173,6 +174,30 @@ struct ImageStatus {
 };
 BOOST_DESCRIBE_STRUCT(ImageStatus, (), (repository, tag, digest, media_type, source, size, architectures))
 
+// A move that is proposed, or on its way (S08).
+struct MoveStatus {
+  std::string instance;
+  std::string from;
+  std::string to;
+  std::string why;
+  int64_t gain = 0;        // thousandths: of a node that is freed, or of the deviation from an even load
+  MoveState state = MoveState::waiting;
+  std::string reason;      // dropped: why
+};
+BOOST_DESCRIBE_STRUCT(MoveStatus, (), (instance, from, to, why, gain, state, reason))
+
+struct RebalanceStatus {
+  std::string policy;      // of the pool
+  std::string aim;         // "fewer nodes in use", "an even load"
+  std::vector<MoveStatus> moves;
+  int64_t nodes_used = 0;
+  int64_t nodes_used_after = 0;
+  int64_t imbalance = 0;   // standard deviation of the load, in thousandths of a node (roundrobin: of an instance)
+  int64_t imbalance_after = 0;
+  std::vector<scheduler::LeftOut> left_out;
+};
+BOOST_DESCRIBE_STRUCT(RebalanceStatus, (), (policy, aim, moves, nodes_used, nodes_used_after, imbalance, imbalance_after, left_out))
+
 struct OperationStatus {
   std::string operation;   // "job.submit"
   std::string target_kind;
@@ -184,10 +209,11 @@ struct OperationStatus {
   int64_t eta_ms = -1;     // −1: cannot be said
   std::string message;
   std::vector<OperationStep> steps;
+  std::optional<std::vector<MoveStatus>> moves;  // of a rebalance
   Time finished;
 };
 BOOST_DESCRIBE_STRUCT(OperationStatus, (), (operation, target_kind, target, state, progress, done, total, eta_ms, message, steps,
-  finished))
+  moves, finished))
 
 struct TokenStatus {
   TokenKind token_kind = TokenKind::api;
@@ -215,6 +241,7 @@ InstanceSummary instance_summary(const Snapshot& s, const Instance& instance);
 InstanceStatus instance_status(const Snapshot& s, const Instance& instance);
 NodeStatus node_status(const Snapshot& s, const Node& node);
 PoolStatus pool_status(const Snapshot& s);
+RebalanceStatus rebalance_status(const Snapshot& s, const scheduler::RebalancePlan& plan);
 std::vector<ResourceRow> resource_rows(const Snapshot& s);  // one per architecture, then the pool's sum
 
 // The whole object as JSON; `summary` leaves out what lists do not need (inventory, spec of jobs, tasks of instances).

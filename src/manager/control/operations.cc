@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "manager/control/rebalance.h"
+
 namespace tutti::manager {
 namespace {
 
@@ -220,7 +222,7 @@ constexpr int64_t kProgressMs = 250;
 constexpr size_t kMeasuredAtOnceMax = 64;
 
 bool differs(const state::UpdateOperation& update, const Operation& operation) {
-  return update.state != operation.state || update.steps != operation.steps || update.progress != operation.progress ||
+  return !update.moves.empty() || update.state != operation.state || update.steps != operation.steps || update.progress != operation.progress ||
          update.done != operation.done || update.total != operation.total || update.message != operation.message;
 }
 
@@ -231,7 +233,9 @@ std::optional<state::UpdateOperation> measure(const Snapshot& snapshot, const Op
   state::UpdateOperation update;
   update.operation = operation.id;
   update.progress = operation.progress;
-  if (operation.cancel_requested) {
+  if (operation.rebalance) {
+    measure_rebalance(snapshot, operation, update);
+  } else if (operation.cancel_requested) {
     finish(update, OperationState::cancelled, "cancelled on request");
   } else if (operation.kind == "job.submit" || operation.kind == "job.scale" || operation.kind == "job.start" ||
              operation.kind == "job.promote" || operation.kind == "job.abort") {
@@ -330,7 +334,8 @@ std::vector<state::UpdateOperation> OperationTracker::follow(const ChangeSet& ch
   if (!relevant) return out;
   for (OperationId id : running_) {
     const Operation* operation = changes.after->operations.find(id.value);
-    if (operation == nullptr || !targets.contains(operation->target)) continue;
+    if (operation != nullptr && operation->rebalance) late_.insert({id, now + milliseconds(kProgressMs)});  // it may concern any
+    if (operation == nullptr || operation->rebalance || !targets.contains(operation->target)) continue;
     const IdSet* members = changes.after->instances_by_job.find(operation->target);
     std::optional<state::UpdateOperation> update;
     if (members == nullptr || members->size() <= kMeasuredAtOnceMax) update = measure(*changes.after, *operation, now);
