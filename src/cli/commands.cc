@@ -137,7 +137,15 @@ int explain(Session& s) {
   for (const Json& task : e["tasks"].items()) std::printf("  %s\n", task.text().c_str());
   for (const Json& reason : e["reasons"].items()) std::printf("  %s: %s\n", reason["nodes"].text().c_str(), reason["reason"].text().c_str());
   if (!e["nearest_node"].text().empty()) std::printf("nearest: %s lacks %s\n", e["nearest_node"].text().c_str(), e["nearest_lacks"].text().c_str());
+  if (e["queue_length"].number() > 0) std::printf("%s wait for a place, %s of them before this one\n", e["queue_length"].text().c_str(), e["queue_before"].text().c_str());
   for (const Json& remedy : e["remedies"].items()) std::printf("  → %s\n", remedy.text().c_str());
+  if (!e["scores"].items().empty()) std::printf("scores (more is better; 100 is what an affinity of weight 100 counts for):\n");
+  for (const Json& node : e["scores"].items()) {
+    std::printf("  %s%s %s", node["node"].text().c_str(), node["node"].text() == e["node"].text() ? " (where it is)" : "", node["score"].text().c_str());
+    std::string terms;
+    for (const Json& term : node["terms"].items()) terms += (terms.empty() ? " = " : ", ") + term["term"].text() + " " + term["score"].text();
+    std::printf("%s\n", terms.c_str());
+  }
   return 0;
 }
 

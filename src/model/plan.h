@@ -38,6 +38,20 @@ struct Reason {
 };
 BOOST_DESCRIBE_STRUCT(Reason, (), (reason, nodes))
 
+// What a node counts for as a place, and what that is made of. More is better; 100 is what an affinity of weight 100
+// counts for.
+struct ScoreTerm {
+  std::string term;     // "room left over", "affinity node.label.disk == ssd", "spread over node.label.zone"
+  double score = 0;
+};
+BOOST_DESCRIBE_STRUCT(ScoreTerm, (), (term, score))
+struct ScoredNode {
+  std::string node;
+  double score = 0;
+  std::vector<ScoreTerm> terms;
+};
+BOOST_DESCRIBE_STRUCT(ScoredNode, (), (node, score, terms))
+
 // Why an instance is where it is, or is not anywhere (S05).
 struct Explanation {
   InstanceId instance;
@@ -52,10 +66,13 @@ struct Explanation {
   std::vector<std::string> remedies;  // "free 1.5 GiB on node-2", "add a node with 8 cores", "uncordon node-1"
   std::vector<std::string> tasks;     // of each that has ended or started over: attempts, last exit, next try
   std::string node;              // where it is
-  double score = 0;
+  double score = 0;              // of that node
+  std::vector<ScoredNode> scores;  // as of now, as if it had no place yet: where it is, then the best others that would do
+  int64_t queue_length = 0;      // how many wait for a place, this one among them; 0: it does not
+  int64_t queue_before = 0;      // how many of them are served before it: of higher priority, or of its project and older
 };
 BOOST_DESCRIBE_STRUCT(Explanation, (), (instance, name, state, pending_since, nodes_total, nodes_feasible, reasons,
-  nearest_node, nearest_lacks, remedies, tasks, node, score))
+  nearest_node, nearest_lacks, remedies, tasks, node, score, scores, queue_length, queue_before))
 
 struct Plan {
   Revision based_on;

@@ -1,10 +1,12 @@
 // S05: why an instance is where it is, or is not anywhere.
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "base/time.h"
 #include "scheduler/feasible.h"
 #include "scheduler/scheduler.h"
+#include "scheduler/scores.h"
 
 namespace tutti::scheduler {
 namespace {
@@ -65,15 +67,37 @@ void tell_tasks(const Instance& i, Time now, Explanation& out) {
   }
 }
 
-void survey(const Snapshot& s, const Request& request, Explanation& out) {
+// The host ports it may have any of are all in use.
+bool out_of_ports(const Snapshot& s, const Request& request, const Node& node) {
+  const std::vector<uint32_t>& used = s.usage_of(node.id).ports;
+  for (const Protocol protocol : {Protocol::tcp, Protocol::udp}) {
+    const auto asked = std::count_if(request.ports.begin(), request.ports.end(), [&](const PortBinding& port) {
+      return port.host == 0 && port.protocol == protocol;
+    });
+    if (asked == 0) continue;
+    const int32_t first = node.inventory->port_first;
+    const int32_t last = node.inventory->port_last;
+    const auto taken = std::upper_bound(used.begin(), used.end(), port_key(protocol, last)) -
+                       std::lower_bound(used.begin(), used.end(), port_key(protocol, first));
+    if (last - first + 1 - taken < asked) return true;
+  }
+  return false;
+}
+
+// `instance`: whose place there counts as free; none for what was not submitted.
+void survey(const Snapshot& s, const Request& request, const Instance* instance, Explanation& out) {
   std::map<std::string, int32_t> counts;
   double nearest = 1e300;
   const Node* nearest_node = nullptr;
   std::string nearest_reason;
   s.nodes.for_each([&](uint64_t, const Node& node) {
     ++out.nodes_total;
-    const Resources free = allocatable(node) - s.usage_of(node.id).used;
-    const auto why = check(s, request, node, free, {});
+    const Vacancy vacancy = instance != nullptr ? vacancy_for(s, *instance, request, node)
+                                                : Vacancy{allocatable(node) - s.usage_of(node.id).used, {}, request};
+    const Resources& free = vacancy.free;
+    auto why = check(s, vacancy.request, node, free, vacancy.given);
+    const bool there = instance != nullptr && instance->admitted && instance->node == node.id;
+    if (!why && !there && out_of_ports(s, request, node)) why = "no free host port in its range";
     if (!why) {
       ++out.nodes_feasible;
       return;
@@ -113,13 +137,18 @@ void survey(const Snapshot& s, const Request& request, Explanation& out) {
 // What its job asks for beyond a node that will do.
 void tell_together(const Snapshot& s, const Instance& i, Explanation& out) {
   const PlacementSpec& wishes = s.version_of(i)->spec->placement;
-  if (!wishes.all_or_nothing && !wishes.same_node) return;
+  if (!is_together(wishes)) return;
   int64_t waiting = 0;
   if (const IdSet* ids = s.instances_by_job.find(i.job.value))
     ids->for_each([&](uint64_t id, const Unit&) { waiting += s.pending.contains(id) ? 1 : 0; });
   const std::string all = waiting == 1 ? "this one" : "all " + std::to_string(waiting) + " that wait";
-  out.remedies.push_back(wishes.same_node ? "free room for " + all + " on one node (placement.same_node)"
-                                          : "free room for " + all + " at once (placement.all_or_nothing)");
+  const Node* rest = wishes.same_node ? s.nodes.find(node_of_job(s, i.job).value) : nullptr;
+  if (rest != nullptr)
+    out.remedies.push_back("free room for " + all + " on " + rest->name +
+                           ", where the rest of the job is (placement.same_node)");
+  else
+    out.remedies.push_back(wishes.same_node ? "free room for " + all + " on one node (placement.same_node)"
+                                            : "free room for " + all + " at once (placement.all_or_nothing)");
 }
 
 // J07: whether less important work makes room, or why not.
@@ -137,6 +166,62 @@ void tell_preemption(const Snapshot& s, const Instance& i, Explanation& out) {
                         "wait: " + std::to_string(leaving) + " less important were told to go for it");
   else if (!project->preemption)
     out.remedies.push_back("let project " + project->name + " push less important work aside (its preemption is off)");
+}
+
+void tell_queue(const Snapshot& s, const Instance& i, Explanation& out) {
+  const Job* job = s.jobs.find(i.job.value);
+  const int32_t priority = s.version_of(i)->spec->priority;
+  s.pending.for_each([&](uint64_t id, const Unit&) {
+    const Instance& other = *s.instances.find(id);
+    ++out.queue_length;
+    const JobVersion* version = s.version_of(other);
+    const Job* its = s.jobs.find(other.job.value);
+    if (version == nullptr || its == nullptr || job == nullptr || other.not_before > i.not_before) return;
+    const bool older = std::pair(other.pending_since, other.id) < std::pair(i.pending_since, i.id);
+    const int32_t theirs = version->spec->priority;
+    if (theirs > priority || (theirs == priority && its->project == job->project && older)) ++out.queue_before;
+  });
+}
+
+constexpr size_t kOthersTold = 3;
+
+struct Row {
+  bool other = true;
+  int64_t cost = 0;
+  const Node* node = nullptr;
+  std::vector<Scores::Term> terms;
+  bool operator<(const Row& b) const {
+    return std::tuple(other, cost, node->id) < std::tuple(b.other, b.cost, b.node->id);
+  }
+};
+
+void tell_scores(const Snapshot& s, const Instance& i, Explanation& out) {
+  if (out.nodes_feasible == 0) return;
+  const Request request = request_of(s, i);
+  Scores scores(s, i);
+  std::vector<Row> rows;
+  s.nodes.for_each([&](uint64_t, const Node& node) {
+    const Vacancy vacancy = vacancy_for(s, i, request, node);
+    Row row{!i.admitted || i.node != node.id, 0, &node, {}};
+    // Where it is may have stopped to be a place for it since.
+    if (!node.inventory || (row.other && check(s, vacancy.request, node, vacancy.free, vacancy.given))) return;
+    row.terms = scores.of(node);
+    for (const Scores::Term& term : row.terms) row.cost += term.cost;
+    rows.push_back(std::move(row));
+    std::push_heap(rows.begin(), rows.end());
+    if (rows.size() <= kOthersTold + 1) return;
+    std::pop_heap(rows.begin(), rows.end());
+    rows.pop_back();
+  });
+  std::sort_heap(rows.begin(), rows.end());
+  auto points = [](int64_t cost) { return -std::round(static_cast<double>(cost) * 1e4 / kCountCost) / 100 + 0.0; };
+  for (const Row& row : rows) {
+    ScoredNode told{row.node->name, points(row.cost), {}};
+    for (const Scores::Term& term : row.terms)
+      if (term.cost != 0) told.terms.push_back({term.name, points(term.cost)});
+    if (!row.other) out.score = told.score;
+    out.scores.push_back(std::move(told));
+  }
 }
 
 }  // namespace
@@ -164,7 +249,7 @@ Explanation explain(const Snapshot& s, InstanceId id, Time now) {
   if (node != nullptr) out.node = node->name;
   tell_tasks(*i, now, out);
   if (!i->admitted) out.pending_since = i->pending_since;
-  if (s.version_of(*i) != nullptr) survey(s, request_of(s, *i), out);
+  if (s.version_of(*i) != nullptr) survey(s, request_of(s, *i), i, out);
   if (!i->admitted && !i->finished && s.version_of(*i) != nullptr) {
     tell_together(s, *i, out);
     tell_preemption(s, *i, out);
@@ -174,11 +259,20 @@ Explanation explain(const Snapshot& s, InstanceId id, Time now) {
   return out;
 }
 
+Explanation explain_fully(const Snapshot& s, InstanceId id, Time now) {
+  Explanation out = explain(s, id, now);
+  const Instance* i = s.instances.find(id.value);
+  if (i == nullptr || i->finished || s.version_of(*i) == nullptr) return out;
+  if (s.pending.contains(id.value)) tell_queue(s, *i, out);
+  tell_scores(s, *i, out);
+  return out;
+}
+
 Explanation explain_group(const Snapshot& s, const JobSpec& spec, const GroupView& group) {
   Explanation out;
   out.name = group.name;
   out.state = "not submitted";
-  survey(s, request_of(spec, group), out);
+  survey(s, request_of(spec, group), nullptr, out);
   return out;
 }
 

@@ -151,6 +151,29 @@ Factors request_factors(PlacementPolicy policy, const Resources& asked, const Sc
   return {};
 }
 
+std::vector<ScorePart> parts_of(PlacementPolicy policy, const Factors& node, const Factors& asked) {
+  auto low = [](uint32_t a, uint32_t b) {
+    return int64_t{static_cast<int16_t>(a & 0xffff)} * static_cast<int16_t>(b & 0xffff);
+  };
+  auto high = [](uint32_t a, uint32_t b) {
+    return int64_t{static_cast<int16_t>(a >> 16)} * static_cast<int16_t>(b >> 16);
+  };
+  const int64_t first = low(node.ab, asked.ab) + high(node.ab, asked.ab);
+  switch (policy) {
+    case PlacementPolicy::default_:
+    case PlacementPolicy::binpack:
+      return {{"room left over", first},
+              {"kind of room left", low(node.cd, asked.cd)},
+              {"nothing there yet", high(node.cd, asked.cd)}};
+    case PlacementPolicy::spread: return {{"room left over", -first}};
+    case PlacementPolicy::epvm: return {{"added load", first}};
+    case PlacementPolicy::roundrobin: return {{"instances there", first}};
+    case PlacementPolicy::fragmentation:
+    case PlacementPolicy::greedy: return {};
+  }
+  return {};
+}
+
 int32_t flip_of(PlacementPolicy policy) {
   return policy == PlacementPolicy::spread ? INT32_MAX : 0;
 }

@@ -21,7 +21,9 @@
 //
 // On top come costs per node that the policy knows nothing of: affinities and spreads (costs below).
 
+#include <algorithm>
 #include <cstdint>
+#include <vector>
 
 #include "model/job.h"
 #include "model/objects.h"
@@ -68,6 +70,17 @@ Factors request_factors(PlacementPolicy policy, const Resources& asked, const Sc
 // Turns the order around (scan.h).
 int32_t flip_of(PlacementPolicy policy);
 
+// A score of scan.h (score_of) in its parts, with the words for them; their sum orders nodes as the score does.
+struct ScorePart {
+  const char* name;
+  int64_t cost;
+};
+std::vector<ScorePart> parts_of(PlacementPolicy policy, const Factors& node, const Factors& asked);
+// A valuation's cost beside affinities: the whole range is less than twice kCountCost.
+constexpr int32_t score_of_valuation(int32_t cost) {
+  return std::clamp(cost, -16'000, 16'000) * 10'000;
+}
+
 // What an affinity of this weight is worth where it matches.
 constexpr int64_t affinity_cost(int32_t weight) {
   return -weight * kCountCost / 100;
@@ -77,6 +90,12 @@ constexpr int64_t affinity_cost(int32_t weight) {
 constexpr int64_t spread_cost(int32_t weight, int64_t instances, int64_t share, int64_t largest_share) {
   if (share <= 0) return 1'000'000 * kCountCost;
   return (instances + 1) * kCountCost * weight / 100 * largest_share / share;
+}
+
+// The same for shares in any unit; a value that has next to none costs no more than a hundred times as much.
+constexpr int64_t spread_cost_by_share(int32_t weight, int64_t instances, int64_t share, int64_t largest_share) {
+  if (share <= 0) return spread_cost(weight, 0, 0, 1);
+  return spread_cost(weight, instances, 1'000, std::min<int64_t>(largest_share * 1'000 / share, 100'000));
 }
 
 }  // namespace tutti::scheduler

@@ -10,7 +10,20 @@ Resources least(const Resources& a, const Resources& b) {
   return {std::min(a.cpu, b.cpu), std::min(a.memory, b.memory), std::min(a.disk, b.disk)};
 }
 
+std::vector<uint32_t> ports_of(const Instance& i) {
+  std::vector<uint32_t> out;
+  for (const PortBinding& port : i.detail->ports) out.push_back(port_key(port));
+  return out;
+}
+
 }  // namespace
+
+void Preemption::let_go(View& view, const std::vector<uint32_t>& ports, const std::map<std::string, int64_t>& limits,
+                        const std::vector<DeviceBinding>& devices) {
+  for (const uint32_t port : ports) view.ports.erase(port);
+  for (const auto& [name, count] : limits) view.limits[name] -= count;
+  for (const DeviceBinding& device : devices) view.devices[device.device] -= device.share;
+}
 
 // Sorted into those who leave, those who may be made to, and the rest.
 void Preemption::read(const Instance& i, View& view) const {
@@ -19,10 +32,7 @@ void Preemption::read(const Instance& i, View& view) const {
   if (i.desired == Desired::removed) {
     view.coming += i.finished ? Resources{{}, {}, group.resources.disk} : group.resources;
     if (i.finished) return;
-    for (const PortBinding& port : i.detail->ports) view.ports.erase(port_key(port));
-    for (const auto& [name, count] : group.node_limits) view.limits[name] -= count;
-    for (const DeviceBinding& device : i.detail->devices) view.devices[device.device] -= device.share;
-    return;
+    return let_go(view, ports_of(i), group.node_limits, i.detail->devices);
   }
   const Job* job = snapshot_.jobs.find(i.job.value);
   const Project* project = job == nullptr ? nullptr : snapshot_.projects.find(job->project.value);
@@ -33,10 +43,9 @@ void Preemption::read(const Instance& i, View& view) const {
             snapshot_.version_of(i)->spec->priority,
             i.detail->placed,
             group.resources,
-            {},
+            ports_of(i),
             group.node_limits,
             i.detail->devices};
-  for (const PortBinding& port : i.detail->ports) held.ports.push_back(port_key(port));
   view.held.push_back(std::move(held));
 }
 
@@ -157,9 +166,7 @@ void Preemption::promise(const Request& request, const Choice& choice, Given& gi
   for (const InstanceId victim : choice.victims) {
     const auto at = std::find_if(view.held.begin(), view.held.end(), [&](const Held& h) { return h.id == victim; });
     view.coming += at->resources;
-    for (const uint32_t port : at->ports) view.ports.erase(port);
-    for (const auto& [name, count] : at->limits) view.limits[name] -= count;
-    for (const DeviceBinding& device : at->devices) view.devices[device.device] -= device.share;
+    let_go(view, at->ports, at->limits, at->devices);
     view.held.erase(at);
   }
   for (const PortBinding& port : request.ports)

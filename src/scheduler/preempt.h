@@ -51,6 +51,9 @@ class Preemption {
   };
   using Cost = std::tuple<int32_t, size_t, int64_t>;
   View& view_of(uint32_t index);
+  // What they hold beyond room is free once they are gone.
+  static void let_go(View& view, const std::vector<uint32_t>& ports, const std::map<std::string, int64_t>& limits,
+                     const std::vector<DeviceBinding>& devices);
   void read(const Instance& instance, View& view) const;
   static std::vector<int64_t> free_devices_of(const Node& node, const View& view, const std::vector<const Held*>& gone);
   // Whether it fits once these of `view.held` are gone.

@@ -9,11 +9,6 @@ bool before(const Waiting& a, const Waiting& b) {
   return std::pair(a.since, a.id) < std::pair(b.since, b.id);
 }
 
-// Placed as one: all of the job that wait.
-bool is_together(const JobSpec& spec) {
-  return spec.placement.same_node || spec.placement.all_or_nothing;
-}
-
 }  // namespace
 
 void Queue::clear() {
@@ -41,7 +36,7 @@ Lane::Key Queue::key_of(const Snapshot& snapshot, const Instance& i) {
   if (i.pinned || returns)
     what = "on " + std::to_string((returns ? i.node : i.pinned).value) + (returns ? " again" : "") +
            (i.beside ? " beside\n" : "\n");
-  if (is_together(spec) && !i.pinned && !returns)
+  if (is_together(spec.placement) && !i.pinned && !returns)
     what = "all of " + std::to_string(version.id.value);
   else
     what += ask(snapshot, version, i.group)->shape;
@@ -60,7 +55,7 @@ Lane& Queue::lane_of(const Snapshot& snapshot, const Instance& i) {
   lane.project = std::get<1>(lane.key);
   lane.ask = ask(snapshot, version, i.group);
   lane.own = i.node && !i.cleared ? i.node : i.pinned;
-  if (is_together(*version.spec) && !lane.own) lane.together = i.job;
+  if (is_together(version.spec->placement) && !lane.own) lane.together = i.job;
   const Project* project = snapshot.projects.find(lane.project.value);
   lane.preempts = project != nullptr && project->preemption && !lane.together;
   if (i.beside && i.pinned) lane.preempts = false;  // a move is not worth pushing others aside

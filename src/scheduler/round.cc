@@ -130,7 +130,7 @@ bool Round::push_aside(const Waiting& waiting, const Lane& lane) {
     if (own >= columns_.size()) return false;
     const bool lasting = !check_lasting(snapshot_, request, *snapshot_.nodes.find(lane.own.value));
     std::fill(nodes.begin(), nodes.end(), 0);
-    if (lasting) nodes[own / 64] |= uint64_t{1} << own % 64;
+    if (lasting) set_bit(nodes, own, true);
   }
   if (!preemption_) preemption_.emplace(snapshot_, columns_);
   const auto choice = preemption_->choose(request, lane.priority, nodes);
@@ -155,7 +155,7 @@ void Round::serve_together(Lane& lane) {
   const PlacementSpec& spec = version->spec->placement;
   bool placed = false;
   if (wanted <= static_cast<size_t>(limits::kTogetherMax))
-    placed = spec.same_node ? place_on_one_node(lane, *version->spec) : place_all(lane, {});
+    placed = spec.same_node ? place_on_one_node(lane) : place_all(lane, {});
   if (placed) return queue_.advance_all(lane);
   plan_.refused.push_back(lane.waiting[lane.next].id);
   queue_.block(lane);
@@ -178,9 +178,9 @@ bool Round::place_all(const Lane& lane, NodeId node) {
   return true;
 }
 
-bool Round::place_on_one_node(Lane& lane, const JobSpec&) {
+bool Round::place_on_one_node(Lane& lane) {
   const Ask sum = sum_of(lane);
-  if (const NodeId anchor = node_of_job(lane.together)) {
+  if (const NodeId anchor = node_of_job(snapshot_, lane.together)) {
     const Node* node = snapshot_.nodes.find(anchor.value);
     return node != nullptr && !check_lasting(snapshot_, sum.request, *node) && place_all(lane, anchor);
   }
@@ -190,19 +190,6 @@ bool Round::place_on_one_node(Lane& lane, const JobSpec&) {
     search.exclude(*index);
   }
   return false;
-}
-
-// Where the rest of the job is that stays together.
-NodeId Round::node_of_job(JobId job) const {
-  NodeId out;
-  if (const IdSet* ids = snapshot_.instances_by_job.find(job.value)) {
-    ids->for_each([&](uint64_t id, const Unit&) {
-      const Instance* i = snapshot_.instances.find(id);
-      const bool there = i != nullptr && i->node && !i->cleared && !i->finished && i->presence != Presence::given_up;
-      if (there && snapshot_.version_of(*i)->spec->placement.same_node) out = i->node;
-    });
-  }
-  return out;
 }
 
 // One request for everything that waits in the lane.

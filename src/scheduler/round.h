@@ -43,9 +43,8 @@ class Round {
                 std::optional<size_t> gpu = std::nullopt);
   bool push_aside(const Waiting& waiting, const Lane& lane);
   void serve_together(Lane& lane);
-  bool place_on_one_node(Lane& lane, const JobSpec& spec);
+  bool place_on_one_node(Lane& lane);
   bool place_all(const Lane& lane, NodeId node);
-  NodeId node_of_job(JobId job) const;
   Ask sum_of(const Lane& lane) const;
   Shape& shape_of(const Ask& ask);
   Counts counts_of(JobId job) const;

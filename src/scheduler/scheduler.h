@@ -65,6 +65,8 @@ bool may_place(const ChangeSet& changes);
 // Why an instance is where it is or is not anywhere; straight from the snapshot, no cache. Also for a group that
 // was not submitted (`job plan`, "would this fit").
 Explanation explain(const Snapshot& snapshot, InstanceId instance, Time now);
+// With scores and the place in the queue, which look at every instance of the pool.
+Explanation explain_fully(const Snapshot& snapshot, InstanceId instance, Time now);
 Explanation explain_group(const Snapshot& snapshot, const JobSpec& spec, const GroupView& group);
 
 }  // namespace tutti::scheduler

@@ -78,6 +78,43 @@ TEST(Scheduler, ExplainsWhatItRefusesAndCountsEveryNode) {
   EXPECT_GT(refused, 20u);  // else it has shown nothing
 }
 
+// What it tells of scores is what it places by; and afterwards they are what they were before.
+TEST(Scheduler, ScoresSayWhereItGoesAndWhyItIsThere) {
+  size_t told = 0;
+  for (uint64_t seed = 1; seed <= 12; ++seed) {
+    RandomPool world(seed);
+    world.pool.commit();
+    auto scheduler = make_scheduler();
+    scheduler->rebuild(world.pool.published());
+    const Snapshot s = *world.pool.published();
+    s.pending.for_each([&](uint64_t id, const Unit&) {
+      const InstanceId instance{id};
+      const Instance& i = *s.instances.find(id);
+      if (i.not_before > s.now || s.version_of(i)->spec->placement.same_node) return;
+      const Plan alone = scheduler->schedule(std::span(&instance, 1), seed, s.now, 1);
+      if (alone.placements.empty()) return;
+      const Placement& placed = alone.placements[0];
+      const Explanation before = explain_fully(s, instance, s.now);
+      ASSERT_FALSE(before.scores.empty());
+      ASSERT_LT(before.queue_before, before.queue_length);
+      const std::string name = s.nodes.find(placed.node.value)->name;
+      // One may have room, and no host port left for it.
+      if (request_of(s, i).ports.empty()) ASSERT_EQ(before.scores[0].node, name) << "seed " << seed;
+      ++told;
+      TestPool after = world.pool;
+      after.place(instance, placed.node, TaskState::running, placed.ports, placed.devices);
+      after.commit();
+      const Explanation then = explain_fully(*after.published(), instance, s.now);
+      ASSERT_EQ(then.node, name);
+      ASSERT_EQ(then.scores[0].node, name);
+      if (before.scores[0].node == name) ASSERT_EQ(then.score, before.scores[0].score) << "seed " << seed;
+      ASSERT_EQ(then.nodes_feasible, before.nodes_feasible) << "seed " << seed;
+      ASSERT_EQ(then.scores.size(), before.scores.size());
+    });
+  }
+  EXPECT_GT(told, 200u);
+}
+
 // Whatever comes and goes: no device is given out beyond what it is, and what needs whole ones gets idle ones.
 TEST(Scheduler, NoDeviceIsGivenTwice) {
   size_t given = 0;

@@ -10,11 +10,6 @@ namespace {
 constexpr size_t kGroupedValuesMax = 64;
 constexpr size_t kGroupsMax = 256;
 constexpr int64_t kPercent = 10'000;  // a share of one percent
-constexpr int64_t kRatioMax = 100'000;
-// Steps of a valuation that make a difference, and what one counts for beside affinities: the whole range is less than
-// twice kCountCost.
-constexpr int32_t kCostMax = 16'000;
-constexpr int32_t kCostUnit = 10'000;
 
 std::string kind_of(const Request& request) {
   std::string out = std::to_string(request.feature_level);
@@ -40,6 +35,18 @@ void for_each_bit(const Mask& mask, F&& visit) {
 }
 
 }  // namespace
+
+NodeId node_of_job(const Snapshot& snapshot, JobId job) {
+  NodeId out;
+  if (const IdSet* ids = snapshot.instances_by_job.find(job.value)) {
+    ids->for_each([&](uint64_t id, const Unit&) {
+      const Instance* i = snapshot.instances.find(id);
+      const bool there = i != nullptr && i->node && !i->cleared && !i->finished && i->presence != Presence::given_up;
+      if (there && snapshot.version_of(*i)->spec->placement.same_node) out = i->node;
+    });
+  }
+  return out;
+}
 
 Ask ask_of(const Snapshot& snapshot, const JobVersion& version, uint16_t group) {
   const JobSpec& spec = *version.spec;
@@ -121,8 +128,7 @@ Shape::Shape(const Snapshot& snapshot, Columns& columns, const Ask& ask, const C
 
 int64_t Shape::Dimension::cost(uint32_t value) const {
   if (shares.empty()) return spread_cost(weight, counts[value], 1, 1);
-  if (shares[value] <= 0) return spread_cost(weight, 0, 0, 1);
-  return spread_cost(weight, counts[value], 1'000, std::min(largest_share * 1'000 / shares[value], kRatioMax));
+  return spread_cost_by_share(weight, counts[value], shares[value], largest_share);
 }
 
 void Shape::add_dimensions(const Snapshot& snapshot, const Ask& ask, const Mask& mask, const Counts& counts) {
@@ -267,7 +273,7 @@ ScanBest Shape::scan_costs(uint64_t bits, uint32_t first) const {
     if (!asked_.fits(columns_.free(index))) continue;
     const int32_t cost = columns_.machines().cost(*costs_, index).cost;
     if (cost == INT32_MAX) continue;
-    const int32_t score = std::clamp(cost, -kCostMax, kCostMax) * kCostUnit;
+    const int32_t score = score_of_valuation(cost);
     if (out.index == UINT32_MAX || score < out.score) out = {score, index};
   }
   return out;

@@ -33,6 +33,12 @@ struct Ask {
   PlacementSpec wishes;
   JobId job;  // whose instances are spread; 0: none are
 };
+// Placed as one: all of the job that wait.
+inline bool is_together(const PlacementSpec& wishes) {
+  return wishes.same_node || wishes.all_or_nothing;
+}
+// Where the rest of the job is that stays together; 0: nowhere.
+NodeId node_of_job(const Snapshot& snapshot, JobId job);
 Ask ask_of(const Snapshot& snapshot, const JobVersion& version, uint16_t group);
 
 // The nodes of a job's instances, by index.

@@ -73,3 +73,13 @@ J04_a_job_stays_together() {
   printf 'job: j04g\ntasks:\n  - {name: web, group: g, image: "hello:1", stop_grace: 1s, command: [sh, -c, "echo shared > /tmp/index.html; exec httpd -f -p 80 -h /tmp"]}\n  - {name: side, group: g, image: "hello:1", stop_grace: 1s, command: [sh, -c, "sleep %s"]}\n' "$nap" | t job run - -q
   eventually 5 sh -c "[ \"\$('$tutti' instance exec j04g-g-0 --task side -- wget -qO- http://127.0.0.1/)\" = shared ]"; t job delete j04g -q
 }
+S05_explain_tells_scores() {
+  printf 'job: s05s\nplacement: {affinities: [{constraint: "node.name == node-1", weight: 60}]}\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, command: [sleep, "%s"], resources: {cpu: 10m}}\n' "$nap" | t job run - -q
+  t explain s05s-main-0 | tee /dev/stderr | grep -q 'node-1 (where it is) .*affinity node.name == node-1 60'
+  t explain s05s-main-0 -o json | jq -e '.scores[0].node == .node and .score == .scores[0].score and ([.scores[0].terms[].score] | add) - .score | fabs < 0.1'
+  t job delete s05s -q
+  # What waits stands in a line; one of higher priority is served first.
+  for priority in 20 80; do printf 'job: s05p%s\npriority: %s\ntasks:\n  - {name: main, driver: process, command: [sleep, "1"], resources: {cpu: 900c}}\n' "$priority" "$priority" | t job run - -q --no-wait; done
+  eventually 5 sh -c "'$tutti' explain s05p20 | grep -q '2 wait for a place, 1 of them before this one'"; t explain s05p80 | grep -q '2 wait for a place, 0 of them'
+  t job delete s05p20 -q --no-wait; t job delete s05p80 -q --no-wait
+}
