@@ -1,5 +1,8 @@
 #include "app/host.h"
 
+#include <algorithm>
+
+#include "base/limits.h"
 #include "base/log.h"
 #include "net/http.h"
 
@@ -19,9 +22,11 @@ Status NodeHost::use(const WelcomeMessage& welcome, const worker::NodeIdentity& 
   }
   if (!images) {
     TUTTI_TRY(auto opened, worker::ImageStore::open(data_dir_ + "/images"));
+    images = std::move(opened);
     std::lock_guard lock(mutex_);
-    images_ = std::move(opened);
+    images_ = images;
   }
+  tell_images(*images);
   auto network = worker::InstanceNetwork::open({welcome.pool_id.substr(0, 6), welcome.node_name, welcome.subnet, run_dir_});
   if (network) {
     // Before it is handed out: no teardown comes between.
@@ -71,7 +76,37 @@ Result<driver::ImageOnDisk> NodeHost::image(const std::string& reference) {
     fetcher = fetcher_;
   }
   if (!images || !fetcher) return fail(ErrorCode::unavailable, "the node has not been welcomed by its manager yet");
-  return images->ensure(reference, *fetcher);
+  auto ready = images->ensure(reference, *fetcher);
+  if (!ready) return ready;
+  bool fresh = false;
+  {
+    std::lock_guard lock(mutex_);
+    fresh = known_images_.insert(reference).second;
+  }
+  if (fresh) tell_images(*images);
+  return ready;
+}
+
+void NodeHost::on_images(std::function<void(NodeImages)> told) {
+  std::lock_guard lock(mutex_);
+  told_ = std::move(told);
+}
+
+void NodeHost::tell_images(worker::ImageStore& images) {
+  auto stored = images.list();
+  std::function<void(NodeImages)> told;
+  {
+    std::lock_guard lock(mutex_);
+    told = told_;
+  }
+  if (!stored || !told) return;
+  NodeImages out;
+  for (worker::StoredImage& image : *stored) out.held.push_back({std::move(image.digest), {static_cast<int64_t>(image.bytes)}});
+  std::sort(out.held.begin(), out.held.end(), [](const HeldImage& a, const HeldImage& b) {
+    return std::pair(b.bytes, a.digest) < std::pair(a.bytes, b.digest);
+  });
+  if (out.held.size() > limits::kImagesToldMax) out.held.resize(limits::kImagesToldMax);
+  told(std::move(out));
 }
 
 void NodeHost::sweep(const std::vector<InstanceId>& live) {

@@ -21,12 +21,14 @@ class NodeHost final : public worker::HostServices {
   driver::DriverResult<worker::NetworkUp> network_up(InstanceId instance, const std::vector<PortBinding>& ports, NetworkMode mode) override;
   Status network_down(InstanceId instance) override;
   Result<driver::ImageOnDisk> image(const std::string& reference) override;
+  void on_images(std::function<void(NodeImages)> told) override;
   void sweep(const std::vector<InstanceId>& live) override;
   // Bridge, rules, namespaces: for a worker that is purged. Fine if there is nothing.
   void remove_everything(const std::string& pool_id, const std::string& node_name, const std::string& subnet);
 
  private:
   std::shared_ptr<worker::InstanceNetwork> network() const;
+  void tell_images(worker::ImageStore& images);
 
   const std::string data_dir_;
   const std::string run_dir_;
@@ -36,6 +38,8 @@ class NodeHost final : public worker::HostServices {
   std::shared_ptr<worker::InstanceNetwork> network_;
   std::shared_ptr<worker::ImageStore> images_;
   std::shared_ptr<worker::ImageFetcher> fetcher_;
+  std::function<void(NodeImages)> told_;
+  std::set<std::string> known_images_;  // references that image() has made ready
 };
 
 }  // namespace tutti::app

@@ -92,6 +92,7 @@ inline constexpr size_t kReasonBytesMax = 1'024;            // what a worker say
 inline constexpr size_t kInventoryBytesMax = 64u << 10;     // what a worker says of its node, as JSON
 
 // Images.
+inline constexpr size_t kImagesToldMax = 100;               // of those on a node: the largest
 inline constexpr size_t kManifestBytesMax = 4u << 20;
 inline constexpr int64_t kPruneGraceSeconds = 24 * 3600;    // content nobody refers to stays so long
 inline constexpr int64_t kPruneGraceSecondsMin = 600;       // longer than a push takes between a layer and its manifest

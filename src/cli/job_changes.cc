@@ -54,6 +54,7 @@ int job_plan(Session& s) {
   std::printf("%s to start, %s to replace, %s to update in place, %s to keep, %s to stop\n", plan["start"].text().c_str(), plan["replace"].text().c_str(),
               plan["update"].text().c_str(), plan["keep"].text().c_str(), plan["stop"].text().c_str());
   if (plan["unplaced"].number() > 0) std::printf("%s would wait for a node\n", plan["unplaced"].text().c_str());
+  if (!plan["next_launch"].text().empty()) std::printf("launched next at %s\n", plan["next_launch"].text().c_str());
   print_planned(plan);
   return 0;
 }

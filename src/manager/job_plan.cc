@@ -4,6 +4,7 @@
 #include <map>
 
 #include "base/limits.h"
+#include "model/schedule.h"
 #include "reconcile/reconcile.h"
 #include "scheduler/scheduler.h"
 #include "state/apply.h"
@@ -159,6 +160,10 @@ Result<JobPlan> plan_job(const Snapshot& snapshot, state::SubmitJob submit, Time
   for (const TaskSpec& task : submit.spec.tasks) {
     const bool unknown = !task.image.empty() && !submit.images.contains(task.image);
     if (unknown && std::ranges::find(plan.images, task.image) == plan.images.end()) plan.images.push_back(task.image);
+  }
+  if (submit.spec.periodic) {
+    TUTTI_TRY(const Schedule schedule, Schedule::of(*submit.spec.periodic));
+    plan.next_launch = schedule.next_after(now).value_or(Time{});
   }
   guess_images(submit, newest);
   state::Outcome submitted;

@@ -38,10 +38,11 @@ struct JobPlan {
   int64_t keep = 0;
   int64_t stop = 0;
   int64_t unplaced = 0;      // of those to start or replace
+  Time next_launch;          // of a periodic job; 0: none
   std::vector<std::string> images;         // not known yet: they would be fetched first
   std::vector<PlannedInstance> instances;  // by name; at most kListRowsMax
 };
-BOOST_DESCRIBE_STRUCT(JobPlan, (), (job, version, unchanged, changes, start, replace, update, keep, stop, unplaced, images,
+BOOST_DESCRIBE_STRUCT(JobPlan, (), (job, version, unchanged, changes, start, replace, update, keep, stop, unplaced, next_launch, images,
   instances))
 
 // What submitting would be refused for, this is refused for too.

@@ -44,6 +44,15 @@ class Planning : public testing::Test {
   std::vector<NodeId> nodes_ = {pool_.add_node({{1000}, {1LL << 30}, {1LL << 30}}), pool_.add_node({{1000}, {1LL << 30}, {1LL << 30}})};
 };
 
+TEST_F(Planning, APeriodicJobIsToldWhenItComes) {
+  JobSpec nightly = TestPool::service("nightly", 1);
+  EXPECT_FALSE(plan(nightly).next_launch);
+  nightly.type = JobType::batch;
+  nightly.periodic = PeriodicSpec{};
+  nightly.periodic->cron = "@every 90s";
+  EXPECT_EQ(plan(nightly).next_launch.ns, 1'080 * 1'000'000'000LL);
+}
+
 TEST_F(Planning, ANewJobIsPlacedOrToldWhyNot) {
   const JobPlan fits = plan(TestPool::service("web", 2));
   EXPECT_EQ(fits.version, 1u);

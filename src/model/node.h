@@ -66,6 +66,20 @@ struct Inventory {
 BOOST_DESCRIBE_STRUCT(Inventory, (), (hostname, os, kernel, arch, cpu_model, cores, memory, disks, drivers, addresses,
   cgroups, boot_id, version, feature_level, capacity, reserved, port_first, port_last, attributes, limits, devices))
 
+// An image that is unpacked on a node.
+struct HeldImage {
+  std::string digest;
+  Bytes bytes;  // of its layers
+  bool operator==(const HeldImage&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(HeldImage, (), (digest, bytes))
+// As its worker told last: the largest, at most limits::kImagesToldMax. Read by placement's scores only (S06).
+struct NodeImages {
+  std::vector<HeldImage> held;
+  bool operator==(const NodeImages&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(NodeImages, (), (held))
+
 struct NodeSpec {
   std::map<std::string, std::string> labels;
   std::map<std::string, std::string> annotations;
@@ -93,10 +107,11 @@ struct Node {
   std::string key_fingerprint;               // sha256 of the public key its certificate is bound to
   std::string subnet;                        // of its default bridge, leased by the manager: "10.86.3.0/24"
   std::shared_ptr<const Inventory> inventory;  // null until its first session
+  std::shared_ptr<const NodeImages> images;    // null: none told
   bool removing = false;                     // `node remove` is under way: what it holds is given up batch by batch
 };
 BOOST_DESCRIBE_STRUCT(Node, (), (id, name, version, revision, created, updated, spec, health, health_reason, health_since,
-  session, key_fingerprint, subnet, inventory, removing))
+  session, key_fingerprint, subnet, inventory, images, removing))
 
 // What may be given out on a node: capacity − reserved; nothing without an inventory.
 Resources allocatable(const Node& node);

@@ -53,8 +53,9 @@ BOOST_DESCRIBE_STRUCT(InstanceReport, (), (instance, tasks, address, gone))
 struct StatusMessage {
   uint64_t sequence = 0;
   std::vector<InstanceReport> reports;
+  std::optional<NodeImages> images{};  // what is unpacked on the node, after it changed and in a new session
 };
-BOOST_DESCRIBE_STRUCT(StatusMessage, (), (sequence, reports))
+BOOST_DESCRIBE_STRUCT(StatusMessage, (), (sequence, reports, images))
 
 struct WorkerMessage {
   std::optional<HelloMessage> hello;

@@ -111,6 +111,8 @@ class TestPool {
       s.jobs.for_each([&](uint64_t, const Job& row) { other = row.name == after.name ? row.id : other; });
       version.waits_for.push_back(other);
     }
+    for (const TaskSpec& task : spec.tasks)
+      if (!task.image.empty()) version.images[task.image] = "repository@sha256:" + task.image;
     version.spec = std::make_shared<const JobSpec>(std::move(spec));
     job.active_version = version.number;
     job.waits_for = version.waits_for;

@@ -50,11 +50,21 @@ void set_bit(Mask& mask, uint32_t index, bool on) {
     mask[index / 64] &= ~bit;
 }
 
+int32_t weight_of_images(const Node& node, const std::vector<std::string>& digests) {
+  int32_t out = 0;
+  if (node.images == nullptr) return out;
+  for (const HeldImage& image : node.images->held)
+    if (std::find(digests.begin(), digests.end(), image.digest) != digests.end())
+      out += image_weight(image.bytes.value);
+  return std::min(out, kImageWeightMax);
+}
+
 void Columns::rebuild(const Snapshot& snapshot) {
   ids_.clear();
   kinds_.clear();
   matching_.clear();
   attributes_.clear();
+  images_.clear();
   taken_.clear();
   taken_devices_.clear();
   const bool with_machines = machines_.needed();
@@ -104,6 +114,7 @@ bool Columns::follow(const ChangeSet& changes, std::vector<uint32_t>& touched) {
 void Columns::update_node(const Snapshot& snapshot, uint32_t index, const Node& node) {
   for (auto& [key, kind] : kinds_) set_bit(kind.mask, index, lastingly_fits(snapshot, kind.request, node));
   for (auto& [constraint, mask] : matching_) set_bit(mask, index, meets(constraint, node));
+  for (auto& [digests, weights] : images_) weights[index] = static_cast<uint8_t>(weight_of_images(node, digests));
   for (auto& [key, column] : attributes_) column.value_of[index] = value_index(column, key, node);
 }
 
@@ -207,6 +218,16 @@ const AttributeColumn& Columns::attribute(const Snapshot& snapshot, const std::s
   snapshot.nodes.for_each(
       [&](uint64_t, const Node& node) { column.value_of.push_back(value_index(column, key, node)); });
   return attributes_.emplace(key, std::move(column)).first->second;
+}
+
+const std::vector<uint8_t>& Columns::images(const Snapshot& snapshot, const std::vector<std::string>& digests) {
+  if (const auto known = images_.find(digests); known != images_.end()) return known->second;
+  if (images_.size() >= kMasksMax) images_.clear();
+  std::vector<uint8_t> weights;
+  weights.reserve(size());
+  snapshot.nodes.for_each(
+      [&](uint64_t, const Node& node) { weights.push_back(static_cast<uint8_t>(weight_of_images(node, digests))); });
+  return images_.emplace(digests, std::move(weights)).first->second;
 }
 
 ScanRequest Columns::scan_request(const Resources& asked, PlacementPolicy policy) const {

@@ -27,6 +27,7 @@ inline bool has(const Mask& mask, uint32_t index) {
   return (mask[index / 64] >> (index % 64) & 1) != 0;
 }
 void set_bit(Mask& mask, uint32_t index, bool on);
+int32_t weight_of_images(const Node& node, const std::vector<std::string>& digests);
 
 // An attribute of every node, as numbers.
 struct AttributeColumn {
@@ -62,6 +63,8 @@ class Columns {
   // The nodes that meet a constraint, and the values of an attribute; kept likewise.
   const Mask& matching(const Snapshot& snapshot, const std::string& constraint);
   const AttributeColumn& attribute(const Snapshot& snapshot, const std::string& key);
+  // By node, what the images with these digests that it holds are worth (policy.h); kept likewise.
+  const std::vector<uint8_t>& images(const Snapshot& snapshot, const std::vector<std::string>& digests);
 
   ScanRequest scan_request(const Resources& asked, PlacementPolicy policy) const;
   // For the policy fragmentation.
@@ -97,6 +100,7 @@ class Columns {
   std::map<std::string, Kind> kinds_;
   std::map<std::string, Mask> matching_;
   std::map<std::string, AttributeColumn> attributes_;
+  std::map<std::vector<std::string>, std::vector<uint8_t>> images_;
   std::vector<std::pair<uint32_t, Resources>> taken_;
   std::vector<std::pair<size_t, std::vector<DeviceBinding>>> taken_devices_;  // by the number in taken_; most have none
   Machines machines_;

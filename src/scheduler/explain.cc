@@ -156,10 +156,9 @@ void tell_preemption(const Snapshot& s, const Instance& i, Explanation& out) {
   const Job* job = s.jobs.find(i.job.value);
   const Project* project = job == nullptr ? nullptr : s.projects.find(job->project.value);
   if (project == nullptr || out.nodes_feasible > 0) return;
-  const std::string by = "pushed aside by " + out.name + " ";
   int64_t leaving = 0;
   s.instances.for_each([&](uint64_t, const Instance& other) {
-    leaving += !other.finished && other.desired == Desired::removed && other.detail->reason.starts_with(by) ? 1 : 0;
+    leaving += !other.finished && other.desired == Desired::removed && other.detail->pushed_by == i.id ? 1 : 0;
   });
   if (leaving > 0)
     out.remedies.insert(out.remedies.begin(),

@@ -85,6 +85,17 @@ constexpr int32_t score_of_valuation(int32_t cost) {
 constexpr int64_t affinity_cost(int32_t weight) {
   return -weight * kCountCost / 100;
 }
+// What it is worth, as a weight, that images of so many bytes need not be fetched: under what a used node is before an
+// empty one for small ones, more than all that binpack tells nodes apart by for those of a gigabyte. Not for policies
+// that go by an order of their own.
+constexpr int32_t kImageWeightMax = 20;
+constexpr int32_t image_weight(int64_t bytes) {
+  return static_cast<int32_t>(std::min<int64_t>(2 + (bytes >> 26), kImageWeightMax));
+}
+constexpr bool likes_images(PlacementPolicy policy) {
+  return policy == PlacementPolicy::binpack || policy == PlacementPolicy::spread || policy == PlacementPolicy::epvm;
+}
+
 // What one more instance costs a value that has `instances` of the job and should have `share` of every `largest_share`
 // that the best off should have. Highest averages (D'Hondt): the values fill in proportion.
 constexpr int64_t spread_cost(int32_t weight, int64_t instances, int64_t share, int64_t largest_share) {

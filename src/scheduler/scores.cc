@@ -116,6 +116,8 @@ std::vector<Scores::Term> Scores::of(const Node& node) {
     if (parsed && node.inventory && parsed->matches([&](std::string_view key) { return node_attribute(node, key); }))
       out.push_back({"affinity " + affinity.constraint, affinity_cost(affinity.weight)});
   }
+  if (const int32_t weight = weight_of_images(node, ask_.images))
+    out.push_back({"image there already", affinity_cost(weight)});
   for (Over& over : spread_) {
     const size_t value = index_in(over.values, value_of(over.spread.attribute, node));
     out.push_back(
@@ -124,8 +126,7 @@ std::vector<Scores::Term> Scores::of(const Node& node) {
   }
   if (ask_.policy == PlacementPolicy::spread)
     out.push_back({"others of the job there", spread_cost(100, instances_of_job_on(node.id), 1, 1)});
-  if (instance_.detail->avoid == node.id)
-    out.push_back({"lost or failed there before", kAvoided});
+  if (instance_.detail->avoid == node.id) out.push_back({"lost or failed there before", kAvoided});
   return out;
 }
 

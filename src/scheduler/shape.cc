@@ -22,6 +22,19 @@ std::string kind_of(const Request& request) {
   return out;
 }
 
+std::vector<std::string> images_of(const JobVersion& version, const GroupView& group, PlacementPolicy policy) {
+  std::vector<std::string> out;
+  if (!likes_images(policy)) return out;
+  for (const size_t task : group.tasks) {
+    const auto resolved = version.images.find(version.spec->tasks[task].image);
+    if (resolved == version.images.end()) continue;
+    out.push_back(resolved->second.substr(resolved->second.find('@') + 1));
+  }
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
+}
+
 bool better(const ScanBest& a, const ScanBest& b) {
   if (a.index == UINT32_MAX || b.index == UINT32_MAX) return a.index != UINT32_MAX;
   return a.score < b.score || (a.score == b.score && a.index <= b.index);
@@ -60,6 +73,8 @@ Ask ask_of(const Snapshot& snapshot, const JobVersion& version, uint16_t group) 
               " " + std::to_string(static_cast<int>(out.policy)) + " " + out.kind;
   for (const Affinity& affinity : out.wishes.affinities)
     out.shape += "\n" + std::to_string(affinity.weight) + " " + affinity.constraint;
+  out.images = images_of(version, (**snapshot.groups.find(version.id.value))[group], out.policy);
+  for (const std::string& digest : out.images) out.shape += "\n" + digest;
   if (out.policy == PlacementPolicy::spread || !out.wishes.spread.empty()) out.job = version.job;
   // Ports may leave a node out that suits others; a spread is about one job's own instances.
   if (out.job || !out.request.ports.empty())
@@ -161,7 +176,7 @@ void Shape::add_dimensions(const Snapshot& snapshot, const Ask& ask, const Mask&
   dimensions_.push_back(std::move(d));
 }
 
-// Nodes that meet the same affinities and share the values of what does not move.
+// Nodes that meet the same affinities, hold as much of the images, and share the values of what does not move.
 void Shape::add_groups(const Snapshot& snapshot, const Ask& ask) {
   std::vector<Dimension*> still;
   for (Dimension& d : dimensions_)
@@ -169,7 +184,11 @@ void Shape::add_groups(const Snapshot& snapshot, const Ask& ask) {
   std::vector<Mask> masks;
   for (const Affinity& affinity : ask.wishes.affinities)
     masks.push_back(columns_.matching(snapshot, affinity.constraint));
-  if (still.empty() && masks.empty()) {
+  // Most nodes hold none of them; where no node does there is nothing to tell apart.
+  const std::vector<uint8_t>* images = ask.images.empty() ? nullptr : &columns_.images(snapshot, ask.images);
+  if (images != nullptr && std::all_of(images->begin(), images->end(), [](uint8_t each) { return each == 0; }))
+    images = nullptr;
+  if (still.empty() && masks.empty() && images == nullptr) {
     affinity_of_.assign(1, 0), values_.resize(1), by_group_.resize(1);
     return;
   }
@@ -180,12 +199,14 @@ void Shape::add_groups(const Snapshot& snapshot, const Ask& ask) {
     uint64_t key = 0;
     for (const Mask& mask : masks) key = key << 1 | (has(mask, i) ? 1 : 0);
     for (const Dimension* d : still) key = key * d->counts.size() + d->value_of[i];
+    if (images != nullptr) key = key * (kImageWeightMax + 1) + (*images)[i];
     const auto [at, fresh] = known.try_emplace(key, static_cast<uint32_t>(values_.size()));
     group_of_[i] = at->second;
     if (!fresh) continue;
     int64_t cost = 0;
     for (size_t a = 0; a < masks.size(); ++a)
       cost += has(masks[a], i) ? affinity_cost(ask.wishes.affinities[a].weight) : 0;
+    if (images != nullptr) cost += affinity_cost((*images)[i]);
     affinity_of_.push_back(cost);
     values_.emplace_back();
     for (Dimension* d : still) {

@@ -31,7 +31,8 @@ struct Ask {
   std::string shape;  // the same for all that are searched for alike
   PlacementPolicy policy = PlacementPolicy::binpack;
   PlacementSpec wishes;
-  JobId job;  // whose instances are spread; 0: none are
+  std::vector<std::string> images;  // digests, where the policy goes by them
+  JobId job;                        // whose instances are spread; 0: none are
 };
 // Placed as one: all of the job that wait.
 inline bool is_together(const PlacementSpec& wishes) {

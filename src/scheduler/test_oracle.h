@@ -115,6 +115,7 @@ class Oracle {
       if (parsed->matches([&](std::string_view key) { return node_attribute(*row.node, key); }))
         out += affinity_cost(affinity.weight);
     }
+    out += images(i, score.policy, row);
     for (const SpreadOver& over : wishes.spread) out += spread(i, request, over, row);
     if (score.policy == PlacementPolicy::spread) out += spread_cost(100, count_of(row, i.job), 1, 1);
     return out;
@@ -129,6 +130,17 @@ class Oracle {
     const Factors asked = request_factors(policy, request.resources, scale_);
     const ScanRequest scan{.ab = asked.ab, .cd = asked.cd, .flip = flip_of(policy)};
     return {policy, score_of(node.ab, node.cd, scan)};
+  }
+  // Wants the whole group's images; each of them once.
+  int64_t images(const Instance& i, PlacementPolicy policy, const Row& row) const {
+    if (!likes_images(policy) || row.node->images == nullptr) return 0;
+    std::set<std::string> wanted;
+    for (const size_t task : s_.group_of(i).tasks)
+      if (!spec(i).tasks[task].image.empty()) wanted.insert("sha256:" + spec(i).tasks[task].image);
+    int32_t weight = 0;
+    for (const HeldImage& held : row.node->images->held)
+      if (wanted.contains(held.digest)) weight += image_weight(held.bytes.value);
+    return affinity_cost(std::min(weight, kImageWeightMax));
   }
   static int64_t count_of(const Row& row, JobId job) {
     const auto at = row.jobs.find(job);
@@ -190,6 +202,7 @@ class Oracle {
           out += affinity_cost(affinity.weight);
       }
       nodes.emplace_back(out, row.node->id);
+      nodes.back().first += images(first, policy_of(spec(first), s_.pool), row);
       if (policy_of(spec(first), s_.pool) == PlacementPolicy::spread) nodes.back().first += spread_cost(100, 0, 1, 1);
     }
     std::sort(nodes.begin(), nodes.end());

@@ -48,12 +48,20 @@ class RandomPool {
                                     random_.below(4) == 0 ? "aarch64" : "x86_64");
     nodes_.push_back(id);
     pool.edit_node(id, [&](Node& n) { n.spec.labels["zone"] = zone(); });
+    set_images(id);
     pool.edit_inventory(id, [&](Inventory& i) {
       i.port_last = i.port_first + 2;
       for (uint64_t n = random_.below(2) * random_.below(5); n > 0; --n)
         i.devices.push_back({"gpu" + std::to_string(n), "gpu", random_.below(2) == 0 ? "T4" : "A100", {}});
       if (random_.below(3) == 0) i.limits["licence"] = static_cast<int64_t>(1 + random_.below(4));
     });
+  }
+  void set_images(NodeId id) {
+    NodeImages images;
+    for (const char* name : {"a", "b", "c"})
+      if (random_.below(3) == 0)
+        images.held.push_back({std::string("sha256:") + name, {static_cast<int64_t>(random_.below(20)) << 26}});
+    pool.edit_node(id, [&](Node& n) { n.images = std::make_shared<const NodeImages>(images); });
   }
   void add_job() {
     const Resources asked{{static_cast<int64_t>(1 + random_.below(40)) * 50},
@@ -74,6 +82,7 @@ class RandomPool {
       if (random_.below(3) == 0) gpu.models = {"T4"};
       spec.tasks[0].gpu = gpu;
     }
+    if (random_.below(2) == 0) spec.tasks[0].image = std::string(1, static_cast<char>('a' + random_.below(3)));
     add_wishes(spec.placement);
     jobs_.push_back(pool.submit(spec));
     pool.edit_job(jobs_.back(), [&](Job& job) { job.project = ProjectId{1 + random_.below(3)}; });
@@ -107,7 +116,7 @@ class RandomPool {
     return of[random_.below(of.size())];
   }
   void change_one() {
-    switch (random_.below(9)) {
+    switch (random_.below(10)) {
       case 0: return add_node();
       case 1: return add_job();
       case 2: return add_instance(any(jobs_));
@@ -121,6 +130,7 @@ class RandomPool {
       case 6:
         return pool.edit_inventory(any(nodes_),
                                    [&](Inventory& i) { i.capacity.cpu.value += random_.below(2) == 0 ? 1'000 : 0; });
+      case 7: return set_images(any(nodes_));
       default: {
         if (instances_.empty()) return;
         const InstanceId id = any(instances_);

@@ -282,6 +282,7 @@ bool push_aside(ApplyContext& c, const PushAside& wanted) {
   const Instance* to_come = c.state().instances.find(wanted.instance.value);
   if (to_come == nullptr || !is_pending(*to_come) || to_come->generation != wanted.generation) return false;
   if (!may_preempt(c.state(), *to_come)) return false;
+  const InstanceId to_come_id = to_come->id;
   const int32_t priority = c.state().version_of(*to_come)->spec->priority;
   for (const InstanceId id : wanted.victims) {
     const Instance* victim = c.state().instances.find(id.value);
@@ -293,7 +294,12 @@ bool push_aside(ApplyContext& c, const PushAside& wanted) {
       fmt::format("pushed aside by {} (priority {})", c.state().name_of(*to_come), priority);
   for (const InstanceId id : wanted.victims) {
     change(c, {.instance = id, .desired = Desired::removed, .reason = reason});
-    emit_instance(c, *c.state().instances.find(id.value), "instance.preempted", "warning", reason);
+    Instance row = *c.state().instances.find(id.value);
+    InstanceDetail detail = *row.detail;
+    detail.pushed_by = to_come_id;
+    row.detail = std::make_shared<const InstanceDetail>(std::move(detail));
+    emit_instance(c, row, "instance.preempted", "warning", reason);
+    c.draft.put(std::move(row));
   }
   return true;
 }

@@ -197,6 +197,15 @@ Result<Outcome> apply_one(ApplyContext& c, const ScaleJob& command) {
   }
   Job job = *present;
   job.counts[group] = command.count;
+  const PlacementSpec& placement = version->spec->placement;
+  if (placement.all_or_nothing || placement.same_node) {
+    int64_t together = 0;
+    for (const GroupView& g : groups) together += job.counts.contains(g.name) ? job.counts.at(g.name) : g.count;
+    if (together > limits::kTogetherMax) {
+      return fail(ErrorCode::unprocessable, fmt::format("job {} is placed at once ({}): {} instances are more than {} (limit kTogetherMax)", job.name,
+                                                        placement.same_node ? "placement.same_node" : "placement.all_or_nothing", together, limits::kTogetherMax));
+    }
+  }
   c.draft.put(job);
   Outcome outcome{.table = TableId::job, .id = job.id.value, .version = job.version};
   outcome.operation = start_operation(c, "job.scale", TableId::job, job.id.value, job.project, static_cast<uint32_t>(job.version),

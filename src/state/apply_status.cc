@@ -107,6 +107,11 @@ Result<Outcome> apply_one(ApplyContext& c, const ReportStatus& command) {
   const Node* node = c.state().nodes.find(command.node.value);
   if (node == nullptr) return fail(ErrorCode::not_found, "this node was removed from the pool");
   if (node->session != command.session) return fail(ErrorCode::stale, "a newer session of this node has begun");
+  if (command.images && (!node->images || *node->images != *command.images)) {
+    Node row = *node;
+    row.images = std::make_shared<const NodeImages>(*command.images);
+    c.draft.put(std::move(row));
+  }
   for (const InstanceReport& report : command.reports) merge(c, command.node, report);
   return Outcome{.table = TableId::node, .id = command.node.value};
 }

@@ -106,6 +106,7 @@ struct ReportStatus {
   NodeId node;
   uint64_t session = 0;         // stale unless it is the node's newest
   std::vector<InstanceReport> reports;
+  std::optional<NodeImages> images{};  // none: as before
 };
 struct SetNodeHealth {
   NodeId node;

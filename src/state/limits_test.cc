@@ -117,6 +117,24 @@ TEST(StateLimits, AnOldClearingDoesNotTakeTheDiskOfAStartOver) {
   EXPECT_TRUE(pool.at->pending.contains(id.value));
 }
 
+TEST(StateLimits, WhatIsPlacedAtOnceIsNotScaledBeyondItsLimit) {
+  Bare pool;
+  JobSpec spec;
+  spec.job = "gang";
+  spec.placement.all_or_nothing = true;
+  TaskSpec task;
+  task.name = "web";
+  task.driver = "fake";
+  task.count = 2;
+  spec.tasks.push_back(task);
+  const auto made = pool.run(SubmitJob{spec, pool.project, {}, {}});
+  ASSERT_TRUE(made);
+  EXPECT_TRUE(pool.run(ScaleJob{JobId{made->id}, "", limits::kTogetherMax}));
+  const auto beyond = pool.run(ScaleJob{JobId{made->id}, "", limits::kTogetherMax + 1});
+  ASSERT_FALSE(beyond);
+  EXPECT_NE(beyond.error().message.find("kTogetherMax"), std::string::npos);
+}
+
 TEST(StateLimits, FinalIsFinalAndAnUnfinalEndFreesNothing) {
   Bare pool;
   const NodeId node = pool.node();

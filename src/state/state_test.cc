@@ -320,6 +320,24 @@ TEST(State, WorkThatIsDoneStaysDoneWhenItsNodeIsRemoved) {
   EXPECT_EQ(pool.state().instances.find(running.value)->presence, Presence::given_up);
 }
 
+TEST(State, AWorkerTellsWhichImagesItHolds) {
+  Pool1 pool;
+  pool.initialise();
+  const NodeId node = pool.add_node(4);
+  auto held = [&] { return pool.state().nodes.find(node.value)->images; };
+  EXPECT_EQ(held(), nullptr);
+  const NodeImages images{{{"sha256:a", {1 << 20}}}};
+  ASSERT_TRUE(pool.run(ReportStatus{node, 1, {}, images}));
+  ASSERT_NE(held(), nullptr);
+  EXPECT_EQ(*held(), images);
+  // The same again is no change, and no word of them leaves them as they are.
+  const NodeImages* before = held().get();
+  ASSERT_TRUE(pool.run(ReportStatus{node, 1, {}, images}));
+  ASSERT_TRUE(pool.run(ReportStatus{node, 1, {}}));
+  EXPECT_EQ(held().get(), before);
+  EXPECT_FALSE(pool.run(ReportStatus{node, 0, {}, NodeImages{}})) << "an older session is refused";
+}
+
 TEST(State, StartOverIsAdmittedAgainOnItsNode) {
   Pool1 pool;
   pool.initialise();

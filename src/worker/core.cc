@@ -75,6 +75,7 @@ void Core::received(const ManagerMessage& message, Now now) {
     for (const auto& [id, held] : runners_) dirty_.insert(id);
     dirty_.insert(gone_.begin(), gone_.end());
     urgent_ = true;
+    images_due_ = !images_.held.empty();
     beat(now);
   }
   if (!welcomed_ || message.epoch != epoch_ || message.session != session_) return;
@@ -217,11 +218,20 @@ void Core::set_due(InstanceId instance, Time at) {
   held.due = at;
 }
 
+void Core::set_images(NodeImages images, Now now) {
+  if (images == images_) return;
+  images_ = std::move(images);
+  images_due_ = true;
+  flush_status(now);
+}
+
 void Core::flush_status(Now now) {
-  if (!welcomed_ || status_waiting_ || dirty_.empty()) return;
-  if (!urgent_ && now.boot < passing_since_ + milliseconds(kPassingStatusDelayMs)) return;
+  if (!welcomed_ || status_waiting_ || (dirty_.empty() && !images_due_)) return;
+  if (!urgent_ && !images_due_ && now.boot < passing_since_ + milliseconds(kPassingStatusDelayMs)) return;
   WorkerMessage message;
-  message.status = StatusMessage{++status_sequence_, {}};
+  message.status = StatusMessage{++status_sequence_, {}, {}};
+  if (images_due_) message.status->images = images_;
+  images_due_ = false;
   while (!dirty_.empty() && message.status->reports.size() < limits::kReportsPerMessageMax) {
     const InstanceId id = *dirty_.begin();
     dirty_.erase(dirty_.begin());

@@ -62,6 +62,8 @@ class Core {
   // Before the first session: what an earlier process had stored.
   void load(std::vector<InstanceRecord> records, Now now);
   void set_inventory(Inventory inventory) { inventory_ = std::move(inventory); }
+  // What is unpacked here, for the manager's scheduler; told when it differs from before.
+  void set_images(NodeImages images, Now now);
 
   void session_opened(Now now);
   void session_closed(Now now);
@@ -108,6 +110,8 @@ class Core {
   };
   std::map<InstanceId, Held> runners_;
   std::set<std::pair<Time, InstanceId>> due_;
+  NodeImages images_;
+  bool images_due_ = false;
   std::map<std::pair<JobId, uint32_t>, SpecMessage> specs_;
   std::vector<Output> outputs_;
 

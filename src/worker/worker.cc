@@ -230,6 +230,12 @@ class WorkerImpl final : public Worker {
       if (Status saved = sys::write_file_atomic(options_.data_dir + "/identity/pool", pool_); !saved) log_error("not saved", {{"error", saved.error().to_string()}});
     }
     (void)sys::write_file_atomic(options_.data_dir + "/identity/subnet", use.welcome.subnet);
+    host_.on_images([this](NodeImages images) {
+      io_->post([this, images = std::move(images)] {
+        core_->set_images(images, now());
+        carry_out();
+      });
+    });
     if (Status used = host_.use(use.welcome, identity_, live_instances()); !used) log_error("the node's network is not ready", {{"error", used.error().to_string()}});
     if (!executor_) make_executor();
     for (Op& op : std::exchange(early_, {})) start(op);

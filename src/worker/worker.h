@@ -34,6 +34,8 @@ class HostServices {
   virtual driver::DriverResult<NetworkUp> network_up(InstanceId instance, const std::vector<PortBinding>& ports, NetworkMode mode) = 0;
   virtual Status network_down(InstanceId instance) = 0;
   virtual Result<driver::ImageOnDisk> image(const std::string& reference) = 0;
+  // Calls `told` with the images of the node in use(), and whenever image() has added one; from the thread of that call.
+  virtual void on_images(std::function<void(NodeImages)> told) = 0;
   // What a dead worker left of instances that are not live.
   virtual void sweep(const std::vector<InstanceId>& live) = 0;
 };

@@ -83,3 +83,19 @@ S05_explain_tells_scores() {
   eventually 5 sh -c "'$tutti' explain s05p20 | grep -q '2 wait for a place, 1 of them before this one'"; t explain s05p80 | grep -q '2 wait for a place, 0 of them'
   t job delete s05p20 -q --no-wait; t job delete s05p80 -q --no-wait
 }
+S06_image_locality() {
+  "$tutti" image import "$work/rootfs" s06:1 --cmd /bin/true -q  # a config of its own, hence a digest of its own
+  # Something on either node: an empty one would count more.
+  printf 'job: s06fill\ntype: system\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, command: [sleep, "%s"], resources: {cpu: 10m}}\n' "$nap" | t job run - -q
+  on() { printf 'job: %s\n%stasks:\n  - {name: main, image: "s06:1", stop_grace: 1s, command: [sleep, "%s"], resources: {cpu: 10m, memory: 16Mi}%s}\n' "$1" "${3:-}" "$nap" "${2:+, constraints: [\"node.name == $2\"]}" | t job run - -q; }
+  node_of() { t instance show "$1-main-0" -o json | jq -r .status.node; }
+  on s06a node-2; digest=$(t image show s06:1 -o json | jq -r '.status.digest')
+  eventually 10 sh -c "'$tutti' node show node-2 -o json | jq -e --arg d '$digest' '.status.images.held[] | select(.digest == \$d)'"
+  t node show node-1 -o json | jq -e --arg d "$digest" '[.status.images.held[]? | select(.digest == $d)] | length == 0'
+  t job delete s06a -q
+  on s06b; [ "$(node_of s06b)" = node-2 ]; t explain s06b-main-0 | tee /dev/stderr | grep -q 'node-2 (where it is).*image there already 2'
+  # A score, never a filter; and what has been fetched is told.
+  on s06c node-1; [ "$(node_of s06c)" = node-1 ]
+  eventually 10 sh -c "'$tutti' node show node-1 -o json | jq -e --arg d '$digest' '.status.images.held[] | select(.digest == \$d)'"
+  for job in s06b s06c s06fill; do t job delete "$job" -q; done
+}

@@ -254,6 +254,7 @@ NodeStatus node_status(const Snapshot& s, const Node& node) {
     out.drivers = node.inventory->drivers;
     out.inventory = node.inventory;
   }
+  out.images = node.images;
   out.available = allocatable(node) - out.used;
   return out;
 }
@@ -321,7 +322,7 @@ std::string render(const Snapshot& s, const Instance& row, bool summary) {
 
 std::string render(const Snapshot& s, const Node& row, bool summary) {
   NodeStatus status = node_status(s, row);
-  if (summary) status.inventory.reset();
+  if (summary) status.inventory.reset(), status.images.reset();
   return object(s, {"node", to_text(row.id), row.name, {}, row.version, row.revision, row.created, row.updated}, row.spec.labels,
                 to_json(row.spec), to_json(status));
 }

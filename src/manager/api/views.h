@@ -151,9 +151,10 @@ struct NodeStatus {
   std::string subnet;
   std::vector<DriverInfo> drivers;
   std::shared_ptr<const Inventory> inventory;
+  std::shared_ptr<const NodeImages> images;
 };
 BOOST_DESCRIBE_STRUCT(NodeStatus, (), (health, reason, since, address, arch, capacity, reserved, used, available, instances,
-  version, subnet, drivers, inventory))
+  version, subnet, drivers, inventory, images))
 
 struct VersionStatus {
   VersionState state = VersionState::resolving;

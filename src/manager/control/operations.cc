@@ -30,12 +30,26 @@ void tally_restarts(const Snapshot& snapshot, const Instance& instance, Tally& o
   }
 }
 
+// A task of a job that has ended, which waited for others and was not needed then: it has no instance, and gets none.
+bool was_skipped(const Snapshot& snapshot, const Job& job, uint32_t version_number, const GroupView& group) {
+  if (job.result == JobResult::none || group.after.empty()) return false;
+  bool any = false;
+  if (const IdSet* ids = snapshot.instances_by_job.find(job.id.value)) {
+    ids->for_each([&](uint64_t id, const Unit&) {
+      const Instance* i = snapshot.instances.find(id);
+      any = any || (i != nullptr && i->job_version == version_number && snapshot.group_of(*i).name == group.name);
+    });
+  }
+  return !any;
+}
+
 // Restarts count of what was made since then only: somebody waits for that.
 Tally tally_job(const Snapshot& snapshot, const Job& job, uint32_t version_number, Time since) {
   Tally out;
   const JobVersion* version = snapshot.version_of(job.id, version_number);
   if (version != nullptr && job.type != JobType::system && !job.stopped) {
     for (const GroupView& group : groups_of(*version->spec)) {
+      if (was_skipped(snapshot, job, version_number, group)) continue;
       auto scaled = job.counts.find(group.name);
       out.wanted += scaled != job.counts.end() ? scaled->second : group.count;
     }

@@ -129,10 +129,13 @@ void Dispatcher::received(ConnectionId connection, WorkerMessage message, Time n
     if (session.status_under_way || message.status->reports.size() > limits::kReportsPerMessageMax) {
       return drop(connection, "a status message before the last one was acknowledged, or with more reports than kReportsPerMessageMax");
     }
+    if (message.status->images && message.status->images->held.size() > limits::kImagesToldMax) {
+      return drop(connection, "more images than kImagesToldMax");
+    }
     const uint64_t tag = next_tag_++;
     session.status_under_way = message.status->sequence;
     outputs_.push_back(SubmitForWorker{
-        connection, tag, state::ReportStatus{session.node, session.number, std::move(message.status->reports)}});
+        connection, tag, state::ReportStatus{session.node, session.number, std::move(message.status->reports), std::move(message.status->images)}});
   }
   (void)now;
 }
