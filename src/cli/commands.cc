@@ -141,9 +141,14 @@ int explain(Session& s) {
   for (const Json& remedy : e["remedies"].items()) std::printf("  → %s\n", remedy.text().c_str());
   if (!e["scores"].items().empty()) std::printf("scores (more is better; 100 is what an affinity of weight 100 counts for):\n");
   for (const Json& node : e["scores"].items()) {
-    std::printf("  %s%s %s", node["node"].text().c_str(), node["node"].text() == e["node"].text() ? " (where it is)" : "", node["score"].text().c_str());
+    auto points = [](const Json& score) {
+      char text[32];
+      std::snprintf(text, sizeof text, "%.6g", std::strtod(score.text().c_str(), nullptr));
+      return std::string(text);
+    };
+    std::printf("  %s%s %s", node["node"].text().c_str(), node["node"].text() == e["node"].text() ? " (where it is)" : "", points(node["score"]).c_str());
     std::string terms;
-    for (const Json& term : node["terms"].items()) terms += (terms.empty() ? " = " : ", ") + term["term"].text() + " " + term["score"].text();
+    for (const Json& term : node["terms"].items()) terms += (terms.empty() ? " = " : ", ") + term["term"].text() + " " + points(term["score"]);
     std::printf("%s\n", terms.c_str());
   }
   return 0;

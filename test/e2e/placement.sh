@@ -76,7 +76,7 @@ J04_a_job_stays_together() {
 S05_explain_tells_scores() {
   printf 'job: s05s\nplacement: {affinities: [{constraint: "node.name == node-1", weight: 60}]}\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, command: [sleep, "%s"], resources: {cpu: 10m}}\n' "$nap" | t job run - -q
   t explain s05s-main-0 | tee /dev/stderr | grep -q 'node-1 (where it is) .*affinity node.name == node-1 60'
-  t explain s05s-main-0 -o json | jq -e '.scores[0].node == .node and .score == .scores[0].score and ([.scores[0].terms[].score] | add) - .score | fabs < 0.1'
+  t explain s05s-main-0 -o json | jq -e '.scores[0].node == .node and .score == .scores[0].score and ((([.scores[0].terms[].score] | add) - .score) | fabs) < 0.1'
   t job delete s05s -q
   # What waits stands in a line; one of higher priority is served first.
   for priority in 20 80; do printf 'job: s05p%s\npriority: %s\ntasks:\n  - {name: main, driver: process, command: [sleep, "1"], resources: {cpu: 900c}}\n' "$priority" "$priority" | t job run - -q --no-wait; done
