@@ -89,7 +89,7 @@ S06_image_locality() {
   printf 'job: s06fill\ntype: system\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, command: [sleep, "%s"], resources: {cpu: 10m}}\n' "$nap" | t job run - -q
   on() { printf 'job: %s\n%stasks:\n  - {name: main, image: "s06:1", stop_grace: 1s, command: [sleep, "%s"], resources: {cpu: 10m, memory: 16Mi}%s}\n' "$1" "${3:-}" "$nap" "${2:+, constraints: [\"node.name == $2\"]}" | t job run - -q; }
   node_of() { t instance show "$1-main-0" -o json | jq -r .status.node; }
-  on s06a node-2; digest=$(t image show s06:1 -o json | jq -r '.status.digest')
+  on s06a node-2; digest=$(t image show s06:1 -o json | jq -r '.items[0].status.digest')
   eventually 10 sh -c "'$tutti' node show node-2 -o json | jq -e --arg d '$digest' '.status.images.held[] | select(.digest == \$d)'"
   t node show node-1 -o json | jq -e --arg d "$digest" '[.status.images.held[]? | select(.digest == $d)] | length == 0'
   t job delete s06a -q
