@@ -64,7 +64,9 @@ bool SimWorld::waits_for_room(const Snapshot& state, const Job& job) const {
   ids->for_each([&](uint64_t id, const Unit&) {
     if (waits || !state.pending.contains(id)) return;
     const JobSpec& spec = *state.version_of(*state.instances.find(id))->spec;
+    // What is for one node alone may find it full of others' work, however much room there is elsewhere.
     const bool scarce =
+        job.type == JobType::system ||
         std::ranges::any_of(spec.tasks, [](const TaskSpec& task) { return task.gpu || !task.node_limits.empty(); });
     if (!short_of_room_ && !scarce && state.nodes.size() > 1) return;
     waits = spec.placement.all_or_nothing || spec.placement.same_node ||
@@ -137,8 +139,8 @@ std::string SimWorld::unfinished_job(const Snapshot& state, const Job& job) cons
   for (const GroupView& group : groups_of(*active->spec)) {
     if (job.type == JobType::system) {
       state.nodes.for_each([&](uint64_t id, const Node& node) {
-        if (!satisfied(slots[group.name][static_cast<uint32_t>(id)]))
-          out += what + " does not run on " + node.name + "; ";
+        const auto& row = slots[group.name][static_cast<uint32_t>(id)];
+        if (!satisfied(row)) out += what + " does not run on " + node.name + ": " + tell_row(state, manager->time(), row) + "; ";
       });
       continue;
     }
