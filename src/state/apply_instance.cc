@@ -128,6 +128,9 @@ void change(ApplyContext& c, const ChangeInstance& wanted) {
   if (present == nullptr || present->presence == Presence::given_up) return;
   Instance row = *present;
   if (wanted.give_up) {
+    // Heard again since this was decided: what runs there runs on, under a lease that holds.
+    const Node* node = c.state().nodes.find(row.node.value);
+    if (node != nullptr && node->health != NodeHealth::lost) return;
     row.presence = Presence::given_up;
     row.finished = true;
     row.cleared = row.cleared || !row.node || c.state().nodes.find(row.node.value) == nullptr;

@@ -266,6 +266,10 @@ TEST(State, WhatWasGivenUpHoldsItsRoomAndPortsUntilItsNodeHasClearedIt) {
   Actions give_up;
   give_up.change.push_back({.instance = lost, .give_up = true, .reason = "node lost"});
   ASSERT_TRUE(pool.run(ApplyActions{give_up}));
+  EXPECT_EQ(pool.state().instances.find(lost.value)->presence, Presence::here) << "its node is heard";
+  ASSERT_TRUE(pool.run(SetNodeHealth{node, 1, NodeHealth::lost, "silent"}));
+  ASSERT_TRUE(pool.run(ApplyActions{give_up}));
+  ASSERT_TRUE(pool.run(SetNodeHealth{node, 1, NodeHealth::ready, "heard again"}));
   const InstanceId next = pool.create(job, 0);
   EXPECT_EQ(pool.place(next, node), 0u) << "its node is back, and it may still run there";
   const InstanceId small = pool.create(pool.submit(Pool1::spec("small", 1)), 0);
