@@ -3,6 +3,7 @@
 #include "manager/api/requests.h"
 #include "model/codec.h"
 #include "model/job.h"
+#include "model/session.h"
 #include "model/node.h"
 
 using namespace tutti;
@@ -36,7 +37,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     case 5: read<manager::TokenRequest>(text); break;
     case 6: read<manager::SignalRequest>(text); break;
     case 7: read<manager::PullRequest>(text); break;
-    case 8: read<manager::ExecQuery>(text); break;
+    case 8: read<StreamQuery>(text); break;
     case 9: read<JoinRequest>(text); break;
     case 10: (void)json_to_yaml(text); break;
   }
