@@ -297,7 +297,8 @@ void SimWorld::workload() {
     else
       touch_launcher();
   }
-  sim.after(sim.between(0, 5'000), [this] { workload(); });
+  // Now and then in one breath: what was just decided is overtaken.
+  sim.after(sim.chance(3) ? sim.between(0, 30) : sim.between(0, 6'000), [this] { workload(); });
 }
 
 }  // namespace tutti::sim
