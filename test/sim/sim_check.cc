@@ -190,7 +190,10 @@ void SimWorld::check_policy(const ChangeSet& changes, const Instance& made) {
     for (const GroupView& other : **state.groups.find(active->id.value))
       if (other.name == group.name) count = std::max(count, count_of(*job, other));
   }
-  if (job->type == JobType::service && made.slot >= count)
+  // Scaled up and down within one commit: what was decided in between held then.
+  const bool scaled_now = std::ranges::any_of(
+      changes.rows, [&](const RowChange& row) { return row.table == TableId::job && row.id == made.job.value; });
+  if (job->type == JobType::service && made.slot >= count && !scaled_now)
     sim.broken(state.name_of(made) + " is made, though there are to be " + std::to_string(count));
   int64_t besides = 0;
   const Instance* other_version = nullptr;

@@ -247,7 +247,8 @@ void SimHost::perform(worker::Output& output) {
       for (const auto& [key, run] : runs_) world_.check_once(*this, key);
     }
   } else if (auto* close = std::get_if<worker::CloseSession>(&output)) {
-    if (close->for_good && !leaving) sim_.broken(name + " was sent away: " + close->reason);
+    if (close->for_good && !leaving && world_.manager->state().nodes.contains(node.value))
+      sim_.broken(name + " was sent away: " + close->reason);
     if (connection) connection->close(kWorkerSide);
   } else if (auto* leftovers = std::get_if<worker::SweepLeftovers>(&output)) {
     if (std::exchange(swept_, true)) return;

@@ -385,7 +385,8 @@ Duration SimManager::schedule_turn() {
     if (plan) {
       sim_.count(which == 0 ? "plans" : "plans of another scheduler");
       if (sim_.tracing())
-        sim_.trace("plan: ", std::to_string(plan->placements.size()), " placed, ", std::to_string(plan->refused.size()), " refused");
+        sim_.trace("plan: ", std::to_string(plan->placements.size()), " placed, ", std::to_string(plan->refused.size()),
+                   " refused");
       auto propose = [this, which, plan = std::move(*plan)] {
         submit(state::ApplyPlan{plan}, {}, [this, which](const Result<state::Outcome>& result) {
           const auto placed = result ? static_cast<size_t>(result->number) : 0;
