@@ -38,6 +38,9 @@ constexpr size_t kActionsPerTurn = 256;
 constexpr size_t kBlockingQueueMax = 256;
 constexpr int kBlockingThreads = 4;
 constexpr Duration kJudgeEvery = milliseconds(250);
+// From so many sessions on their beats are taken together, so often: each alone would wake two threads.
+constexpr size_t kSessionsTogether = 500;
+constexpr Duration kBeatsEvery = milliseconds(20);
 
 class ManagerImpl final : public Manager, public Services {
  public:
@@ -338,7 +341,8 @@ class ManagerImpl final : public Manager, public Services {
     keep_house(boot);
     carry_out();
     streams_.expire(boot);
-    Duration wait = kJudgeEvery;
+    beats_together_ = sessions_.size() >= kSessionsTogether;
+    Duration wait = beats_together_ ? kBeatsEvery : kJudgeEvery;
     for (const Time wake : {controller_.wake(), operations_.wake()})
       if (wake) wait = std::clamp(wake - now, Duration{0}, wait);
     return wait;
@@ -404,14 +408,16 @@ class ManagerImpl final : public Manager, public Services {
     net::WebSocket::Callbacks callbacks;
     callbacks.message = [this, connection, node](std::string text, bool) {
       auto message = from_json<WorkerMessage>(text, {.allow_unknown = true, .what = "worker message"});
-      control_->post([this, connection, node, message = std::move(message)]() mutable {
+      const bool beat = message && message->beat && !message->status && !message->hello;
+      auto take = [this, connection, node, message = std::move(message)]() mutable {
         liveness_.heard(node, clock_.boot_now());
         if (message) return dispatcher_.received(connection, std::move(*message), clock_.now());
         log_warning("a worker sent what is no message", {{"node", to_text(node)}, {"error", message.error().to_string()}});
         CloseWorker close{connection, "not a message"};
         dispatcher_.closed(connection);
         perform(close);
-      });
+      };
+      beat && beats_together_ ? control_->post_unhurried(std::move(take)) : control_->post(std::move(take));
     };
     callbacks.closed = [this, connection](const std::string&) {
       if (stopping_) return;
@@ -490,6 +496,7 @@ class ManagerImpl final : public Manager, public Services {
   std::atomic<bool> pruning_{false};
   std::atomic<bool> stopping_{false};
   std::atomic<bool> followers_ready_{false};
+  std::atomic<bool> beats_together_{false};
   std::unique_ptr<state::StateLoop> loop_;
   std::mutex wakes_mutex_;
   std::vector<std::weak_ptr<std::function<void()>>> wakes_;

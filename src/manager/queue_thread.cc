@@ -14,14 +14,17 @@ QueueThread::QueueThread(std::string name, std::function<Duration()> turn) : tur
 
 QueueThread::~QueueThread() { stop(); }
 
-void QueueThread::post(std::function<void()> work) {
-  {
-    std::lock_guard lock(mutex_);
-    if (stopping_) return;
-    queue_.push_back(std::move(work));
-  }
-  wake_.notify_one();
+bool QueueThread::push(std::function<void()> work) {
+  std::lock_guard lock(mutex_);
+  if (!stopping_) queue_.push_back(std::move(work));
+  return !stopping_;
 }
+
+void QueueThread::post(std::function<void()> work) {
+  if (push(std::move(work))) wake_.notify_one();
+}
+
+void QueueThread::post_unhurried(std::function<void()> work) { push(std::move(work)); }
 
 void QueueThread::stop() {
   {

@@ -24,9 +24,13 @@ class QueueThread {
   QueueThread& operator=(const QueueThread&) = delete;
 
   void post(std::function<void()> work);
+  // Runs with what is posted next, or when the sleep that the last turn asked for is over: a wake-up for each of many
+  // small things costs more than the things.
+  void post_unhurried(std::function<void()> work);
   void stop();  // finishes the closure under way; later posts are dropped
 
  private:
+  bool push(std::function<void()> work);
   void run();
 
   std::function<Duration()> turn_;

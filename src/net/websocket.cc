@@ -169,6 +169,7 @@ class WsConnection final : public Tracked, public std::enable_shared_from_this<W
   bool close_sent_ = false;
   bool finished_ = false;
   bool pinging_ = false;
+  bool heard_ = false;  // a message, since the last look
 
   mutable std::mutex mutex_;
   std::deque<Message> queue_;
@@ -351,6 +352,7 @@ void WsConnection::read() {
 
 void WsConnection::read_done(error_code error) {
   reading_ = false;
+  heard_ = true;
   if (finished_) return;
   if (error) {
     if (close_sent_) return;  // async_close reports the end
@@ -396,11 +398,12 @@ void WsConnection::ping_later() {
   });
 }
 
-// A ping gives the kernel something to be acknowledged. Its pong proves nothing more, and does not come from a peer
-// that reads nothing for now: whether its program still thinks is for the session above to judge.
+// A ping gives the kernel something to be acknowledged; who was heard since the last one needs none. Its pong proves
+// nothing more, and does not come from a peer that reads nothing for now: whether its program still thinks is for the
+// session above to judge.
 void WsConnection::ping() {
   if (peer_silent(beast::get_lowest_layer(*ws_).native_handle())) return finish("the peer does not answer any more");
-  if (!pinging_ && !close_sent_) {
+  if (!std::exchange(heard_, false) && !pinging_ && !close_sent_) {
     pinging_ = true;
     ws_->async_ping({}, [self = shared_from_this()](error_code) { self->pinging_ = false; });
   }

@@ -149,14 +149,18 @@ void SimHost::connect() {
     connection = world_.dial(*this);
     if (connection) {
       Ear ear;
-      ear.message = [this, process, c = connection.get()](const std::string& text) {
-        when_awake([this, process, c, text] {
-          if (process == process_ && connection.get() == c) heard(text);
+      // By number: one that stays half open for good would hold itself.
+      auto here = [this, process, dialed = connection->number()] {
+        return process == process_ && connection && connection->number() == dialed;
+      };
+      ear.message = [this, here](const std::string& text) {
+        when_awake([this, here, text] {
+          if (here()) heard(text);
         });
       };
-      ear.closed = [this, process, c = connection] {
-        when_awake([this, process, c] {
-          if (process != process_ || connection != c) return;
+      ear.closed = [this, here] {
+        when_awake([this, here] {
+          if (!here()) return;
           connection.reset();
           sim_.trace(name, " session closed");
           core_->session_closed(now());
