@@ -16,6 +16,11 @@ std::vector<uint32_t> ports_of(const Instance& i) {
   return out;
 }
 
+int64_t count_of(const std::map<std::string, int64_t>& counts, const std::string& name) {
+  const auto at = counts.find(name);
+  return at == counts.end() ? 0 : at->second;
+}
+
 }  // namespace
 
 void Preemption::let_go(View& view, const std::vector<uint32_t>& ports, const std::map<std::string, int64_t>& limits,
@@ -66,12 +71,11 @@ Preemption::View& Preemption::view_of(uint32_t index) {
   return view;
 }
 
-std::vector<int64_t> Preemption::free_devices_of(const Node& node, const View& view,
+std::vector<int64_t> Preemption::free_devices_of(const Node& node, const View& view, const Given& given,
                                                  const std::vector<const Held*>& gone) {
   std::vector<int64_t> out;
   for (const Device& device : node.inventory->devices) {
-    const auto used = view.devices.find(device.id);
-    int64_t free = kWholeDevice - (used == view.devices.end() ? 0 : used->second);
+    int64_t free = kWholeDevice - count_of(view.devices, device.id) - count_of(given.devices, device.id);
     for (const Held* held : gone)
       for (const DeviceBinding& binding : held->devices) free += binding.device == device.id ? binding.share : 0;
     out.push_back(free);
@@ -81,11 +85,13 @@ std::vector<int64_t> Preemption::free_devices_of(const Node& node, const View& v
 
 bool Preemption::fits(const Request& request, const Node& node, uint32_t index, const View& view,
                       const std::vector<const Held*>& gone) const {
+  const Given& given = given_[index];
   Resources room = columns_.free(index);
   room += view.coming;
   for (const Held* held : gone) room += held->resources;
   if (!request.resources.fits(room)) return false;
   for (const PortBinding& port : request.ports) {
+    if (port.host != 0 && given.ports.contains(port_key(port))) return false;
     if (port.host == 0 || !view.ports.contains(port_key(port))) continue;
     const bool freed = std::any_of(gone.begin(), gone.end(), [&](const Held* held) {
       return std::find(held->ports.begin(), held->ports.end(), port_key(port)) != held->ports.end();
@@ -93,14 +99,12 @@ bool Preemption::fits(const Request& request, const Node& node, uint32_t index, 
     if (!freed) return false;
   }
   if (!request.devices.empty()) {
-    std::vector<int64_t> free = free_devices_of(node, view, gone);
+    std::vector<int64_t> free = free_devices_of(node, view, given, gone);
     if (!choose_devices(request.devices, node.inventory->devices, free)) return false;
   }
   for (const auto& [name, asked] : request.node_limits) {
-    const auto used = view.limits.find(name);
-    const auto all = node.inventory->limits.find(name);
-    int64_t left = (all == node.inventory->limits.end() ? 0 : all->second) - asked;
-    left -= used == view.limits.end() ? 0 : used->second;
+    int64_t left = count_of(node.inventory->limits, name) - asked;
+    left -= count_of(view.limits, name) + count_of(given.limits, name);
     for (const Held* held : gone)
       if (const auto at = held->limits.find(name); at != held->limits.end()) left += at->second;
     if (left < 0) return false;
@@ -161,8 +165,9 @@ std::optional<Preemption::Choice> Preemption::choose(const Request& request, int
   return std::move(best->second);
 }
 
-void Preemption::promise(const Request& request, const Choice& choice, Given& given) {
+void Preemption::promise(const Request& request, const Choice& choice) {
   View& view = view_of(choice.index);
+  Given& given = given_[choice.index];
   for (const InstanceId victim : choice.victims) {
     const auto at = std::find_if(view.held.begin(), view.held.end(), [&](const Held& h) { return h.id == victim; });
     view.coming += at->resources;
@@ -170,19 +175,20 @@ void Preemption::promise(const Request& request, const Choice& choice, Given& gi
     view.held.erase(at);
   }
   for (const PortBinding& port : request.ports)
-    if (port.host != 0) view.ports.insert(port_key(port)), given.ports.insert(port_key(port));
+    if (port.host != 0) given.ports.insert(port_key(port));
   for (const auto& [name, asked] : request.node_limits) view.limits[name] += asked;
   if (!request.devices.empty()) {
     const Node& node = *snapshot_.nodes.find(columns_.id(choice.index).value);
     const std::vector<int64_t> now = free_devices(snapshot_, node, given);
-    std::vector<int64_t> then = free_devices_of(node, view, {});
+    std::vector<int64_t> then = free_devices_of(node, view, given, {});
     const auto chosen = choose_devices(request.devices, node.inventory->devices, then);
     for (size_t d = 0; chosen && d < node.inventory->devices.size(); ++d) {
       const std::string& id = node.inventory->devices[d].id;
       for (const DeviceBinding& binding : *chosen) {
         if (binding.device != id) continue;
-        view.devices[id] += binding.share;
-        given.devices[id] += std::min(binding.share, std::max<int64_t>(now[d], 0));
+        const int64_t at_once = std::min(binding.share, std::max<int64_t>(now[d], 0));
+        given.devices[id] += at_once;
+        view.devices[id] += binding.share - at_once;
       }
     }
   }

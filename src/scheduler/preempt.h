@@ -21,7 +21,10 @@ namespace tutti::scheduler {
 
 class Preemption {
  public:
-  Preemption(const Snapshot& snapshot, Columns& columns) : snapshot_(snapshot), columns_(columns) {}
+  // What a round has given out, by node.
+  using GivenOut = std::map<uint32_t, Given>;
+  Preemption(const Snapshot& snapshot, Columns& columns, GivenOut& given)
+      : snapshot_(snapshot), columns_(columns), given_(given) {}
 
   struct Choice {
     uint32_t index = 0;
@@ -29,8 +32,8 @@ class Preemption {
   };
   // On the nodes of the mask. None: even without all that may be pushed aside it would not fit anywhere.
   std::optional<Choice> choose(const Request& request, int32_t priority, const Mask& nodes);
-  // What `choice` frees is kept for this request for the rest of the round; so is what of it is free now, in `given`.
-  void promise(const Request& request, const Choice& choice, Given& given);
+  // What `choice` frees is kept for this request for the rest of the round; so is what of it is free now, as given out.
+  void promise(const Request& request, const Choice& choice);
 
  private:
   struct Held {
@@ -42,7 +45,7 @@ class Preemption {
     std::map<std::string, int64_t> limits;
     std::vector<DeviceBinding> devices;
   };
-  struct View {
+  struct View {  // beside what the round has given out
     Resources coming;                        // beyond what is free: of those that leave, less what was promised
     std::set<uint32_t> ports;                // in use and not about to be free
     std::map<std::string, int64_t> limits;   // likewise
@@ -55,7 +58,8 @@ class Preemption {
   static void let_go(View& view, const std::vector<uint32_t>& ports, const std::map<std::string, int64_t>& limits,
                      const std::vector<DeviceBinding>& devices);
   void read(const Instance& instance, View& view) const;
-  static std::vector<int64_t> free_devices_of(const Node& node, const View& view, const std::vector<const Held*>& gone);
+  static std::vector<int64_t> free_devices_of(const Node& node, const View& view, const Given& given,
+                                              const std::vector<const Held*>& gone);
   // Whether it fits once these of `view.held` are gone.
   bool fits(const Request& request, const Node& node, uint32_t index, const View& view,
             const std::vector<const Held*>& gone) const;
@@ -65,6 +69,7 @@ class Preemption {
 
   const Snapshot& snapshot_;
   Columns& columns_;
+  GivenOut& given_;
   std::map<uint32_t, View> views_;
 };
 

@@ -74,6 +74,24 @@ TEST_F(PreemptTest, EqualPriorityAndUnwillingProjectsAreLeftAlone) {
   EXPECT_TRUE(plan().push_aside.empty());
 }
 
+// Found by seed 50463 of the simulation: the second of a job was promised room beside the first, who has the port.
+TEST_F(PreemptTest, NoRoomIsKeptWhereTheSamePlanGaveThePortAway) {
+  node(1'000);
+  JobSpec spec = TestPool::service("high", 2, {{400}, kMemory, {}});
+  spec.priority = 80;
+  spec.tasks[0].ports.push_back({.container = 80, .host = 8080});
+  const JobId high = pool_.submit(spec);
+  pool_.edit_job(high, [&](Job& row) { row.project = ProjectId{1}; });
+  const InstanceId first = waiting(high);
+  waiting(high);
+  const InstanceId small = waiting(job("small", 5, 300));
+  const Plan made = plan();
+  EXPECT_TRUE(made.push_aside.empty());
+  ASSERT_EQ(made.placements.size(), 2u);
+  EXPECT_EQ(made.placements[0].instance, first);
+  EXPECT_EQ(made.placements[1].instance, small);
+}
+
 TEST_F(PreemptTest, NobodyElseGoesWhileOneIsOnItsWayAndNobodySlipsIn) {
   const NodeId only = node(1'000);
   const JobId low = job("low", 10, 300);

@@ -132,11 +132,11 @@ bool Round::push_aside(const Waiting& waiting, const Lane& lane) {
     std::fill(nodes.begin(), nodes.end(), 0);
     if (lasting) set_bit(nodes, own, true);
   }
-  if (!preemption_) preemption_.emplace(snapshot_, columns_);
+  if (!preemption_) preemption_.emplace(snapshot_, columns_, given_);
   const auto choice = preemption_->choose(request, lane.priority, nodes);
   if (!choice) return false;
   ++pushing_;
-  preemption_->promise(request, *choice, given_[choice->index]);
+  preemption_->promise(request, *choice);
   promised_.push_back(choice->index);
   if (!choice->victims.empty())
     plan_.push_aside.push_back({waiting.id, waiting.generation, columns_.id(choice->index), choice->victims});

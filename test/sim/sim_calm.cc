@@ -17,6 +17,7 @@ std::string SimWorld::unfinished() const {
     if (node.health != NodeHealth::ready) out += "node " + node.name + " is not ready; ";
   });
   state.jobs.for_each([&](uint64_t, const Job& job) { out += unfinished_job(state, job); });
+  out += unplaced();
   if (!out.empty()) return out;
   if (short_of_room_) return leftovers();  // an operation waits as long as its job does
   state.operations.for_each([&](uint64_t, const Operation& operation) {
@@ -37,6 +38,17 @@ std::string SimWorld::undecided() const {
     if (!actions.empty())
       out += "job " + job.name + " could go on and does not: " + to_json(actions, {.omit_defaults = true}) + "; ";
   });
+  return out;
+}
+
+// A scheduler that knows nothing of before would place nothing either: nothing was forgotten, no room is thought taken.
+std::string SimWorld::unplaced() const {
+  std::string out;
+  auto fresh = scheduler::make_scheduler();
+  fresh->rebuild(manager->snapshot());
+  const Plan plan = fresh->schedule_all_pending(1, manager->time(), 64);
+  for (const Placement& placement : plan.placements)
+    out += to_text(placement.instance) + " could be placed and is not; ";
   return out;
 }
 

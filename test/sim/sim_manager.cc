@@ -387,6 +387,9 @@ Duration SimManager::schedule_turn() {
       if (sim_.tracing())
         sim_.trace("plan: ", std::to_string(plan->placements.size()), " placed, ", std::to_string(plan->refused.size()),
                    " refused");
+      if (sim_.tracing()) {
+        for (const InstanceId refused : plan->refused) sim_.trace("  refused ", to_text(refused));
+      }
       auto propose = [this, which, plan = std::move(*plan)] {
         submit(state::ApplyPlan{plan}, {}, [this, which](const Result<state::Outcome>& result) {
           const auto placed = result ? static_cast<size_t>(result->number) : 0;

@@ -52,6 +52,7 @@ class SimManager {
   void accept(NodeId node, const std::string& fingerprint, std::shared_ptr<Connection> connection);
   // The newest; while it is down, the one it had last.
   const Snapshot& state() const { return *state_; }
+  std::shared_ptr<const Snapshot> snapshot() const { return state_; }
 
   const std::shared_ptr<store::MemoryDisk> disk = std::make_shared<store::MemoryDisk>();
 

@@ -232,7 +232,7 @@ void SimWorld::touch_job() {
     case 8: return ask(state::PromoteJob{id}, [](const auto&) {});
     case 9: return ask(state::AbortJob{id}, [](const auto&) {});
     case 0:
-      known_[job.name].may_be_deleted = true;
+      known_[job.name] = {.job = id, .may_be_deleted = true};  // whether its submit was answered or not
       sim.trace("user deletes " + job.name);
       return ask(state::DeleteJob{id}, [](const auto&) {});
     case 1:

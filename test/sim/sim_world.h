@@ -100,6 +100,7 @@ class SimWorld {
   bool waits_for_room(const Snapshot& state, const Job& job) const;
   std::string unfinished_job(const Snapshot& state, const Job& job) const;
   std::string undecided() const;
+  std::string unplaced() const;
   std::string leftovers() const;
   std::string too_much_history(const Snapshot& state) const;
 
