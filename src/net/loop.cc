@@ -9,6 +9,7 @@ namespace tutti::net {
 
 namespace {
 constexpr auto kSweepEvery = std::chrono::milliseconds(250);
+constexpr size_t kSweptAtOnce = 2500;  // the more there are, the more seldom: deadlines are seconds
 constexpr auto kStopWait = std::chrono::seconds(3);
 }  // namespace
 
@@ -58,7 +59,7 @@ void Loop::remove(Tracked* tracked) {
 void Loop::arm() {
   if (armed_ || stopping_ || tracked_.empty()) return;
   armed_ = true;
-  sweeper_.expires_after(kSweepEvery);
+  sweeper_.expires_after(kSweepEvery * (1 + tracked_.size() / kSweptAtOnce));
   sweeper_.async_wait([this](const boost::system::error_code&) {
     armed_ = false;
     sweep();

@@ -172,6 +172,13 @@ void Columns::take(uint32_t index, const Resources& resources, const std::vector
   refresh(index);
 }
 
+void Columns::need_machines(const Snapshot& snapshot) {
+  if (machines_.needed()) return;
+  machines_.begin(snapshot);
+  for (const auto& [index, resources] : taken_) machines_.take(index, resources, {}, 1);
+  for (const auto& [number, devices] : taken_devices_) machines_.take(taken_[number].first, {}, devices, 1);
+}
+
 void Columns::undo(size_t left) {
   if (machines_.needed()) {
     for (size_t i = left; i < taken_.size(); ++i) machines_.take(taken_[i].first, taken_[i].second, {}, -1);

@@ -68,6 +68,8 @@ class Columns {
 
   ScanRequest scan_request(const Resources& asked, PlacementPolicy policy) const;
   // For the policy fragmentation.
+  // From now on the machines are followed; what the round has taken so far is taken from them too.
+  void need_machines(const Snapshot& snapshot);
   Machines& machines() { return machines_; }
   const Machines& machines() const { return machines_; }
   // The policy's factors are there from now on.

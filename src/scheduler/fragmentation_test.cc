@@ -223,5 +223,37 @@ TEST(Fragmentation, TheSchedulerTakesTheCheapestNodeAndNeverRefusesWhatFits) {
   }
 }
 
+// What others took in the same plan before the first came that is placed by this policy.
+TEST(Fragmentation, APlanOfSeveralPoliciesLeavesNothingBehind) {
+  for (uint64_t seed = 1; seed <= 8; ++seed) {
+    FragmentationPool world(seed);
+    world.pool.s.pool.policy = "binpack";
+    for (size_t i = 0; i < world.jobs.size(); ++i) {
+      JobSpec spec = *world.pool.s.version_of(world.jobs[i], 1)->spec;
+      spec.job += "-mixed";
+      spec.priority = i % 2 == 0 ? 10 : 90;
+      spec.policy = i % 2 == 0 ? PlacementPolicy::fragmentation : PlacementPolicy::binpack;
+      world.jobs[i] = world.pool.submit(spec);
+    }
+    for (int i = 0; i < 60; ++i) world.add();
+    const InstanceId one = world.pool.add_pending(world.jobs[0], 1'000);
+    world.pool.commit();
+    auto scheduler = make_scheduler();
+    scheduler->rebuild(world.pool.published());
+    const Plan first = scheduler->schedule_all_pending(1, world.pool.s.now, 1'000);
+    // This one has placed by the policy before.
+    scheduler->rebuild(world.pool.published());
+    (void)scheduler->schedule(std::span(&one, 1), 1, world.pool.s.now, 1);
+    const Plan again = scheduler->schedule_all_pending(1, world.pool.s.now, 1'000);
+    ASSERT_GT(first.placements.size(), 20u);
+    ASSERT_EQ(first.placements.size(), again.placements.size());
+    for (size_t i = 0; i < first.placements.size(); ++i) {
+      EXPECT_EQ(first.placements[i].instance, again.placements[i].instance) << "seed " << seed;
+      EXPECT_EQ(first.placements[i].node, again.placements[i].node) << "seed " << seed;
+      EXPECT_EQ(first.placements[i].devices, again.placements[i].devices) << "seed " << seed;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tutti::scheduler

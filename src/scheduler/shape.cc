@@ -132,7 +132,7 @@ Shape::Shape(const Snapshot& snapshot, Columns& columns, const Ask& ask, const C
   columns.need(family_);
   view_ = columns.view(family_);
   if (ask.policy == PlacementPolicy::fragmentation) {
-    columns.machines().begin(snapshot);
+    columns.need_machines(snapshot);
     costs_ = &columns.machines().costs_of(ask.shape, ask.request);
   }
   const Mask mask = columns.mask_of(snapshot, ask.request, ask.kind);

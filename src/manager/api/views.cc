@@ -1,6 +1,7 @@
 #include "manager/api/views.h"
 
 #include <algorithm>
+#include <boost/describe/enum_to_string.hpp>
 
 #include "base/version.h"
 #include "model/codec.h"
@@ -21,13 +22,15 @@ struct Head {
 };
 
 void member(std::string& out, std::string_view name, std::string_view value) {
-  out += ",\"" + std::string(name) + "\":";
+  out.append(",\"").append(name).append("\":");
   append_json_string(out, value);
 }
 
 std::string object(const Snapshot& s, const Head& head, const std::map<std::string, std::string>& labels,
                    const std::string& spec, const std::string& status) {
-  std::string out = "{\"kind\":";
+  std::string out;
+  out.reserve(256 + spec.size() + status.size());
+  out += "{\"kind\":";
   append_json_string(out, head.kind);
   member(out, "id", head.id);
   member(out, "name", head.name);
@@ -51,12 +54,6 @@ std::string object(const Snapshot& s, const Head& head, const std::map<std::stri
   if (!spec.empty()) out += ",\"spec\":" + spec;
   if (!status.empty()) out += ",\"status\":" + status;
   return out + "}";
-}
-
-std::string word_of(TaskState state) {
-  const std::string json = to_json(Position{0, 0, state});
-  const size_t at = json.find("\"state\":\"") + 9;
-  return json.substr(at, json.find('"', at) - at);
 }
 
 std::string address_of(const Node& node) {
@@ -192,7 +189,7 @@ InstanceSummary instance_summary(const Snapshot& s, const Instance& i) {
   const Node* node = s.nodes.find(i.node.value);
   out.desired = i.desired;
   out.presence = s.presence_of(i);
-  out.state = word_of(i.state);
+  out.state = boost::describe::enum_to_string(i.state, "");
   const bool paused = std::any_of(i.detail->tasks.begin(), i.detail->tasks.end(), [](const TaskStatus& t) { return t.paused; });
   if (i.presence == Presence::given_up) out.state = "lost";
   else if (!i.admitted && !i.finished) out.state = "pending";
@@ -317,7 +314,7 @@ std::string render(const Snapshot& s, const JobVersion& row) {
 std::string render(const Snapshot& s, const Instance& row, bool summary) {
   const Job* job = s.jobs.find(row.job.value);
   return object(s, {"instance", to_text(row.id), s.name_of(row), job != nullptr ? job->project : ProjectId{}, row.generation, row.revision, row.created, {}},
-                {}, {}, summary ? to_json(instance_summary(s, row)) : to_json(instance_status(s, row)));
+                {}, {}, summary ? to_json(instance_summary(s, row), {.omit_defaults = true}) : to_json(instance_status(s, row)));
 }
 
 std::string render(const Snapshot& s, const Node& row, bool summary) {
