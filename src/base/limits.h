@@ -38,6 +38,7 @@ inline constexpr int32_t kChildrenKeptMax = 1'000;          // that have ended
 inline constexpr size_t kChildrenLiveMax = 5'000;           // of one job that have not ended
 inline constexpr size_t kMetaKeysMax = 64;
 inline constexpr size_t kMetaBytesMax = 16u << 10;          // all keys and values of a job
+inline constexpr size_t kSpecBytesMax = 512u << 10;         // a job's spec as JSON, with its files
 inline constexpr size_t kPayloadBytesMax = 64u << 10;       // before base64
 inline constexpr int64_t kLaunchLateSeconds = 60;           // a time of a schedule not launched by then was missed
 inline constexpr size_t kJobVersionsKept = 10;

@@ -139,13 +139,23 @@ void Schedulers::pump(Session& session) {
     }
   }
   while (session.counted) {
-    auto batch = services_.events_after(session.cursor, kEventsAtOnce);
-    if (!batch) return session.socket->close("too far behind: " + batch.error().message);
-    if (batch->to.revision == session.cursor.revision) return;
-    session.cursor = batch->to;
-    if (!send_rows(session, state::changes_for_replica(batch->events, batch->to.revision, services_.clock().now())))
-      return;
+    Result<std::string> rows = next_changes(session);
+    if (!rows) return session.socket->close("too far behind: " + rows.error().message);
+    if (rows->empty() || !send_rows(session, std::move(*rows))) return;
   }
+}
+
+// As many commits as a message holds; empty: there are none. One that is larger than a message comes with a new snapshot.
+Result<std::string> Schedulers::next_changes(Session& session) {
+  for (size_t most = kEventsAtOnce; most > 0; most /= 4) {
+    TUTTI_TRY(const state::Engine::WatchBatch batch, services_.events_after(session.cursor, most));
+    if (batch.to.revision == session.cursor.revision) return std::string();
+    std::string rows = state::changes_for_replica(batch.events, batch.to.revision, services_.clock().now());
+    if (rows.size() > limits::kMessageBytesMax) continue;
+    session.cursor = batch.to;
+    return rows;
+  }
+  return fail(ErrorCode::too_many, "a commit is larger than a message");
 }
 
 // False: the way is full; goes on when it has drained.

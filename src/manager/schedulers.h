@@ -54,6 +54,7 @@ class Schedulers {
   void planned(uint64_t id, Plan plan);
   Duration turn();
   void pump(Session& session);
+  Result<std::string> next_changes(Session& session);
   bool send_rows(Session& session, std::string rows);
   void send_order(Session& session, const SchedulerOrder& order);
   void drop(uint64_t id, const std::string& why);

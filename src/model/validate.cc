@@ -8,6 +8,7 @@
 
 #include "base/limits.h"
 #include "base/text.h"
+#include "model/codec.h"
 #include "model/constraint.h"
 #include "model/oci.h"
 #include "model/validate_health.h"
@@ -54,6 +55,7 @@ class Validator {
     at_ = "";
     groups();
     check_launch(spec_, errors_);
+    if (errors_.empty()) size();
     if (errors_.size() > kErrorsMax) errors_.resize(kErrorsMax);
     if (errors_.empty()) return {};
     return fail(ErrorCode::invalid, "job " + quoted(spec_.job) + " is not valid", std::move(errors_));
@@ -62,6 +64,15 @@ class Validator {
  private:
   void wrong(std::string_view field, std::string message, std::string hint = {}) {
     if (errors_.size() < kErrorsMax) errors_.push_back({at_ + std::string(field), std::move(message), std::move(hint)});
+  }
+
+  // Beside what a dispatch adds it must fit one message to a worker.
+  void size() {
+    const size_t bytes = to_json(spec_, {.omit_defaults = true}).size();
+    if (bytes > limits::kSpecBytesMax)
+      wrong("", std::to_string(bytes) + " bytes as JSON are too many",
+            "at most " + std::to_string(limits::kSpecBytesMax) +
+                " (kSpecBytesMax): put large files into the image or a volume");
   }
 
   void name(std::string_view field, std::string_view value) {

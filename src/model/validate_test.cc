@@ -131,6 +131,19 @@ INSTANTIATE_TEST_SUITE_P(
              "kLabelsMax"}),
     [](const auto& info) { return std::string(info.param.name); });
 
+TEST(Validate, a_spec_fits_a_message_to_a_worker) {
+  JobSpec spec = good();
+  spec.tasks.resize(6, spec.tasks[1]);
+  for (size_t i = 1; i < spec.tasks.size(); ++i) {
+    spec.tasks[i].name = "t" + std::to_string(i);
+    spec.tasks[i].group.clear();
+    spec.tasks[i].command = {"x", std::string(120'000, 'y')};
+  }
+  apply_defaults(spec);
+  ASSERT_EQ(wrong(spec).size(), 1u);
+  EXPECT_THAT(wrong(spec)[0], HasSubstr("bytes as JSON are too many"));
+}
+
 TEST(Validate, everything_is_gathered_up_to_twenty) {
   JobSpec spec = good();
   spec.priority = -1;
