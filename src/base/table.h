@@ -106,20 +106,6 @@ class Table {
     return root_ == nullptr || end_key == 0 || visit(root_, levels_, 0, first_key, end_key - 1, f);
   }
 
-  // How many rows have a smaller key.
-  size_t rank_of(uint64_t key) const {
-    if (root_ == nullptr || !reaches(key, levels_)) return size();
-    size_t rows = 0;
-    const Node* node = root_;
-    for (int level = levels_; level > 0; --level) {
-      const auto* branch = static_cast<const Branch*>(node);
-      const size_t before = branch->rank(digit(key, level));
-      for (size_t i = 0; i < before; ++i) rows += count_of(branch->children[i], level - 1);
-      node = branch->child(digit(key, level));
-      if (node == nullptr) return rows;
-    }
-    return rows + node->rank(digit(key, 0));
-  }
   // The key of the row that has `rank` smaller ones; rank < size(). A page of a list: for_each_from(key_at(offset), f).
   uint64_t key_at(size_t rank) const {
     TUTTI_INVARIANT(rank < size(), "rank above the size of the table");

@@ -22,9 +22,12 @@
 #include "base/limits.h"
 #include "base/result.h"
 #include "base/time.h"
-#include "catalog/sha256.h"
+#include "sys/digest.h"
 
 namespace tutti::catalog {
+
+using sys::digest_of;
+using sys::Sha256;
 
 inline constexpr size_t kUploadsMax = 4'096;
 

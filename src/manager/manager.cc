@@ -274,7 +274,6 @@ class ManagerImpl final : public Manager, public Services {
     net::ServerOptions api;
     api.address = options_.listen;
     api.port = options_.api_port;
-    api.threads = options_.api_threads;
     api.admit = [this](const net::Request& head) { return api_->admit(head); };
     TUTTI_TRY(api_server_, net::serve(api, tls, [this](auto request, auto responder) { api_->handle(std::move(request), std::move(responder)); }));
     for_workers(tls);

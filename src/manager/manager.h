@@ -42,7 +42,6 @@ struct ManagerOptions {
   std::vector<std::string> names;       // further host names and addresses of the server certificate; the first is advertised
   std::string network;                  // prefix for node subnets; empty: chosen from the pool's id at first start
   std::vector<std::string> insecure_registries;
-  int api_threads = 1;
 };
 
 class Manager {

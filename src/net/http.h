@@ -201,7 +201,6 @@ class IoThread {
 std::unique_ptr<IoThread> make_io_thread(std::string name);
 
 // ---- small helpers
-std::string percent_decode(std::string_view text);
 std::string percent_encode(std::string_view text);
 std::string base64_decode(std::string_view text);  // empty when it is not base64
 std::string base64_encode(std::string_view bytes);

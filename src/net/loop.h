@@ -46,7 +46,6 @@ class Loop : public std::enable_shared_from_this<Loop> {
   // The following on the loop's thread only. What is added while stopping is aborted at once.
   void add(std::shared_ptr<Tracked> tracked);
   void remove(Tracked* tracked);
-  size_t tracked_count() const { return tracked_.size(); }
   bool stopping() const { return stopping_; }
 
   asio::io_context io{1};

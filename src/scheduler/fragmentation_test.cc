@@ -24,6 +24,25 @@ Typical typical(int64_t cores, int32_t count, int32_t share, int64_t weight) {
   return {{cores * 1'000, 0, count, share, 1}, weight * kWeights / 10};
 }
 
+// Task by task, as the paper has it.
+int64_t fragment_of(const std::vector<Typical>& typical, const Machine& machine) {
+  int64_t idle = 0;
+  for (size_t i = 0; i < machine.gpus; ++i) idle += machine.free[i];
+  if (idle == 0) return 0;
+  int64_t out = 0;
+  for (const Typical& each : typical) {
+    const GpuTask& task = each.task;
+    int64_t usable = 0;
+    int32_t found = 0;
+    if (task.count > 0 && machine.cpu >= task.cpu) {
+      for (size_t i = 0; i < machine.gpus; ++i)
+        if (takes(task, machine, i)) usable += machine.free[i], ++found;
+    }
+    out += each.weight * (found >= task.count && task.count > 0 ? idle - usable : idle);
+  }
+  return out;
+}
+
 TEST(Fragmentation, FragmentIsTheIdleGpuThatTypicalTasksCannotUse) {
   const std::vector<Typical> tasks{typical(4, 1, 500, 5), typical(4, 2, 1'000, 3), typical(1, 0, 0, 2)};
   // 500 of one: usable 1,000 of 1,300. Two whole ones: there is one. Without GPU: all of it.

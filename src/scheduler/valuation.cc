@@ -94,24 +94,6 @@ std::vector<Typical> typical_of(const Workload& workload, const std::vector<Devi
   return out;
 }
 
-int64_t fragment_of(const std::vector<Typical>& typical, const Machine& machine) {
-  int64_t idle = 0;
-  for (size_t i = 0; i < machine.gpus; ++i) idle += machine.free[i];
-  if (idle == 0) return 0;
-  int64_t out = 0;
-  for (const Typical& each : typical) {
-    const GpuTask& task = each.task;
-    int64_t usable = 0;
-    int32_t found = 0;
-    if (task.count > 0 && machine.cpu >= task.cpu) {
-      for (size_t i = 0; i < machine.gpus; ++i)
-        if (takes(task, machine, i)) usable += machine.free[i], ++found;
-    }
-    out += each.weight * (found >= task.count && task.count > 0 ? idle - usable : idle);
-  }
-  return out;
-}
-
 Fragments::Fragments(const std::vector<Typical>& typical) {
   std::map<std::tuple<int32_t, int32_t, uint64_t>, std::map<int64_t, int64_t>> all;
   for (const Typical& each : typical) {

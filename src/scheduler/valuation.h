@@ -28,9 +28,8 @@ struct Typical {
 inline constexpr int64_t kWeights = 1 << 16;
 // The most frequent (cpu, GPUs), memory left out, that make up 95 % of the workload.
 std::vector<Typical> typical_of(const Workload& workload, const std::vector<Device>& kinds);
-// In thousandths of a GPU × kWeights.
-int64_t fragment_of(const std::vector<Typical>& typical, const Machine& machine);
-// The same, faster: tasks that want the same GPUs are looked at together.
+// What of a machine's idle GPUs typical tasks cannot use, in thousandths of a GPU × kWeights: tasks that want the same
+// GPUs are looked at together.
 class Fragments {
  public:
   explicit Fragments(const std::vector<Typical>& typical);

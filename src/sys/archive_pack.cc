@@ -230,8 +230,8 @@ Status Packer::add_children(int directory, const std::string& stored, int depth)
 Result<Packed> Packer::close() {
   TUTTI_CHECK(done(archive_write_close(tar_.get()), tar_.get()));
   if (blob_) TUTTI_CHECK(done(archive_write_close(blob_.get()), blob_.get()));
-  out_.diff_id = tar_sum_.finish_digest();
-  out_.blob_digest = blob_sum_.finish_digest();
+  out_.diff_id = tar_sum_.digest();
+  out_.blob_digest = blob_sum_.digest();
   return out_;
 }
 

@@ -23,8 +23,8 @@ class TarStream {
   Error error_of_tar();
   // Reads what follows the tar's end, so that the digests are of everything. Then they may be asked for.
   Status drain();
-  std::string blob_digest() { return blob_sum_.finish_digest(); }
-  std::string diff_id() { return tar_sum_.finish_digest(); }
+  std::string blob_digest() { return blob_sum_.digest(); }
+  std::string diff_id() { return tar_sum_.digest(); }
   uint64_t blob_bytes() const { return blob_bytes_; }
 
  private:

@@ -126,8 +126,8 @@ TEST_F(ArchiveTest, KeepsWhatTheArchiveSays) {
     std::string blob = tar_of(items, packing);
     auto done = extract(blob);
     ASSERT_TRUE(done.has_value()) << done.error().message;
-    EXPECT_EQ(done->diff_id, sha256_digest(plain));
-    EXPECT_EQ(done->blob_digest, sha256_digest(blob));
+    EXPECT_EQ(done->diff_id, digest_of(plain));
+    EXPECT_EQ(done->blob_digest, digest_of(blob));
     EXPECT_EQ(done->blob_bytes, blob.size());
     EXPECT_EQ(content_of(root_ / "etc/passwd"), "root:x:0");
     EXPECT_EQ(fs::file_size(root_ / "deep/er/file"), 300'000u);
@@ -289,7 +289,7 @@ TEST_F(ArchiveTest, PackingIsDeterministicAndComesBack) {
   auto two = pack_directory_to_file(from, base_ / "2.tgz", options);
   ASSERT_TRUE(two.has_value());
   EXPECT_EQ(one->blob_digest, two->blob_digest);
-  EXPECT_EQ(one->blob_digest, sha256_file(base_ / "1.tgz").value());
+  EXPECT_EQ(one->blob_digest, digest_of_file(base_ / "1.tgz").value());
   EXPECT_EQ(one->entries, 7u);
   auto back = extract_tar_file(base_ / "1.tgz", root_, {.whiteouts = true});
   ASSERT_TRUE(back.has_value()) << back.error().message;

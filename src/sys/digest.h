@@ -1,7 +1,7 @@
 #pragma once
-// SHA-256, streaming and in one call, over OpenSSL. Owner: the caller; a Sha256 is used by one thread at a time.
+// SHA-256, streaming and in one call, over OpenSSL. Owner: the caller; a Sha256 is used by one thread at a time. It can
+// be copied, and goes on after it was asked: an upload pauses and continues.
 
-#include <array>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -16,14 +16,14 @@ class Sha256 {
  public:
   Sha256();
   ~Sha256();
+  Sha256(const Sha256& other);
+  Sha256& operator=(const Sha256& other);
   Sha256(Sha256&&) noexcept;
   Sha256& operator=(Sha256&&) noexcept;
 
   void update(std::string_view bytes);
-  // 64 lower-case hex digits of everything so far. Ends the object: only destruction may follow.
-  std::string finish_hex();
-  // The same as "sha256:<hex>".
-  std::string finish_digest() { return "sha256:" + finish_hex(); }
+  // "sha256:" and 64 lower-case hex digits of everything so far.
+  std::string digest() const;
 
  private:
   struct Free {
@@ -32,8 +32,8 @@ class Sha256 {
   std::unique_ptr<evp_md_ctx_st, Free> context_;
 };
 
-// "sha256:<hex>" of a text, and of a whole file (streamed).
-std::string sha256_digest(std::string_view bytes);
-Result<std::string> sha256_file(const std::string& path);
+// Of a text, and of a whole file (streamed).
+std::string digest_of(std::string_view bytes);
+Result<std::string> digest_of_file(const std::string& path);
 
 }  // namespace tutti::sys

@@ -252,7 +252,7 @@ Status Netlink::delete_link(int index) {
   return status;
 }
 
-Status Netlink::change_link(int index, unsigned flags, unsigned change, int master, const std::string& name,
+Status Netlink::change_link(int index, unsigned flags, unsigned change, const std::string& name,
                             const std::string& what) {
   Message m(RTM_NEWLINK, NLM_F_ACK);
   auto* head = m.extra<ifinfomsg>();
@@ -260,16 +260,12 @@ Status Netlink::change_link(int index, unsigned flags, unsigned change, int mast
   head->ifi_index = index;
   head->ifi_flags = flags;
   head->ifi_change = change;
-  if (master >= 0) mnl_attr_put_u32(m.head, IFLA_MASTER, static_cast<uint32_t>(master));
   if (!name.empty()) put_name(m.head, IFLA_IFNAME, name);
   return exchange(m.head, what + " of link " + std::to_string(index));
 }
 
 Status Netlink::set_up(int index) {
-  return change_link(index, IFF_UP, IFF_UP, -1, {}, "set up");
-}
-Status Netlink::set_master(int index, int master) {
-  return change_link(index, 0, 0, master, {}, "set bridge");
+  return change_link(index, IFF_UP, IFF_UP, {}, "set up");
 }
 Status Netlink::set_hairpin(int index) {
   Message m(RTM_SETLINK, NLM_F_ACK);
@@ -283,7 +279,7 @@ Status Netlink::set_hairpin(int index) {
 }
 Status Netlink::rename(int index, const std::string& name) {
   TUTTI_CHECK(check_name(name));
-  return change_link(index, 0, 0, -1, name, "set name " + name);
+  return change_link(index, 0, 0, name, "set name " + name);
 }
 
 Status Netlink::change_address(int index, Ipv4 address, int prefix_length, bool add) {

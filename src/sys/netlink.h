@@ -83,7 +83,6 @@ class Netlink {
   Status create_veth(const VethRequest& request);
   Status delete_link(int index);  // fine if it is not there
   Status set_up(int index);
-  Status set_master(int index, int master);
   Status set_hairpin(int index);  // of a bridge's port: packets may leave by the port they came in
   Status rename(int index, const std::string& name);
 
@@ -102,8 +101,7 @@ class Netlink {
   template <class Each>
   Status exchange(void* message, const std::string& what, Each each);
   Status exchange(void* message, const std::string& what);
-  Status change_link(int index, unsigned flags, unsigned change, int master, const std::string& name,
-                     const std::string& what);
+  Status change_link(int index, unsigned flags, unsigned change, const std::string& name, const std::string& what);
   Status change_address(int index, Ipv4 address, int prefix_length, bool add);
 
   std::unique_ptr<mnl_socket, Close> socket_;

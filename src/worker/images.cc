@@ -252,7 +252,7 @@ Result<ImageStore::Resolved> ImageStore::resolve(const Target& target, ImageFetc
   std::string digest = target.digest;
   for (int depth = 0; depth < 3; ++depth) {
     TUTTI_TRY(std::string text, fetcher.manifest(target.repository, digest, stop));
-    std::string got = sys::sha256_digest(text);
+    std::string got = sys::digest_of(text);
     if (got != digest) return tl::make_unexpected(mismatch("manifest", digest, got));
     auto index = oci::parse_index(text);
     bool is_index = index && (index->mediaType == oci::kIndexType || index->mediaType == oci::kDockerListType ||
@@ -279,7 +279,7 @@ Result<oci::ImageConfig> ImageStore::fetch_config(const Target& target, const oc
   TUTTI_CHECK(fetcher.blob_to_file(target.repository, descriptor.digest, file.path,
                                    static_cast<uint64_t>(descriptor.size), stop));
   TUTTI_TRY(std::string text, sys::read_file(file.path, kConfigBytesMax));
-  std::string got = sys::sha256_digest(text);
+  std::string got = sys::digest_of(text);
   if (got != descriptor.digest) return tl::make_unexpected(mismatch("config", descriptor.digest, got));
   return oci::parse_image_config(text);
 }
@@ -320,7 +320,7 @@ Result<uint64_t> ImageStore::fetch_layer(const Target& target, const oci::Descri
   auto extracted = sys::extract_tar_file(blob.path, folder.path, options);
   // A damaged blob often cannot be unpacked: then its digest says more than the archive's reader.
   if (!extracted && extracted.error().code == ErrorCode::invalid) {
-    TUTTI_TRY(std::string got, sys::sha256_file(blob.path));
+    TUTTI_TRY(std::string got, sys::digest_of_file(blob.path));
     if (got != descriptor.digest) return tl::make_unexpected(mismatch("layer", descriptor.digest, got));
   }
   if (!extracted) return tl::make_unexpected(std::move(extracted).error().in("layer " + descriptor.digest));

@@ -44,7 +44,7 @@ class FakeRegistry final : public ImageFetcher {
     return {};
   }
   std::string put(const std::string& bytes) {
-    std::string digest = sys::sha256_digest(bytes);
+    std::string digest = sys::digest_of(bytes);
     content[digest] = bytes;
     return digest;
   }
@@ -196,7 +196,7 @@ TEST_F(ImageStoreTest, IndexesGiveThisPlatform) {
     return R"({"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":")" + digest + R"(","size":)" +
            std::to_string(json.size()) + R"(,"platform":)" + platform + "}";
   };
-  std::string other = sys::sha256_digest("other");
+  std::string other = sys::digest_of("other");
   std::string head = R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[)";
   std::string index = head + row(other, R"({"os":"linux","architecture":"arm64","variant":"v8"})") + "," +
                       row(other, R"({"os":"unknown","architecture":"unknown"})") + "," +
@@ -233,15 +233,15 @@ TEST_F(ImageStoreTest, WhatIsNotItsDigestIsRefused) {
   registry_.content[good.digest] = kept;
 
   Layer lying = good;
-  lying.diff_id = sys::sha256_digest("something else");
+  lying.diff_id = sys::digest_of("something else");
   expect_refused("diff id", image({lying}), ErrorCode::invalid, "unpacked layer");
   expect_refused("layer counts", "shop/web@" + registry_.put(manifest({good, good}, config({good}))),
                  ErrorCode::invalid, "its manifest has 2 layers, its config 1");
-  std::string digest = sys::sha256_digest("x");
+  std::string digest = sys::digest_of("x");
   registry_.content[digest] = manifest({good}, config({good}));
   expect_refused("manifest", "shop/web@" + digest, ErrorCode::invalid, "manifest is not what its digest says");
   expect_refused("no digest", "shop/web:1", ErrorCode::invalid, "has no digest");
-  expect_refused("not there", "shop/web@" + sys::sha256_digest("y"), ErrorCode::not_found, "not here");
+  expect_refused("not there", "shop/web@" + sys::digest_of("y"), ErrorCode::not_found, "not here");
   ASSERT_TRUE(store_->ensure(reference, registry_).has_value()) << "the good one still works";
 }
 
@@ -370,7 +370,7 @@ TEST_F(ImageStoreTest, AHostileLayerLeavesNothing) {
   char text[8];
   std::snprintf(text, sizeof text, "%06o", sum);
   tar.replace(148, 7, std::string(text, 7));
-  Layer evil{registry_.put(tar), sys::sha256_digest(tar), tar.size()};
+  Layer evil{registry_.put(tar), sys::digest_of(tar), tar.size()};
   auto ready = store_->ensure(image({evil}), registry_);
   ASSERT_FALSE(ready.has_value());
   EXPECT_THAT(ready.error().message, testing::HasSubstr("climbs out"));
@@ -408,14 +408,14 @@ TEST_F(ImageStoreTest, FromARegistryOverHttp) {
   ASSERT_TRUE(ready.has_value()) << ready.error().message;
   EXPECT_EQ(fs::file_size(fs::path(ready->lower_dirs[0]) / "a"), 300'000u);
   EXPECT_EQ(peers, std::set<std::string>{"node-a"});
-  auto missing = store_->ensure("shop/web@" + sys::sha256_digest("nothing"), *fetcher);
+  auto missing = store_->ensure("shop/web@" + sys::digest_of("nothing"), *fetcher);
   ASSERT_FALSE(missing.has_value());
   EXPECT_EQ(missing.error().code, ErrorCode::not_found) << missing.error().message;
   // More bytes than promised are not taken.
   fs::path file = base_ / "blob";
   EXPECT_EQ(fetcher->blob_to_file("shop/web", a.digest, file, 10, {}).error().code, ErrorCode::too_large);
   (*server)->stop();
-  EXPECT_EQ(store_->ensure("shop/web@" + sys::sha256_digest("gone"), *fetcher).error().code, ErrorCode::unavailable);
+  EXPECT_EQ(store_->ensure("shop/web@" + sys::digest_of("gone"), *fetcher).error().code, ErrorCode::unavailable);
 }
 
 }  // namespace
