@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/id.h"
+#include "base/printable.h"
 #include "base/text.h"
 #include "base/time.h"
 
@@ -36,10 +37,19 @@ TEST(Times, RoundTripAndRefusals) {
   }
 }
 
+TEST(Text, PrintableSteersNoTerminal) {
+  EXPECT_EQ(printable("caf\u00e9 \u20ac \U0001f600"), "caf\u00e9 \u20ac \U0001f600");
+  EXPECT_EQ(printable("a\x1b[2J\r\n\tb\x7f\u0080\u009f\u00a0"), "a?[2J???b???\u00a0");
+  EXPECT_EQ(printable("a\nb\tc\x1b", '?', true), "a\nb\tc?");
+  EXPECT_EQ(printable("\x9b\xc2"), "??") << "no UTF-8: some terminals take them for what they are in Latin-1";
+  EXPECT_EQ(printable(std::string("\0", 1), ' '), " ");
+}
+
 TEST(Text, NearestWord) {
   EXPECT_EQ(nearest_word("comand", {"command", "count", "env"}), "command");
   EXPECT_EQ(nearest_word("imgae", {"image", "name"}), "image");
   EXPECT_EQ(nearest_word("zzz", {"image", "name"}), "");
+  EXPECT_EQ(nearest_word("image", {std::string_view("image-of-another-kind"), "imag"}), "imag");
   EXPECT_TRUE(is_name("web-1"));
   EXPECT_FALSE(is_name("Web"));
   EXPECT_FALSE(is_name("-web"));

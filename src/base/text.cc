@@ -68,6 +68,8 @@ std::string_view nearest_word(std::string_view word, const std::vector<std::stri
   size_t best_distance = std::max<size_t>(1, word.size() / 3) + 1;
   if (word.size() > limits::kNameLengthMax) return best;
   for (std::string_view candidate : candidates) {
+    const size_t longer = std::max(word.size(), candidate.size()) - std::min(word.size(), candidate.size());
+    if (longer >= best_distance) continue;  // further away by that alone; and a stranger's words may be very long
     const size_t distance = edit_distance(word, candidate);
     if (distance < best_distance) best = candidate, best_distance = distance;
   }

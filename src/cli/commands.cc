@@ -10,10 +10,12 @@
 #include <iostream>
 #include <iterator>
 
+#include "base/printable.h"
 #include "base/random.h"
 #include "base/text.h"
 #include "cli/requests.h"
 #include "cli/run_spec.h"
+#include "cli/say.h"
 #include "cli/session.h"
 #include "model/session.h"
 #include "model/codec.h"
@@ -45,7 +47,7 @@ int submit_file(Session& s, const std::string& path) {
   auto answer = s.call("POST", path, *text, text->starts_with("{") ? "application/json" : "application/yaml");
   if (!answer) return complain(placed_in_file(answer.error(), s.words[0]));
   if (path == "/v1/jobs:validate") return print_object(s, *answer);
-  if (!s.flag("quiet")) std::printf("job %s: version %s\n", (*answer)["object.name"].text().c_str(), (*answer)["object.version"].text().c_str());
+  if (!s.flag("quiet")) say(stdout, "job %s: version %s\n", (*answer)["object.name"].text().c_str(), (*answer)["object.version"].text().c_str());
   std::fflush(stdout);
   return s.wait_operation(*answer);
 }
@@ -130,26 +132,26 @@ int explain(Session& s) {
   if (!answer) return complain(answer.error());
   if (s.output != "table") return print_object(s, *answer);
   const Json& e = *answer;
-  std::printf("%s: %s", e["name"].text().c_str(), e["state"].text().c_str());
-  if (!e["pending_since"].text().empty()) std::printf(" since %s", e["pending_since"].text().c_str());
-  std::printf("\n");
-  if (e["nodes_total"].number() > 0) std::printf("%s of %s nodes would do\n", e["nodes_feasible"].text().c_str(), e["nodes_total"].text().c_str());
-  for (const Json& task : e["tasks"].items()) std::printf("  %s\n", task.text().c_str());
-  for (const Json& reason : e["reasons"].items()) std::printf("  %s: %s\n", reason["nodes"].text().c_str(), reason["reason"].text().c_str());
-  if (!e["nearest_node"].text().empty()) std::printf("nearest: %s lacks %s\n", e["nearest_node"].text().c_str(), e["nearest_lacks"].text().c_str());
-  if (e["queue_length"].number() > 0) std::printf("%s wait for a place, %s of them before this one\n", e["queue_length"].text().c_str(), e["queue_before"].text().c_str());
-  for (const Json& remedy : e["remedies"].items()) std::printf("  → %s\n", remedy.text().c_str());
-  if (!e["scores"].items().empty()) std::printf("scores (more is better; 100 is what an affinity of weight 100 counts for):\n");
+  say(stdout, "%s: %s", e["name"].text().c_str(), e["state"].text().c_str());
+  if (!e["pending_since"].text().empty()) say(stdout, " since %s", e["pending_since"].text().c_str());
+  say(stdout, "\n");
+  if (e["nodes_total"].number() > 0) say(stdout, "%s of %s nodes would do\n", e["nodes_feasible"].text().c_str(), e["nodes_total"].text().c_str());
+  for (const Json& task : e["tasks"].items()) say(stdout, "  %s\n", task.text().c_str());
+  for (const Json& reason : e["reasons"].items()) say(stdout, "  %s: %s\n", reason["nodes"].text().c_str(), reason["reason"].text().c_str());
+  if (!e["nearest_node"].text().empty()) say(stdout, "nearest: %s lacks %s\n", e["nearest_node"].text().c_str(), e["nearest_lacks"].text().c_str());
+  if (e["queue_length"].number() > 0) say(stdout, "%s wait for a place, %s of them before this one\n", e["queue_length"].text().c_str(), e["queue_before"].text().c_str());
+  for (const Json& remedy : e["remedies"].items()) say(stdout, "  → %s\n", remedy.text().c_str());
+  if (!e["scores"].items().empty()) say(stdout, "scores (more is better; 100 is what an affinity of weight 100 counts for):\n");
   for (const Json& node : e["scores"].items()) {
     auto points = [](const Json& score) {
       char text[32];
       std::snprintf(text, sizeof text, "%.6g", std::strtod(score.text().c_str(), nullptr));
       return std::string(text);
     };
-    std::printf("  %s%s %s", node["node"].text().c_str(), node["node"].text() == e["node"].text() ? " (where it is)" : "", points(node["score"]).c_str());
+    say(stdout, "  %s%s %s", node["node"].text().c_str(), node["node"].text() == e["node"].text() ? " (where it is)" : "", points(node["score"]).c_str());
     std::string terms;
     for (const Json& term : node["terms"].items()) terms += (terms.empty() ? " = " : ", ") + term["term"].text() + " " + points(term["score"]);
-    std::printf("%s\n", terms.c_str());
+    say(stdout, "%s\n", terms.c_str());
   }
   return 0;
 }
@@ -252,8 +254,8 @@ int node(Session& s, const std::string& verb) {
     auto answer = s.call("POST", "/v1/join-tokens", body);
     if (!answer) return complain(answer.error());
     if (s.output != "table") return print_object(s, *answer);
-    std::printf("%s\n", (*answer)["token"].text().c_str());
-    if (!s.flag("quiet")) std::fprintf(stderr, "on the new machine: tutti %s --manager %s --token TOKEN\n", role.c_str(), (*answer)["address"].text().c_str());
+    say(stdout, "%s\n", (*answer)["token"].text().c_str());
+    if (!s.flag("quiet")) say(stderr, "on the new machine: tutti %s --manager %s --token TOKEN\n", role.c_str(), (*answer)["address"].text().c_str());
     return 0;
   }
   const std::string path = path_of("/v1/nodes", s.words[0]);
@@ -279,8 +281,8 @@ int event(Session& s, const std::string& verb) {
       auto event = Json::parse(line.substr(6));
       if (!event || (*event)["type"].text() != "created") continue;
       if (s.output == "json") std::printf("%s\n", (*event)["object"].raw().c_str());
-      else std::printf("%s  %-20s %-24s %s\n", (*event)["object.status.time"].text().c_str(), (*event)["object.status.type"].text().c_str(),
-                       (*event)["object.status.object_name"].text().c_str(), (*event)["object.status.message"].text().c_str());
+      else say(stdout, "%s  %-20s %-24s %s\n", (*event)["object.status.time"].text().c_str(), (*event)["object.status.type"].text().c_str(),
+                       (*event)["object.status.object_name"].text().c_str(), printable((*event)["object.status.message"].text()).c_str());
       std::fflush(stdout);
     }
     return true;
@@ -305,7 +307,7 @@ int context(Session& s, const std::string& verb) {
   auto all = load_contexts();
   if (!all) return complain(all.error());
   if (verb == "list" && s.output == "name") {
-    for (const Context& c : all->contexts) std::printf("%s\n", c.name.c_str());
+    for (const Context& c : all->contexts) say(stdout, "%s\n", c.name.c_str());
     return 0;
   }
   if (verb == "list" && s.output == "json") {
@@ -314,7 +316,7 @@ int context(Session& s, const std::string& verb) {
       out += (out.back() == '[' ? "" : ",") + std::string("{\"name\":") + json_text(c.name) + ",\"address\":" + json_text(c.address) + ",\"project\":" + json_text(c.project) +
              ",\"current\":" + (c.name == all->current ? "true" : "false") + "}";
     }
-    std::printf("%s]}\n", out.c_str());
+    say(stdout, "%s]}\n", out.c_str());
     return 0;
   }
   if (verb == "list") {
@@ -325,7 +327,7 @@ int context(Session& s, const std::string& verb) {
   }
   for (const Context& c : all->contexts) {
     if (c.name != s.words[0]) continue;
-    if (verb == "show") return std::printf("name: %s\naddress: %s\nproject: %s\ntoken: (set)\n", c.name.c_str(), c.address.c_str(), c.project.c_str()), 0;
+    if (verb == "show") return say(stdout, "name: %s\naddress: %s\nproject: %s\ntoken: (set)\n", c.name.c_str(), c.address.c_str(), c.project.c_str()), 0;
     if (verb == "use") all->current = c.name;
     else if (verb == "delete") {
       const std::string gone = c.name;  // `c` moves with the erase
@@ -352,7 +354,7 @@ int login_command(Session& s) {
   }
   auto context = login(s.option("address"), *authority, credential, s.option("context", "default"));
   if (!context) return complain(context.error());
-  std::printf("logged in; context '%s' is current\n", context->name.c_str());
+  say(stdout, "logged in; context '%s' is current\n", context->name.c_str());
   return 0;
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/random.h"
 #include "base/text.h"
+#include "cli/say.h"
 #include "cli/session.h"
 
 namespace tutti::cli {
@@ -107,7 +108,7 @@ int import_image(Session& s) {
   if (!answer) return complain(answer.error());
   if (answer->status >= 400) return complain(problem_of(*answer));
   auto object = Json::parse(answer->body);
-  if (object && !s.flag("quiet")) std::printf("%s %s\n", (*object)["name"].text().c_str(), (*object)["status.digest"].text().c_str());
+  if (object && !s.flag("quiet")) say(stdout, "%s %s\n", (*object)["name"].text().c_str(), (*object)["status.digest"].text().c_str());
   return 0;
 }
 

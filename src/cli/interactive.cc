@@ -12,6 +12,7 @@
 
 #include "cli/frames.h"
 #include "cli/requests.h"
+#include "cli/say.h"
 #include "cli/session.h"
 #include "model/session.h"
 
@@ -135,7 +136,7 @@ int interactive(Session& s, const std::string& path, const StreamQuery& query, b
   io.reset();
   if (resized >= 0) ::close(resized);
   raw.restore();
-  if (!error.empty()) std::fprintf(stderr, "tutti: %s\n", error.c_str());
+  if (!error.empty()) say(stderr, "tutti: %s\n", error.c_str());
   return code;
 }
 

@@ -1,6 +1,7 @@
 // What would change and what did: `job plan` and `job diff`, for people.
 #include <cstdio>
 
+#include "cli/say.h"
 #include "cli/session.h"
 #include "model/values.h"
 #include "net/http.h"
@@ -21,9 +22,9 @@ void print_changes(const std::vector<Json>& changes) {
   for (const Json& change : changes) {
     const std::string path = change["path"].text();
     const std::string kind = change["kind"].text();
-    if (kind == "added") std::printf("  + %s: %s\n", path.c_str(), value_text(path, change["after"]).c_str());
-    else if (kind == "removed") std::printf("  - %s: %s\n", path.c_str(), value_text(path, change["before"]).c_str());
-    else std::printf("  ~ %s: %s -> %s\n", path.c_str(), value_text(path, change["before"]).c_str(), value_text(path, change["after"]).c_str());
+    if (kind == "added") say(stdout, "  + %s: %s\n", path.c_str(), value_text(path, change["after"]).c_str());
+    else if (kind == "removed") say(stdout, "  - %s: %s\n", path.c_str(), value_text(path, change["before"]).c_str());
+    else say(stdout, "  ~ %s: %s -> %s\n", path.c_str(), value_text(path, change["before"]).c_str(), value_text(path, change["after"]).c_str());
   }
 }
 
@@ -46,15 +47,15 @@ int job_plan(Session& s) {
   if (s.output != "table") return print_object(s, *answer);
   const Json& plan = *answer;
   const bool fresh = plan["version"].number() == 1 && plan["unchanged"].text() != "true";
-  if (fresh) std::printf("job %s: new\n", plan["job"].text().c_str());
-  else if (plan["unchanged"].text() == "true") std::printf("job %s: the same as version %s\n", plan["job"].text().c_str(), plan["version"].text().c_str());
-  else std::printf("job %s: would be version %s\n", plan["job"].text().c_str(), plan["version"].text().c_str());
+  if (fresh) say(stdout, "job %s: new\n", plan["job"].text().c_str());
+  else if (plan["unchanged"].text() == "true") say(stdout, "job %s: the same as version %s\n", plan["job"].text().c_str(), plan["version"].text().c_str());
+  else say(stdout, "job %s: would be version %s\n", plan["job"].text().c_str(), plan["version"].text().c_str());
   if (!fresh) print_changes(plan["changes"].items());
-  for (const Json& image : plan["images"].items()) std::printf("image %s would be fetched first\n", image.text().c_str());
-  std::printf("%s to start, %s to replace, %s to update in place, %s to keep, %s to stop\n", plan["start"].text().c_str(), plan["replace"].text().c_str(),
+  for (const Json& image : plan["images"].items()) say(stdout, "image %s would be fetched first\n", image.text().c_str());
+  say(stdout, "%s to start, %s to replace, %s to update in place, %s to keep, %s to stop\n", plan["start"].text().c_str(), plan["replace"].text().c_str(),
               plan["update"].text().c_str(), plan["keep"].text().c_str(), plan["stop"].text().c_str());
-  if (plan["unplaced"].number() > 0) std::printf("%s would wait for a node\n", plan["unplaced"].text().c_str());
-  if (!plan["next_launch"].text().empty()) std::printf("launched next at %s\n", plan["next_launch"].text().c_str());
+  if (plan["unplaced"].number() > 0) say(stdout, "%s would wait for a node\n", plan["unplaced"].text().c_str());
+  if (!plan["next_launch"].text().empty()) say(stdout, "launched next at %s\n", plan["next_launch"].text().c_str());
   print_planned(plan);
   return 0;
 }
@@ -68,7 +69,7 @@ int job_diff(Session& s, const std::string& path) {
   auto answer = s.call("GET", path + "/diff" + query);
   if (!answer) return complain(answer.error());
   if (s.output != "table") return print_object(s, *answer);
-  std::printf("version %s -> %s\n", (*answer)["from"].text().c_str(), (*answer)["to"].text().c_str());
+  say(stdout, "version %s -> %s\n", (*answer)["from"].text().c_str(), (*answer)["to"].text().c_str());
   print_changes((*answer)["items"].items());
   return 0;
 }

@@ -1,6 +1,7 @@
 // Launching by hand: `job dispatch` and `job periodic force`.
 #include <cstdio>
 
+#include "cli/say.h"
 #include "cli/session.h"
 #include "net/http.h"
 
@@ -11,7 +12,7 @@ namespace {
 int launched(Session& s, const std::string& path, const std::string& body) {
   auto answer = s.call("POST", path, body);
   if (!answer) return complain(answer.error());
-  if (!s.flag("quiet")) std::printf("job %s\n", (*answer)["object.name"].text().c_str());
+  if (!s.flag("quiet")) say(stdout, "job %s\n", (*answer)["object.name"].text().c_str());
   std::fflush(stdout);
   return s.wait_operation(*answer);
 }

@@ -1,8 +1,12 @@
 #include <unistd.h>
 
+#include <cstdarg>
 #include <cstdio>
+#include <cstdlib>
 
+#include "base/printable.h"
 #include "base/text.h"
+#include "cli/say.h"
 #include "cli/session.h"
 #include "model/codec.h"
 #include "model/values.h"
@@ -36,6 +40,18 @@ std::string drivers(const Json& row) {
 
 }  // namespace
 
+void say(std::FILE* to, const char* format, ...) {
+  va_list words;
+  va_start(words, format);
+  char* made = nullptr;
+  const int length = ::vasprintf(&made, format, words);
+  va_end(words);
+  if (length < 0) return;
+  const std::string text = printable({made, static_cast<size_t>(length)}, '?', true);
+  std::free(made);
+  std::fwrite(text.data(), 1, text.size(), to);
+}
+
 // "~" paths are computed: ~age:created, ~bytes:status.size, ~ports, ~share:cpu …
 std::string cell(const Json& row, const std::string& path) {
   if (path == "~ports") return ports(row);
@@ -64,7 +80,7 @@ void print_table(const std::vector<std::vector<std::string>>& rows) {
       line += row[i];
       if (i + 1 < row.size()) line += std::string(widths[i] - row[i].size() + 2, ' ');
     }
-    std::printf("%s\n", line.c_str());
+    say(stdout, "%s\n", line.c_str());
   }
 }
 
@@ -83,7 +99,7 @@ int print_list(const Session& session, const Json& answer, const std::vector<Col
   for (const Json& item : answer["items"].items()) {
     rows.emplace_back();
     if (session.output == "name") rows.back().push_back(item["name"].text());
-    else for (const Column& column : columns) rows.back().push_back(cell(item, column.path));
+    else for (const Column& column : columns) rows.back().push_back(printable(cell(item, column.path)));  // one line each
   }
   print_table(rows);
   return 0;
@@ -91,7 +107,7 @@ int print_list(const Session& session, const Json& answer, const std::vector<Col
 
 int print_object(const Session& session, const Json& object) {
   if (session.output == "json") return std::printf("%s\n", object.raw().c_str()), 0;
-  if (session.output == "name") return std::printf("%s\n", object["name"].text().c_str()), 0;
+  if (session.output == "name") return say(stdout, "%s\n", object["name"].text().c_str()), 0;
   auto yaml = json_to_yaml(object.raw());
   if (!yaml) return complain(yaml.error());
   return std::printf("%s", yaml->c_str()), 0;

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "cli/requests.h"
+#include "cli/say.h"
 #include "cli/session.h"
 #include "model/codec.h"
 
@@ -31,15 +32,15 @@ std::string deviation(const Json& thousandths, bool by_number) {
 void print_plan(const Json& plan) {
   const std::vector<Json> moves = plan["moves"].items();
   print_moves(moves, false);
-  std::printf("%s%zu moves for %s (policy %s)\n", moves.empty() ? "" : "\n", moves.size(), plan["aim"].text().c_str(),
+  say(stdout, "%s%zu moves for %s (policy %s)\n", moves.empty() ? "" : "\n", moves.size(), plan["aim"].text().c_str(),
               plan["policy"].text().c_str());
   const bool by_number = plan["policy"].text() == "roundrobin";
-  std::printf("nodes in use: %s -> %s, deviation from an even load: %s -> %s\n", plan["nodes_used"].text().c_str(),
+  say(stdout, "nodes in use: %s -> %s, deviation from an even load: %s -> %s\n", plan["nodes_used"].text().c_str(),
               plan["nodes_used_after"].text().c_str(), deviation(plan["imbalance"], by_number).c_str(),
               deviation(plan["imbalance_after"], by_number).c_str());
   for (const Json& left : plan["left_out"].items())
-    std::printf("%s left where they are: %s\n", left["instances"].text().c_str(), left["reason"].text().c_str());
-  if (!moves.empty()) std::printf("nothing was moved: 'tutti rebalance --apply' does it\n");
+    say(stdout, "%s left where they are: %s\n", left["instances"].text().c_str(), left["reason"].text().c_str());
+  if (!moves.empty()) say(stdout, "nothing was moved: 'tutti rebalance --apply' does it\n");
 }
 
 }  // namespace
@@ -58,7 +59,7 @@ int rebalance(Session& s) {
   }
   const std::string id = (*answer)["operation.id"].text();
   if (s.flag("no-wait")) {
-    if (s.output == "table") return std::printf("operation %s\n", id.c_str()), 0;
+    if (s.output == "table") return say(stdout, "operation %s\n", id.c_str()), 0;
     return print_object(s, (*answer)["operation"]);
   }
   const int code = s.wait_operation(*answer);
@@ -66,7 +67,7 @@ int rebalance(Session& s) {
   if (!end || s.flag("quiet")) return code;
   if (s.output != "table") return std::max(code, print_object(s, *end));
   print_moves((*end)["status.moves"].items(), true);
-  std::printf("%s\n", (*end)["status.message"].text().c_str());
+  say(stdout, "%s\n", (*end)["status.message"].text().c_str());
   return code;
 }
 

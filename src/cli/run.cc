@@ -12,6 +12,7 @@
 #include "base/random.h"
 #include "cli/requests.h"
 #include "cli/run_spec.h"
+#include "cli/say.h"
 #include "cli/session.h"
 #include "model/session.h"
 #include "cli/signals.h"
@@ -89,7 +90,7 @@ class Attached {
       }
       if (!said && clock_.boot_now() > say_so) {
         said = true;
-        std::fprintf(stderr, "waiting for %s ('tutti explain %s' says why)\n", instance_.c_str(), instance_.c_str());
+        say(stderr, "waiting for %s ('tutti explain %s' says why)\n", instance_.c_str(), instance_.c_str());
       }
       patience.sleep();
     }
@@ -117,7 +118,7 @@ class Attached {
     const std::string reason = tasks[0]["reason"].text();
     const int code = static_cast<int>(tasks[0]["exit_code"].number());
     if (end != "completed" && !reason.empty() && !reason.starts_with("exit code"))
-      std::fprintf(stderr, "tutti: %s\n", reason.c_str());
+      say(stderr, "tutti: %s\n", reason.c_str());
     return code == 0 && end != "completed" ? 1 : code;
   }
 
@@ -142,7 +143,7 @@ class Attached {
     Session own = s_.for_another_thread();
     auto told = own.call("POST", instance_path_ + ":signal", to_json(SignalBody{signal, {}}, {.omit_defaults = true}));
     if (!told && told.error().code != ErrorCode::conflict)
-      std::fprintf(stderr, "tutti: %s was not passed on: %s\n", signal.c_str(), told.error().message.c_str());
+      say(stderr, "tutti: %s was not passed on: %s\n", signal.c_str(), told.error().message.c_str());
   }
   [[noreturn]] void leave(int signal) {
     tell("KILL");
@@ -183,7 +184,7 @@ int run(Session& s) {
                      {},
                      0});
   if (!answer) return complain(answer.error());
-  if (!attached) return std::printf("%s\n", (spec->job + "-0").c_str()), 0;
+  if (!attached) return say(stdout, "%s\n", (spec->job + "-0").c_str()), 0;
   return Attached(s, *spec).run();
 }
 

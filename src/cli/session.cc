@@ -1,3 +1,4 @@
+#include "cli/say.h"
 #include "cli/session.h"
 
 #include <unistd.h>
@@ -5,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "base/printable.h"
 #include "base/random.h"
 #include "base/text.h"
 #include "model/codec.h"
@@ -161,9 +163,9 @@ int exit_code_of(ErrorCode code) {
 }
 
 int complain(const Error& error) {
-  std::fprintf(stderr, "tutti: %s\n", error.message.c_str());
+  say(stderr, "tutti: %s\n", error.message.c_str());
   for (const ErrorDetail& d : error.details) {
-    std::fprintf(stderr, "  %s%s%s%s%s\n", d.path.c_str(), d.path.empty() ? "" : ": ", d.message.c_str(), d.hint.empty() ? "" : " — ", d.hint.c_str());
+    say(stderr, "  %s%s%s%s%s\n", d.path.c_str(), d.path.empty() ? "" : ": ", d.message.c_str(), d.hint.empty() ? "" : " — ", d.hint.c_str());
   }
   return exit_code_of(error.code);
 }
@@ -231,7 +233,7 @@ int settled(Session& s, const Json& answer) {
     const bool over = instance["status.finished"].text() == "true" || instance["status.state"].text() == "restarting";
     if (!current || (!over && instance["status.restarts"].number() == 0)) continue;
     const std::string name = instance["name"].text();
-    std::fprintf(stderr, "tutti: %s is %s: %s (%s restarts); 'tutti explain %s' says more\n", name.c_str(), over ? instance["status.state"].text().c_str() : "up again",
+    say(stderr, "tutti: %s is %s: %s (%s restarts); 'tutti explain %s' says more\n", name.c_str(), over ? instance["status.state"].text().c_str() : "up again",
                  instance["status.reason"].text().empty() ? "it ended at once" : instance["status.reason"].text().c_str(), instance["status.restarts"].text().c_str(), name.c_str());
     return 1;
   }
@@ -256,19 +258,19 @@ int Session::wait_operation(const Json& answer) {
     const std::string state = (*now)["status.state"].text();
     const std::string message = (*now)["status.message"].text();
     if (!flag("quiet") && message != last) {
-      if (terminal) std::fprintf(stderr, "\r\033[K%3lld%% %s", static_cast<long long>((*now)["status.progress"].number()), message.c_str());
-      else std::fprintf(stderr, "%s\n", message.c_str());
+      if (terminal) std::fprintf(stderr, "\r\033[K%3lld%% %s", static_cast<long long>((*now)["status.progress"].number()), printable(message).c_str());
+      else say(stderr, "%s\n", message.c_str());
       last = message;
     }
     if (state != "running") {
-      if (terminal && !last.empty()) std::fprintf(stderr, "\n");
+      if (terminal && !last.empty()) say(stderr, "\n");
       if (state == "succeeded") return settled(*this, answer);
-      std::fprintf(stderr, "tutti: %s: %s\n", state.c_str(), message.c_str());
+      say(stderr, "tutti: %s: %s\n", state.c_str(), message.c_str());
       return 1;
     }
     if (clock.boot_now() > until) {
-      if (terminal) std::fprintf(stderr, "\n");
-      std::fprintf(stderr, "tutti: still running after %s: 'tutti operation wait %s' waits on\n", timeout.c_str(), id.c_str());
+      if (terminal) say(stderr, "\n");
+      say(stderr, "tutti: still running after %s: 'tutti operation wait %s' waits on\n", timeout.c_str(), id.c_str());
       return 4;
     }
   }

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/id.h"
+#include "base/printable.h"
 #include "base/text.h"
 
 namespace tutti::codec {
@@ -58,6 +59,11 @@ bool looks_octal(std::string_view text) {
   return text.size() > 1 && text[0] == '0' && text.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
+// Asked before anything is worked out for an error: finding its place reads the text again, from the beginning.
+bool enough(const std::vector<ErrorDetail>& errors, bool& more) {
+  return more = more || errors.size() >= Decoder::kErrorsMax;
+}
+
 }  // namespace
 
 Error Decoder::error() const {
@@ -85,19 +91,17 @@ std::string Decoder::path() const {
 }
 
 void Decoder::wrong_at(DocPosition position, std::string message, std::string hint) {
-  if (errors_.size() >= kErrorsMax) {
-    more_ = true;
-    return;
-  }
+  if (enough(errors_, more_)) return;
   if (position.line != 0) message += " (" + to_text(position) + ")";
   errors_.push_back({path(), std::move(message), std::move(hint)});
 }
 
 void Decoder::wrong(uint32_t at, std::string message, std::string hint) {
-  wrong_at(document_.position(at), std::move(message), std::move(hint));
+  if (!enough(errors_, more_)) wrong_at(document_.position(at), std::move(message), std::move(hint));
 }
 
 void Decoder::wrong_type(uint32_t at, std::string_view expected, std::string hint) {
+  if (enough(errors_, more_)) return;
   const DocNode& n = node(at);
   std::string message = "expected " + std::string(expected) + ", not ";
   if (has_text(n))
@@ -108,6 +112,7 @@ void Decoder::wrong_type(uint32_t at, std::string_view expected, std::string hin
 }
 
 void Decoder::duplicate(uint32_t at) {
+  if (enough(errors_, more_)) return;
   wrong_at(document_.key_position(at), "the key " + shown(node(at).key) + " is there twice", "keep one of them");
 }
 
@@ -305,6 +310,7 @@ int64_t Decoder::read_enum(uint32_t at, std::span<const EnumWord> words, int64_t
       if (std::ranges::equal(word.word, n.text, {}, {}, [](char c) { return c == '_' ? '-' : c; })) return word.value;
     }
   }
+  if (enough(errors_, more_)) return fallback;
   for (const EnumWord& word : words) all.push_back(word.word);
   std::string hint = "one of " + joined(all);
   if (!has_text(n)) {
@@ -318,6 +324,7 @@ int64_t Decoder::read_enum(uint32_t at, std::span<const EnumWord> words, int64_t
 }
 
 void Decoder::unknown_member(uint32_t at, std::span<const Member> members) {
+  if (enough(errors_, more_)) return;
   std::vector<std::string_view> all;
   for (const Member& member : members) all.push_back(member.name);
   std::string_view near = nearest_word(node(at).key, all);
@@ -452,26 +459,7 @@ void Encoder::write_struct(const void* object, const void* defaults, std::span<c
 }  // namespace tutti::codec
 
 namespace tutti {
-namespace {
-
-// The length of the UTF-8 sequence that starts here; 0: none does.
-size_t utf8_length(std::string_view text) {
-  unsigned char lead = static_cast<unsigned char>(text[0]);
-  size_t length = lead >= 0xF0 && lead <= 0xF4  ? 4
-                  : lead >= 0xE0 && lead < 0xF0 ? 3
-                  : lead >= 0xC2 && lead < 0xE0 ? 2
-                                                : 0;
-  if (length == 0 || text.size() < length) return 0;
-  for (size_t i = 1; i < length; ++i) {
-    if ((static_cast<unsigned char>(text[i]) & 0xC0) != 0x80) return 0;
-  }
-  unsigned char second = static_cast<unsigned char>(text[1]);
-  if ((lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F)) return 0;  // overlong, surrogates
-  if ((lead == 0xF0 && second < 0x90) || (lead == 0xF4 && second > 0x8F)) return 0;
-  return length;
-}
-
-}  // namespace
+namespace {}  // namespace
 
 // Bytes that are not UTF-8 (a program's error text, a file name) become U+FFFD: readers refuse the whole otherwise.
 void append_json_string(std::string& out, std::string_view text) {
@@ -480,9 +468,18 @@ void append_json_string(std::string& out, std::string_view text) {
   size_t start = 0;
   for (size_t i = 0; i < text.size(); ++i) {
     unsigned char c = static_cast<unsigned char>(text[i]);
-    if (c >= 0x20 && c < 0x80 && c != '"' && c != '\\') continue;
+    if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\') continue;
     if (c >= 0x80) {
-      if (size_t length = utf8_length(text.substr(i)); length != 0) {
+      const size_t length = utf8_length(text.substr(i));
+      if (length == 2 && c == 0xC2 && static_cast<unsigned char>(text[i + 1]) < 0xA0) {  // C1: would steer a terminal
+        out.append(text, start, i - start);
+        out += "\\u00";
+        out += kHex[static_cast<unsigned char>(text[++i]) >> 4];
+        out += kHex[static_cast<unsigned char>(text[i]) & 15];
+        start = i + 1;
+        continue;
+      }
+      if (length != 0) {
         i += length - 1;
         continue;
       }

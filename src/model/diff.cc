@@ -1,6 +1,7 @@
 #include "model/diff.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
 
 #include "base/log.h"
@@ -36,6 +37,11 @@ class Differ {
     codec::append_document_json(text, document, at);
     return text;
   }
+  static std::map<std::string_view, uint32_t> members(const Document& document, uint32_t map) {
+    std::map<std::string_view, uint32_t> out;
+    each(document, map, [&](uint32_t child, uint32_t) { out[document[child].key] = child; });
+    return out;
+  }
   static std::optional<uint32_t> member(const Document& document, uint32_t map, std::string_view key) {
     std::optional<uint32_t> found;
     each(document, map, [&](uint32_t child, uint32_t) {
@@ -64,15 +70,17 @@ class Differ {
 
   void compare_maps(const std::string& path, uint32_t a, uint32_t b) {
     const std::string head = path.empty() ? "" : path + ".";
+    const auto was = members(before_, a);
+    const auto is = members(after_, b);
     each(after_, b, [&](uint32_t child, uint32_t) {
       const std::string key(after_[child].key);
-      if (const auto was = member(before_, a, key))
-        compare(head + key, *was, child);
+      if (const auto found = was.find(key); found != was.end())
+        compare(head + key, found->second, child);
       else
         add(head + key, child);
     });
     each(before_, a, [&](uint32_t child, uint32_t) {
-      if (!member(after_, b, before_[child].key)) remove(head + std::string(before_[child].key), child);
+      if (!is.contains(before_[child].key)) remove(head + std::string(before_[child].key), child);
     });
   }
 

@@ -12,7 +12,8 @@
 
 // YAML by yaml-cpp's events. Scalars without quotes keep their text: the type that they are decoded to decides
 // (so `no` is a word for a string and refused for a boolean, and 0755 is never 493). Aliases are copies, bounded by
-// the document's limits. Merge keys, tags, several documents and keys that are not text are refused.
+// the document's limits: in nodes, and in the bytes that they stand for. Merge keys, tags, several documents and keys
+// that are not text are refused.
 
 namespace tutti {
 namespace {
@@ -46,8 +47,17 @@ class Events final : public YAML::EventHandler {
     if (wants_key()) throw Refused{mark, "a key must be text, not an alias"};
     auto found = anchors_.find(anchor);
     if (found == anchors_.end()) throw Refused{mark, "an alias inside of what it stands for"};
+    const uint32_t first = builder_.size();
     builder_.copy(found->second);
     check(mark);
+    // Here they are views of one text; whoever decodes them makes as many texts of them.
+    for (uint32_t i = first; i < builder_.size(); ++i)
+      copied_ += builder_.node(i).text.size() + builder_.node(i).key.size();
+    if (copied_ > limits::kRequestBodyBytesMax)
+      throw Refused{mark,
+                    "the document's aliases stand for more than " + std::to_string(limits::kRequestBodyBytesMax) +
+                        " bytes (kRequestBodyBytesMax)",
+                    ErrorCode::too_large};
     after_value();
   }
 
@@ -117,6 +127,7 @@ class Events final : public YAML::EventHandler {
   std::vector<Level> levels_;
   std::map<YAML::anchor_t, uint32_t> anchors_;
   int documents_ = 0;
+  size_t copied_ = 0;  // bytes of keys and texts that aliases stand for
 };
 
 std::string at(const YAML::Mark& mark) {

@@ -89,6 +89,31 @@ TEST(JobFile, aliases_are_copies_within_the_limits) {
   EXPECT_THAT(refusal(nested), HasSubstr("unknown field"));
 }
 
+TEST(JobFile, aliases_are_bounded_by_the_bytes_they_stand_for) {
+  const std::string head = "job: a\nmeta:\n  a: &a \"" + std::string(200'000, 'x') + "\"\n";
+  std::string bomb = head;
+  for (int i = 0; i < 20'000; ++i) bomb += "  k" + std::to_string(i) + ": *a\n";
+  EXPECT_THAT(refusal(bomb), HasSubstr("stand for more than 4194304 bytes (kRequestBodyBytesMax)"));
+  std::string few = head;
+  for (int i = 0; i < 20; ++i) few += "  k" + std::to_string(i) + ": *a\n";
+  EXPECT_EQ(refusal(few), "accepted");
+  std::string keys = "job: a\nlabels: &a {";
+  for (int i = 0; i < 200; ++i) keys += "k" + std::to_string(i) + std::string(900, 'k') + ": x, ";
+  keys += "z: x}\n";
+  for (int i = 0; i < 30; ++i) keys += "k" + std::to_string(i) + ": *a\n";
+  EXPECT_THAT(refusal(keys), HasSubstr("kRequestBodyBytesMax"));
+}
+
+// Each place is found by reading the text again: not for what is not told.
+TEST(JobFile, of_many_errors_few_are_worked_out) {
+  std::string json = "{\"job\":\"a\"";
+  for (int i = 0; i < 100'000; ++i) json += ",\"field" + std::to_string(i) + "\":[]";
+  const std::string said = refusal(json + "}");
+  EXPECT_THAT(said, HasSubstr("unknown field \"field9\""));
+  EXPECT_THAT(said, HasSubstr("there are more errors"));
+  EXPECT_LT(said.size(), 10'000u);
+}
+
 TEST(JobFile, small_bare_quantities_were_meant_otherwise) {
   EXPECT_THAT(refusal("tasks: [{resources: {cpu: 2}}]"),
               HasSubstr("tasks[0].resources.cpu: a bare 2 is ambiguous (line 1, column 27) (2 means 2 millicores: "

@@ -17,14 +17,11 @@
 namespace tutti {
 namespace {
 
-constexpr size_t kErrorsMax = 20;
 constexpr size_t kTextLengthMax = 4'096;     // a path, a word of an argument list
 constexpr size_t kEnvBytesMax = 128u << 10;  // all names and values: what execve takes is a multiple
 constexpr size_t kListMax = 256;             // ports, volumes, constraints, capabilities of one task
 constexpr int64_t kCpuMin = 10;              // millicores
 constexpr int64_t kMemoryMin = 1 << 20;
-constexpr int64_t kCpuMax = 1'000'000;  // 1,000 cores
-constexpr int64_t kBytesMax = int64_t{1} << 50;
 constexpr Duration kDurationMax = seconds(366 * 24 * 3600);
 constexpr std::array<std::string_view, 5> kDrivers{"container", "process", "fake", "docker", "vm"};
 
@@ -47,23 +44,42 @@ class Validator {
   explicit Validator(const JobSpec& spec) : spec_(spec) {}
 
   Status run() {
-    job();
-    for (size_t i = 0; i < spec_.tasks.size() && i < limits::kTasksPerJobMax; ++i) {
-      at_ = "tasks[" + std::to_string(i) + "].";
-      task(spec_.tasks[i]);
-    }
-    at_ = "";
-    groups();
-    check_launch(spec_, errors_);
+    lengths();
+    if (errors_.empty()) contents();
     if (errors_.empty()) size();
-    if (errors_.size() > kErrorsMax) errors_.resize(kErrorsMax);
+    if (errors_.size() > kValidationErrorsMax) errors_.resize(kValidationErrorsMax);
     if (errors_.empty()) return {};
     return fail(ErrorCode::invalid, "job " + quoted(spec_.job) + " is not valid", std::move(errors_));
   }
 
  private:
   void wrong(std::string_view field, std::string message, std::string hint = {}) {
-    if (errors_.size() < kErrorsMax) errors_.push_back({at_ + std::string(field), std::move(message), std::move(hint)});
+    if (errors_.size() < kValidationErrorsMax)
+      errors_.push_back({at_ + std::string(field), std::move(message), std::move(hint)});
+  }
+
+  // Of the lists whose elements are compared with each other.
+  void lengths() {
+    if (spec_.tasks.size() > limits::kTasksPerJobMax)
+      return wrong("tasks", "more than " + std::to_string(limits::kTasksPerJobMax) + " tasks (kTasksPerJobMax)");
+    for (size_t i = 0; i < spec_.tasks.size(); ++i) {
+      const TaskSpec& t = spec_.tasks[i];
+      const std::string field = "tasks[" + std::to_string(i) + "].";
+      if (t.ports.size() > kListMax) wrong(field + "ports", "more than " + std::to_string(kListMax));
+      if (t.health.size() > limits::kHealthChecksMax)
+        wrong(field + "health",
+              "more than " + std::to_string(limits::kHealthChecksMax) + " checks (kHealthChecksMax)");
+    }
+  }
+  void contents() {
+    job();
+    for (size_t i = 0; i < spec_.tasks.size(); ++i) {
+      at_ = "tasks[" + std::to_string(i) + "].";
+      task(spec_.tasks[i]);
+    }
+    at_ = "";
+    groups();
+    check_launch(spec_, errors_);
   }
 
   // Beside what a dispatch adds it must fit one message to a worker.
@@ -116,14 +132,14 @@ class Validator {
       return wrong(field, "less than " + std::to_string(kCpuMin) + "m",
                    n + " means " + n + " millicores: write " + n + "c or " + n + "000m");
     }
-    range<int64_t>(field, value.value, 0, kCpuMax);
+    range<int64_t>(field, value.value, 0, kMillicoresMax);
   }
   void size(std::string_view field, Bytes value) {
     if (value.value > 0 && value.value < kMemoryMin) {
       std::string n = std::to_string(value.value);
       return wrong(field, "less than 1Mi", n + " means " + n + " bytes: write " + n + "Mi");
     }
-    range<int64_t>(field, value.value, 0, kBytesMax);
+    range<int64_t>(field, value.value, 0, kSizeBytesMax);
   }
 
   void job() {
@@ -145,9 +161,6 @@ class Validator {
     }
     placement();
     if (spec_.tasks.empty()) wrong("tasks", "a job has at least one task");
-    if (spec_.tasks.size() > limits::kTasksPerJobMax) {
-      wrong("tasks", "more than " + std::to_string(limits::kTasksPerJobMax) + " tasks (kTasksPerJobMax)");
-    }
     std::set<std::string_view> names;
     for (size_t i = 0; i < spec_.tasks.size(); ++i) {
       const std::string& task_name = spec_.tasks[i].name;
@@ -311,8 +324,8 @@ class Validator {
     }
     range<int64_t>("limits.pids", t.limits.pids, 0, 4'194'304);
     range<int64_t>("limits.open_files", t.limits.open_files, 0, 1'073'741'816);
-    range<int64_t>("limits.io_read_per_second", t.limits.io_read_per_second.value, 0, kBytesMax);
-    range<int64_t>("limits.io_write_per_second", t.limits.io_write_per_second.value, 0, kBytesMax);
+    range<int64_t>("limits.io_read_per_second", t.limits.io_read_per_second.value, 0, kSizeBytesMax);
+    range<int64_t>("limits.io_write_per_second", t.limits.io_write_per_second.value, 0, kSizeBytesMax);
     if (t.limits.cpuset.find_first_not_of("0123456789,-") != std::string::npos) {
       wrong("limits.cpuset", "not a set of cpus: " + quoted(t.limits.cpuset), "write 0-3,8");
     }
@@ -359,7 +372,6 @@ class Validator {
   }
 
   void ports(const TaskSpec& t) {
-    if (t.ports.size() > kListMax) return wrong("ports", "more than " + std::to_string(kListMax));
     if (!t.ports.empty() && t.network == NetworkMode::none)
       wrong("ports", "a task without a network has no ports", "network: bridge");
     std::set<std::string> names;
@@ -425,16 +437,20 @@ class Validator {
     }
   }
 
+  struct Group {
+    const TaskSpec* first = nullptr;
+    std::map<std::pair<int32_t, Protocol>, const TaskSpec*> ports;  // who has them
+  };
   // Tasks of one group live in one network namespace and are counted together.
   void groups() {
-    std::map<std::string_view, std::vector<const TaskSpec*>> seen;
-    for (size_t i = 0; i < spec_.tasks.size() && i < limits::kTasksPerJobMax; ++i) {
+    std::map<std::string_view, Group> seen;
+    for (size_t i = 0; i < spec_.tasks.size(); ++i) {
       const TaskSpec& t = spec_.tasks[i];
-      std::vector<const TaskSpec*>& others = seen[t.group.empty() ? t.name : t.group];
+      Group& group = seen[t.group.empty() ? t.name : t.group];
       at_ = "tasks[" + std::to_string(i) + "].";
-      if (!others.empty()) member(t, *others.front());
-      for (const TaskSpec* other : others) shared_ports(t, *other);
-      others.push_back(&t);
+      if (group.first != nullptr) member(t, *group.first);
+      shared_ports(t, group);
+      if (group.first == nullptr) group.first = &t;
     }
     at_ = "";
   }
@@ -448,14 +464,13 @@ class Validator {
             "a group shares one network");
     }
   }
-  void shared_ports(const TaskSpec& t, const TaskSpec& first) {
+  void shared_ports(const TaskSpec& t, Group& group) {
     for (size_t i = 0; i < t.ports.size(); ++i) {
-      for (const PortSpec& other : first.ports) {
-        if (other.container != t.ports[i].container || other.protocol != t.ports[i].protocol) continue;
-        wrong("ports[" + std::to_string(i) + "].container", "port " + std::to_string(other.container) +
-                                                                " is taken by task " + quoted(first.name) +
-                                                                " of the same group");
-      }
+      const int32_t port = t.ports[i].container;
+      const auto [has, fresh] = group.ports.try_emplace({port, t.ports[i].protocol}, &t);
+      if (fresh || has->second == &t) continue;
+      wrong("ports[" + std::to_string(i) + "].container", "port " + std::to_string(port) + " is taken by task " +
+                                                              quoted(has->second->name) + " of the same group");
     }
   }
 
@@ -464,6 +479,15 @@ class Validator {
   std::vector<ErrorDetail> errors_;
 };
 
+void name_ports(TaskSpec& task) {
+  for (PortSpec& port : task.ports) {
+    if (!port.name.empty()) continue;
+    std::string digits = std::to_string(port.container);
+    bool taken = std::ranges::find(task.ports, digits, &PortSpec::name) != task.ports.end();
+    port.name = taken ? digits + (port.protocol == Protocol::udp ? "-udp" : "-tcp") : digits;
+  }
+}
+
 }  // namespace
 
 Status validate(const JobSpec& spec) {
@@ -471,6 +495,7 @@ Status validate(const JobSpec& spec) {
 }
 
 void apply_defaults(JobSpec& spec) {
+  if (spec.tasks.size() > limits::kTasksPerJobMax) return;
   std::map<std::string, int64_t> counts;
   for (TaskSpec& task : spec.tasks) {
     if (!task.restart.policy) {
@@ -479,13 +504,8 @@ void apply_defaults(JobSpec& spec) {
     if (task.group.empty()) task.group = task.name;
     auto [row, first] = counts.try_emplace(task.group, task.count);
     if (!first && task.count == 1) task.count = row->second;
-    for (PortSpec& port : task.ports) {
-      if (!port.name.empty()) continue;
-      std::string digits = std::to_string(port.container);
-      bool taken = std::ranges::find(task.ports, digits, &PortSpec::name) != task.ports.end();
-      port.name = taken ? digits + (port.protocol == Protocol::udp ? "-udp" : "-tcp") : digits;
-    }
-    name_checks(task);
+    if (task.ports.size() <= kListMax) name_ports(task);
+    if (task.health.size() <= limits::kHealthChecksMax) name_checks(task);
     if (task.restart.max_delay < task.restart.delay && task.restart.max_delay == RestartPolicy{}.max_delay) {
       task.restart.max_delay = task.restart.delay;
     }

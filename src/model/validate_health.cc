@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "model/codec_impl.h"
+#include "model/validate.h"
 
 namespace tutti {
 namespace {
@@ -133,13 +134,8 @@ class CheckValidator {
 }  // namespace
 
 void check_health(const TaskSpec& task, const std::string& at, std::vector<ErrorDetail>& errors) {
-  if (task.health.size() > limits::kHealthChecksMax) {
-    errors.push_back(
-        {at + "health", "more than " + std::to_string(limits::kHealthChecksMax) + " checks (kHealthChecksMax)", ""});
-    return;
-  }
   std::set<std::string_view> names;
-  for (size_t i = 0; i < task.health.size(); ++i) {
+  for (size_t i = 0; i < task.health.size() && errors.size() < kValidationErrorsMax; ++i) {
     const HealthCheck& check = task.health[i];
     const std::string field = at + "health[" + std::to_string(i) + "].";
     CheckValidator(task, check, field, errors).run();

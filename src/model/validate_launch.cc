@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "model/schedule.h"
+#include "model/validate.h"
 
 namespace tutti {
 namespace {
@@ -14,7 +15,16 @@ namespace {
 using Errors = std::vector<ErrorDetail>;
 
 constexpr Duration kDurationMax = seconds(366 * 24 * 3600);
+constexpr size_t kKeyShownBytesMax = 80;
 
+// More are not told: what comes after costs nothing more than being read.
+bool enough(const Errors& errors) {
+  return errors.size() >= kValidationErrorsMax;
+}
+// A key of the user's own as the last step of a path.
+std::string step(std::string_view head, std::string_view key) {
+  return std::string(head).append(key.substr(0, kKeyShownBytesMax));
+}
 std::string quoted(std::string_view text) {
   return "\"" + std::string(text.substr(0, 80)) + "\"";
 }
@@ -42,9 +52,10 @@ void check_meta(const std::map<std::string, std::string>& meta, Errors& errors) 
   size_t bytes = 0;
   for (const auto& [key, value] : meta) {
     bytes += key.size() + value.size();
+    if (enough(errors)) return;
     if (!is_meta_key(key))
       errors.push_back({"meta", "not a key: " + quoted(key), "letters, digits and '_', not a digit first"});
-    if (value.find('\0') != std::string::npos) errors.push_back({"meta." + key, "holds a zero byte", ""});
+    if (value.find('\0') != std::string::npos) errors.push_back({step("meta.", key), "holds a zero byte", ""});
   }
   if (meta.size() > limits::kMetaKeysMax)
     errors.push_back({"meta", "more than " + std::to_string(limits::kMetaKeysMax) + " keys (kMetaKeysMax)", ""});
@@ -108,6 +119,7 @@ void check_references(const JobSpec& spec, Errors& errors) {
   }
   auto check = [&](const std::string& field, std::string_view text) {
     for (size_t at = text.find("${meta."); at != std::string_view::npos; at = text.find("${meta.", at + 1)) {
+      if (enough(errors)) return;
       const size_t close = text.find('}', at);
       if (close == std::string_view::npos) return;
       const std::string_view key = text.substr(at + 7, close - at - 7);
@@ -120,7 +132,7 @@ void check_references(const JobSpec& spec, Errors& errors) {
     const std::string task = "tasks[" + std::to_string(i) + "].";
     for (const std::string& word : spec.tasks[i].command) check(task + "command", word);
     for (const std::string& word : spec.tasks[i].entrypoint) check(task + "entrypoint", word);
-    for (const auto& [key, value] : spec.tasks[i].env) check(task + "env." + key, value);
+    for (const auto& [key, value] : spec.tasks[i].env) check(step(task + "env.", key), value);
   }
 }
 
@@ -128,7 +140,7 @@ void check_names(const std::string& field, const std::vector<After>& after, Erro
   if (after.size() > limits::kAfterMax)
     errors.push_back({field, "more than " + std::to_string(limits::kAfterMax) + " (kAfterMax)", ""});
   std::set<std::string_view> seen;
-  for (size_t i = 0; i < after.size() && i < limits::kAfterMax; ++i) {
+  for (size_t i = 0; i < after.size() && i < limits::kAfterMax && !enough(errors); ++i) {
     const std::string path = field + "[" + std::to_string(i) + "].name";
     if (!is_name(after[i].name))
       errors.push_back({path, "not a name: " + quoted(after[i].name), "write after: [build]"});
@@ -144,7 +156,7 @@ class TaskOrder {
 
   void check() {
     bool any = false;
-    for (size_t i = 0; i < spec_.tasks.size() && i < limits::kTasksPerJobMax; ++i) {
+    for (size_t i = 0; i < spec_.tasks.size() && !enough(errors_); ++i) {
       if (spec_.tasks[i].after.empty()) continue;
       any = true;
       check_task(i);
@@ -167,7 +179,7 @@ class TaskOrder {
     check_names(field, task.after, errors_);
     std::vector<std::string_view> names;
     for (const TaskSpec& each : spec_.tasks) names.push_back(each.name);
-    for (size_t i = 0; i < task.after.size() && i < limits::kAfterMax; ++i) {
+    for (size_t i = 0; i < task.after.size() && i < limits::kAfterMax && !enough(errors_); ++i) {
       const std::string path = field + "[" + std::to_string(i) + "].name";
       const TaskSpec* other = task_named(task.after[i].name);
       if (other == nullptr) {
@@ -249,11 +261,12 @@ Status check_dispatch(const JobSpec& parent, const std::map<std::string, std::st
   for (const std::string& key : rule.meta_required)
     if (!meta.contains(key)) errors.push_back({"meta." + key, "is needed", "--meta " + key + "=VALUE"});
   for (const auto& [key, value] : meta) {
+    if (enough(errors)) break;
     const bool known = std::ranges::find(rule.meta_required, key) != rule.meta_required.end() ||
                        std::ranges::find(rule.meta_optional, key) != rule.meta_optional.end();
     if (!known)
       errors.push_back(
-          {"meta." + key, "job " + parent.job + " takes no such meta", "'tutti job show' lists what it takes"});
+          {step("meta.", key), "job " + parent.job + " takes no such meta", "'tutti job show' lists what it takes"});
   }
   if (payload.empty() && rule.payload == PayloadRule::required)
     errors.push_back({"payload", "is needed", "give a file, or - for standard input"});

@@ -154,6 +154,56 @@ TEST(Validate, everything_is_gathered_up_to_twenty) {
   EXPECT_EQ(wrong(spec).size(), 20u);
 }
 
+// What a stranger made long is refused for its length, before anything is worked out that grows faster than it.
+TEST(Validate, long_lists_are_told_and_not_looked_into) {
+  JobSpec spec = good();
+  spec.tasks[0].health.resize(4'000);
+  spec.tasks[0].ports.assign(20'000, PortSpec{"", 80, 0, Protocol::tcp});
+  spec.tasks[1].group = "web";
+  spec.tasks[1].ports = spec.tasks[0].ports;
+  apply_defaults(spec);
+  EXPECT_EQ(spec.tasks[0].health[0].name, "") << "numbered one by one among all of them";
+  EXPECT_EQ(spec.tasks[0].ports[0].name, "");
+  EXPECT_THAT(wrong(spec), ::testing::ElementsAre("tasks[0].ports: more than 256",
+                                                  "tasks[0].health: more than 16 checks (kHealthChecksMax)",
+                                                  "tasks[1].ports: more than 256"));
+  JobSpec many;
+  many.job = "many";
+  many.type = JobType::batch;
+  many.tasks.resize(20'000);
+  for (TaskSpec& task : many.tasks) task.after = {{"nowhere-near-" + std::string(40, 'x'), AfterCondition::complete}};
+  apply_defaults(many);
+  EXPECT_THAT(wrong(many), ::testing::ElementsAre("tasks: more than 100 tasks (kTasksPerJobMax)"));
+}
+
+TEST(Validate, a_long_key_is_not_told_again_and_again) {
+  JobSpec spec = good();
+  std::string value;
+  for (int i = 0; i < 3'000; ++i) value += "${meta.x}";
+  spec.tasks[0].env[std::string(100'000, 'K')] = value;
+  Status status = validate(spec);
+  ASSERT_FALSE(status);
+  ASSERT_EQ(status.error().details.size(), kValidationErrorsMax);
+  for (const ErrorDetail& d : status.error().details) EXPECT_EQ(d.path, "tasks[0].env." + std::string(80, 'K'));
+}
+
+TEST(Validate, the_ports_of_a_group_are_compared_once_each) {
+  JobSpec spec = good();
+  spec.tasks.resize(100, spec.tasks[1]);
+  for (size_t i = 0; i < spec.tasks.size(); ++i) {
+    spec.tasks[i].name = "t" + std::to_string(i);
+    spec.tasks[i].group = "g";
+    for (int port = 0; port < 20; ++port)
+      spec.tasks[i].ports.push_back({"", static_cast<int32_t>(1 + i * 20) + port, 0, Protocol::tcp});
+  }
+  spec.tasks[0].ports.clear();
+  apply_defaults(spec);
+  EXPECT_THAT(wrong(spec), ::testing::IsEmpty());
+  spec.tasks[99].ports[7].container = 21;
+  EXPECT_THAT(wrong(spec), ::testing::ElementsAre(
+                               "tasks[99].ports[7].container: port 21 is taken by task \"t1\" of the same group"));
+}
+
 TEST(Validate, signals) {
   EXPECT_EQ(*parse_signal("TERM"), 15);
   EXPECT_EQ(*parse_signal("SIGHUP"), 1);

@@ -130,8 +130,8 @@ std::optional<Status> GrpcHealthReader::handle(const Frame& frame) {
       if ((frame.flags & kAck) == 0) output_ += net::frame(kSettings, kAck, 0, {});
       return std::nullopt;
     case kPing:
-      if ((frame.flags & kAck) == 0 && frame.payload.size() == kPingBytes)
-        output_ += net::frame(kPing, kAck, 0, frame.payload);
+      if (frame.payload.size() != kPingBytes) return refused("what the server sends is not HTTP/2");
+      if ((frame.flags & kAck) == 0) output_ += net::frame(kPing, kAck, 0, frame.payload);
       return std::nullopt;
     case kGoaway:
       // Calls up to the one it names are still answered.

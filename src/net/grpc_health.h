@@ -4,7 +4,8 @@
 // Private to net (probe.h makes the connection). Pure. A connection carries this call and nothing else, so what the
 // server puts into headers is never needed: the verdict is the message in its DATA frames, and their absence. Sources:
 // RFC 9113, RFC 7541 (literals without Huffman codes), gRPC over HTTP/2, gRPC health checking protocol. Limits: a frame
-// 16 KiB, an answer kAnswerBytesMax, as long as the caller's timeout.
+// 16 KiB, an answer kAnswerBytesMax; how much is fed, and for how
+// long, is the caller's.
 
 #include <optional>
 #include <string>

@@ -65,6 +65,8 @@ TEST(GrpcHealth, EverythingElseIsToldInWords) {
   EXPECT_THAT(verdict(kSettings + kHeaders + frame(0, 0, 1, std::string(2000, '\0'))), HasSubstr("too long"));
   EXPECT_THAT(verdict(kSettings + kHeaders + frame(0, 0, 1, message("\x0a\x01x"))), HasSubstr("no health status"));
   EXPECT_THAT(verdict(kSettings + kHeaders + frame(0, 8, 1, "\x09x")), HasSubstr("not HTTP/2"));
+  EXPECT_THAT(verdict(kSettings + frame(6, 0, 0, "1234567")), HasSubstr("not HTTP/2"));
+  EXPECT_THAT(verdict(kSettings + frame(6, 1, 0, "")), HasSubstr("not HTTP/2"));
   EXPECT_EQ(verdict(kSettings + kHeaders), "open");
 }
 

@@ -3,7 +3,10 @@
 #include <pthread.h>
 
 #include <boost/asio/post.hpp>
+#include <exception>
 #include <vector>
+
+#include "base/log.h"
 
 namespace tutti::net {
 
@@ -11,6 +14,21 @@ namespace {
 constexpr auto kSweepEvery = std::chrono::milliseconds(250);
 constexpr size_t kSweptAtOnce = 2500;  // the more there are, the more seldom: deadlines are seconds
 constexpr auto kStopWait = std::chrono::seconds(3);
+
+// What one peer brings about ends its own work, not the process: what was under way is dropped, the others go on.
+void run(asio::io_context& io) {
+  for (;;) {
+    try {
+      io.run();
+      return;
+    } catch (const std::exception& e) {
+      log_error("a defect: an I/O thread goes on after an exception", {{"what", e.what()}});
+    } catch (...) {
+      log_error("a defect: an I/O thread goes on after an exception");
+    }
+  }
+}
+
 }  // namespace
 
 Loop::Loop() : work_(asio::make_work_guard(io)) {}
@@ -20,7 +38,7 @@ void Loop::start(std::string name) {
   ended_ = ended.get_future();
   thread_ = std::thread([this, name = std::move(name).substr(0, 15), done = std::move(ended)]() mutable {
     pthread_setname_np(pthread_self(), name.c_str());
-    io.run();
+    run(io);
     done.set_value();
   });
 }

@@ -4,10 +4,10 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/buffer_body.hpp>
 #include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
-#include <boost/beast/http/string_body.hpp>
 #include <boost/beast/http/write.hpp>
 
 #include "net/grpc_health.h"
@@ -21,6 +21,7 @@ namespace http = beast::http;
 namespace {
 
 constexpr size_t kHeadBytesMax = 16u << 10;
+constexpr size_t kGrpcBytesMax = 64u << 10;  // of everything that a gRPC server says before its verdict
 
 class ProbeRun final : public Tracked, public std::enable_shared_from_this<ProbeRun> {
  public:
@@ -75,7 +76,9 @@ class ProbeRun final : public Tracked, public std::enable_shared_from_this<Probe
     auto [unsent, sent] = co_await http::async_write(self->socket_, request, kAwait);
     if (unsent) co_return self->refuse("the request to " + authority + " was not taken: " + unsent.message());
     beast::flat_buffer buffer(kHeadBytesMax);
-    http::response_parser<http::string_body> parser;
+    // Into a piece of ours: the length that the answer claims is nothing that room is made for.
+    http::response_parser<http::buffer_body> parser;
+    std::array<char, kProbeBodyBytesMax> body;
     parser.header_limit(static_cast<uint32_t>(kHeadBytesMax));
     parser.body_limit(boost::none);
     parser.skip(probe.method == "HEAD");
@@ -83,9 +86,11 @@ class ProbeRun final : public Tracked, public std::enable_shared_from_this<Probe
     if (unread) co_return self->refuse("no answer of " + authority + ": " + unread.message());
     self->answer_.status = parser.get().result_int();
     const bool wanted = probe.wants_body && probe.wants_body(self->answer_.status);
-    while (wanted && !self->over_ && !parser.is_done() && parser.get().body().size() < kProbeBodyBytesMax) {
+    parser.get().body().data = body.data();
+    parser.get().body().size = body.size();
+    while (wanted && !self->over_ && !parser.is_done() && parser.get().body().size > 0) {
       auto [failed, more] = co_await http::async_read_some(self->socket_, buffer, parser, kAwait);
-      self->answer_.body = parser.get().body().substr(0, kProbeBodyBytesMax);
+      self->answer_.body.assign(body.data(), body.size() - parser.get().body().size);
       if (failed) break;  // the status has come: that was the question
     }
     self->finish(self->answer_);
@@ -96,12 +101,15 @@ class ProbeRun final : public Tracked, public std::enable_shared_from_this<Probe
     std::string out = grpc_health_request(authority, self->probe_.service);
     GrpcHealthReader reader;
     std::array<char, 4096> piece;
+    size_t heard = 0;
     while (!self->over_) {
       if (!out.empty()) {
         auto [unsent, sent] = co_await asio::async_write(self->socket_, asio::buffer(out), kAwait);
         if (unsent) co_return self->refuse("the call to " + authority + " was not taken: " + unsent.message());
       }
       auto [ended, count] = co_await self->socket_.async_read_some(asio::buffer(piece), kAwait);
+      heard += count;
+      if (heard > kGrpcBytesMax) co_return self->refuse(authority + " says much, and no health status");
       const std::optional<Status> verdict =
           ended ? std::optional<Status>(reader.ended()) : reader.feed({piece.data(), count});
       if (verdict && *verdict) co_return self->finish(ProbeAnswer{});

@@ -2,7 +2,8 @@
 // Probe: one question to somebody who may or may not answer: a connection, an HTTP request, a gRPC health call. No TLS.
 //
 // IoThread::probe() makes it, on its thread, without blocking; everything is over by the timeout. Nothing is kept
-// alive.
+// alive. Who answers is believed nothing: an answer takes a head of 16 KiB and kProbeBodyBytesMax of its body, a gRPC
+// answer 64 KiB in all.
 
 #include <functional>
 #include <string>

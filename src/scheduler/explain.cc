@@ -75,10 +75,10 @@ bool out_of_ports(const Snapshot& s, const Request& request, const Node& node) {
       return port.host == 0 && port.protocol == protocol;
     });
     if (asked == 0) continue;
-    const int32_t first = node.inventory->port_first;
-    const int32_t last = node.inventory->port_last;
-    const auto taken = std::upper_bound(used.begin(), used.end(), port_key(protocol, last)) -
-                       std::lower_bound(used.begin(), used.end(), port_key(protocol, first));
+    const int64_t first = node.inventory->port_first;
+    const int64_t last = node.inventory->port_last;
+    const auto taken = std::upper_bound(used.begin(), used.end(), port_key(protocol, static_cast<int32_t>(last))) -
+                       std::lower_bound(used.begin(), used.end(), port_key(protocol, static_cast<int32_t>(first)));
     if (last - first + 1 - taken < asked) return true;
   }
   return false;

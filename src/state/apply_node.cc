@@ -6,6 +6,7 @@
 
 #include "base/limits.h"
 #include "base/text.h"
+#include "model/validate.h"
 #include "state/apply_internal.h"
 
 namespace tutti::state {
@@ -154,9 +155,7 @@ Result<Outcome> apply_one(ApplyContext& c, const BeginSession& command) {
     return fail(ErrorCode::forbidden, "node " + node.name + " belongs to another key: was it removed and joined again?");
   }
   if (command.inventory.feature_level == 0) return fail(ErrorCode::invalid, "a worker without a feature level");
-  if (command.inventory.devices.size() > limits::kDevicesMax) {
-    return fail(ErrorCode::too_large, fmt::format("node {} has {} devices (limit kDevicesMax is {}): declare fewer with --devices", node.name, command.inventory.devices.size(), limits::kDevicesMax));
-  }
+  if (Status ok = validate(command.inventory); !ok) return fail(ok.error().code, "node " + node.name + ": " + ok.error().message);
   node.session += 1;
   node.inventory = std::make_shared<const Inventory>(command.inventory);
   if (node.health != NodeHealth::ready) {

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <functional>
 #include <thread>
 
 #include "state/apply.h"
@@ -133,6 +134,42 @@ TEST(StateLimits, WhatIsPlacedAtOnceIsNotScaledBeyondItsLimit) {
   const auto beyond = pool.run(ScaleJob{JobId{made->id}, "", limits::kTogetherMax + 1});
   ASSERT_FALSE(beyond);
   EXPECT_NE(beyond.error().message.find("kTogetherMax"), std::string::npos);
+}
+
+TEST(StateLimits, WhatAWorkerSaysOfItsNodeIsLookedAt) {
+  Bare pool;
+  const NodeId made = pool.node();
+  const Node node = *pool.at->nodes.find(made.value);
+  auto refused = [&](const std::function<void(Inventory&)>& change) {
+    Inventory inventory = *node.inventory;
+    change(inventory);
+    const auto out = pool.run(BeginSession{node.id, node.key_fingerprint, inventory, {}});
+    return out ? std::string("accepted") : out.error().message;
+  };
+  EXPECT_EQ(refused([](Inventory&) {}), "accepted");
+  const std::string head = "node node-1: the inventory of this worker is not valid: ";
+  EXPECT_EQ(refused([](Inventory& i) { i.port_first = 70'000; }), head + "port_first is 70000, not 1 to 65535");
+  EXPECT_EQ(refused([](Inventory& i) { i.port_first = 0; }), head + "port_first is 0, not 1 to 65535");
+  EXPECT_EQ(refused([](Inventory& i) { i.port_last = 2147483647; }),
+            head + "port_last is 2147483647, not 20000 to 65535");
+  EXPECT_EQ(refused([](Inventory& i) { i.port_last = 19'999; }), head + "port_last is 19999, not 20000 to 65535");
+  EXPECT_EQ(refused([](Inventory& i) { i.capacity.cpu.value = INT64_MAX; }),
+            head + "capacity.cpu is 9223372036854775807, not 0 to 1000000");
+  EXPECT_EQ(refused([](Inventory& i) { i.reserved.memory.value = INT64_MIN; }),
+            head + "reserved.memory is -9223372036854775808, not 0 to 1125899906842624");
+  EXPECT_EQ(refused([](Inventory& i) { i.limits["licence"] = -1; }),
+            head + "the limit licence is -1, not 0 to 1000000");
+  EXPECT_EQ(refused([](Inventory& i) { i.limits["a\x1b[2J"] = 1; }),
+            head + "the limit 'a?[2J' has no name of a-z, 0-9 and '-'");
+  EXPECT_EQ(refused([](Inventory& i) { i.devices = {{"gpu0", "gpu", "", {}}, {"gpu0", "gpu", "", {}}}; }),
+            head + "two devices are called gpu0");
+  EXPECT_EQ(refused([](Inventory& i) { i.devices = {{"", "gpu", "", {}}}; }), head + "a device has no id");
+  EXPECT_EQ(refused([](Inventory& i) { i.hostname = "a\x1b[2Jb"; }),
+            head + "hostname has control characters: 'a?[2Jb'");
+  EXPECT_EQ(refused([](Inventory& i) { i.drivers = {{"docker", "27", false, "\u009b2J"}}; }),
+            head + "what is wrong with a driver has control characters: '?2J'");
+  EXPECT_EQ(refused([](Inventory& i) { i.attributes["x"] = "a\nb"; }),
+            head + "an attribute has control characters: 'a?b'");
 }
 
 TEST(StateLimits, FinalIsFinalAndAnUnfinalEndFreesNothing) {

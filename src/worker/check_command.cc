@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -22,6 +23,8 @@ namespace {
 
 using Steady = std::chrono::steady_clock;
 constexpr size_t kSaidBytesMax = limits::kCheckOutputBytesMax - 48;  // its exit code stands before it
+constexpr size_t kPerInstanceMax = 2;                                // of the kCheckCommandsAtOnceMax
+constexpr size_t kPerJobMax = 8;
 constexpr size_t kDescendantsMax = 10'000;
 constexpr int kLastReadsMax = 64;  // 256 KiB: four pipes full
 
@@ -75,8 +78,10 @@ CheckCommands::~CheckCommands() {
 void CheckCommands::run(Job job, std::function<void(CheckResult)> done) {
   std::lock_guard lock(mutex_);
   if (stopping_) return;
-  queue_.push_back({std::move(job), std::move(done)});
-  if (idle_ < queue_.size() && threads_.size() < limits::kCheckCommandsAtOnceMax)
+  const JobId of = job.run.job;
+  waiting_[of].push_back({std::move(job), std::move(done)});
+  ++waiting_count_;
+  if (idle_ < waiting_count_ && threads_.size() < limits::kCheckCommandsAtOnceMax)
     threads_.emplace_back([this] { work(); });
   wake_.notify_one();
 }
@@ -86,7 +91,7 @@ void CheckCommands::stop() {
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
-    queue_.clear();
+    waiting_.clear();
     threads.swap(threads_);
   }
   const uint64_t one = 1;
@@ -95,23 +100,50 @@ void CheckCommands::stop() {
   for (std::thread& thread : threads) thread.join();
 }
 
+std::optional<CheckCommands::Waiting> CheckCommands::take() {
+  auto at = waiting_.upper_bound(turn_);
+  for (size_t i = 0; i < waiting_.size(); ++i, ++at) {
+    if (at == waiting_.end()) at = waiting_.begin();
+    auto& [job, queue] = *at;
+    if (of_job_[job] >= kPerJobMax) continue;
+    const auto next = std::ranges::find_if(
+        queue, [&](const Waiting& each) { return of_instance_[each.job.run.instance] < kPerInstanceMax; });
+    if (next == queue.end()) continue;
+    Waiting taken = std::move(*next);
+    turn_ = job;
+    ++of_job_[job];
+    ++of_instance_[taken.job.run.instance];
+    --waiting_count_;
+    queue.erase(next);
+    if (queue.empty()) waiting_.erase(at);
+    return taken;
+  }
+  return std::nullopt;
+}
+
+void CheckCommands::ended(const Job& job) {
+  if (--of_job_[job.run.job] == 0) of_job_.erase(job.run.job);
+  if (--of_instance_[job.run.instance] == 0) of_instance_.erase(job.run.instance);
+}
+
+// What ends makes room for one that was held back, if any was: the thread that ran it looks itself.
 void CheckCommands::work() {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
-    if (queue_.empty()) {
+    std::optional<Waiting> next = take();
+    if (!next) {
       ++idle_;
       wake_.wait(lock);
       --idle_;
       continue;
     }
-    Waiting next = std::move(queue_.front());
-    queue_.pop_front();
     lock.unlock();
-    CheckResult result = perform(next.job);
+    CheckResult result = perform(next->job);
     lock.lock();
     if (stopping_) return;
+    ended(next->job);
     lock.unlock();
-    next.done(std::move(result));
+    next->done(std::move(result));
     lock.lock();
   }
 }

@@ -3,13 +3,16 @@
 //
 // Owner: Checks. run() from the I/O thread; `done` comes on a thread of the pool, once, unless stop() came before. A
 // command that takes longer than its timeout is killed with what it has started. At most kCheckCommandsAtOnceMax at
-// once; further ones wait, and their timeout counts from when they begin. Of what a command says, the last
-// kCheckOutputBytesMax are kept.
+// once, of them 2 of one instance and 8 of one job, so that a task
+// whose checks hang holds up its own. Further ones wait, the jobs take turns, and their timeout counts from when they
+// begin. Of what a command says, the last kCheckOutputBytesMax are kept.
 
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <map>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -38,12 +41,19 @@ class CheckCommands {
     std::function<void(CheckResult)> done;
   };
   void work();
+  // With the mutex held. The next one that may begin, which is under way from then on.
+  std::optional<Waiting> take();
+  void ended(const Job& job);
   CheckResult perform(const Job& job) const;
   CheckResult follow(const driver::ExecSession& session, Duration timeout) const;
 
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<Waiting> queue_;
+  std::map<JobId, std::deque<Waiting>> waiting_;  // in the order they came; no empty ones
+  size_t waiting_count_ = 0;
+  JobId turn_;                                // the job that a command was last taken of
+  std::map<InstanceId, size_t> of_instance_;  // under way
+  std::map<JobId, size_t> of_job_;
   bool stopping_ = false;
   size_t idle_ = 0;
   int stop_event_ = -1;  // readable once stop() was called

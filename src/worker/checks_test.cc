@@ -266,6 +266,33 @@ TEST_F(ChecksTest, WhatACommandSaysIsBounded) {
   EXPECT_THAT(sick.reason, HasSubstr("line 2999 of much"));
 }
 
+// Whose checks hang holds up its own only.
+TEST_F(ChecksTest, CommandsThatHangDoNotStopThoseOfOthers) {
+  CheckCommands commands;
+  auto command = [&](uint64_t job, uint64_t instance, std::vector<std::string> words) {
+    CheckCommands::Job out{&driver_, {}, std::move(words), seconds(299)};
+    out.run.job = JobId{job};
+    out.run.instance = InstanceId{instance};
+    return out;
+  };
+  for (int i = 0; i < 16; ++i) commands.run(command(1, 1, {"/bin/sleep", "299"}), [](CheckResult) {});
+  for (uint64_t i = 2; i <= 16; ++i)
+    for (int n = 0; n < 2; ++n) commands.run(command(1, i, {"/bin/sleep", "299"}), [](CheckResult) {});
+  int well = 0;
+  for (int i = 0; i < 20; ++i) {
+    commands.run(command(2, 99, {"/bin/true"}), [&](CheckResult result) {
+      std::lock_guard lock(mutex_);
+      well += result.well ? 1 : 0;
+      changed_.notify_all();
+    });
+  }
+  {
+    std::unique_lock lock(mutex_);
+    EXPECT_TRUE(changed_.wait_for(lock, kDeadline, [&] { return well == 20; })) << well << " of 20";
+  }
+  commands.stop();
+}
+
 TEST_F(ChecksTest, AFailedLivenessCheckIsToldOnceAndAsksNoMore) {
   HealthCheck alive = check(CheckType::exec);
   alive.kind = CheckKind::liveness;

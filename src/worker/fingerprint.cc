@@ -7,7 +7,11 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
+
+#include "base/printable.h"
 #include "base/text.h"
+#include "model/validate.h"
 #include "sys/cgroup.h"
 #include "sys/file.h"
 #include "worker/gpus.h"
@@ -40,6 +44,17 @@ std::vector<std::string> interface_addresses() {
   ::freeifaddrs(all);
   if (out.empty()) out.emplace_back("127.0.0.1");
   return out;
+}
+
+// What drivers and files say goes to people's terminals: the manager takes one line each, without control characters.
+void make_printable(Inventory& inventory) {
+  auto clean = [](std::string& text) { text = printable(text, ' '); };
+  for (std::string* text : {&inventory.hostname, &inventory.os, &inventory.kernel, &inventory.cpu_model, &inventory.boot_id, &inventory.version})
+    clean(*text);
+  for (DriverInfo& driver : inventory.drivers) clean(driver.name), clean(driver.version), clean(driver.reason);
+  for (DiskInfo& disk : inventory.disks) clean(disk.path);
+  for (Device& device : inventory.devices) clean(device.model);
+  for (auto& [key, value] : inventory.attributes) clean(value);
 }
 
 }  // namespace
@@ -77,6 +92,12 @@ Inventory fingerprint(const FingerprintOptions& options, driver::Registry& drive
   out.devices = options.devices ? *options.devices : find_gpus(kNvidiaProc);
   out.port_last = options.port_last;
   out.attributes = options.attributes;
+  // More than that nobody gives out: a file system may be larger.
+  out.memory.value = std::min(out.memory.value, kSizeBytesMax);
+  out.capacity.cpu.value = std::min(out.capacity.cpu.value, kMillicoresMax);
+  out.capacity.memory.value = std::min(out.capacity.memory.value, kSizeBytesMax);
+  out.capacity.disk.value = std::min(out.capacity.disk.value, kSizeBytesMax);
+  make_printable(out);
   return out;
 }
 

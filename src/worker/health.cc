@@ -3,14 +3,15 @@
 #include <algorithm>
 
 #include "base/limits.h"
+#include "base/printable.h"
 #include "model/codec_impl.h"
 
 namespace tutti::worker {
 namespace {
 
 // One line of it, within the limit, never in the middle of a letter.
-std::string one_line(std::string text) {
-  for (char& c : text) c = static_cast<unsigned char>(c) < ' ' || c == 0x7f ? ' ' : c;
+std::string one_line(std::string_view said) {
+  std::string text = printable(said, ' ');
   size_t most = limits::kCheckOutputBytesMax;
   if (text.size() > most) {
     while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xc0) == 0x80) --most;

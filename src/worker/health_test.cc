@@ -92,6 +92,13 @@ TEST(TaskHealth, OfTwoThatFailTheFirstIsNamedUntilBothPass) {
   EXPECT_EQ(state_of(health.record(0, kWell)), HealthState::healthy);
 }
 
+TEST(TaskHealth, WhatIsToldSteersNoTerminal) {
+  TaskHealth health({check(CheckKind::readiness, 1)}, HealthState::starting);
+  const auto told = health.record(0, {false, "a\x1b[2Jb\x7f\u009b2Jc\x9b\xff\u00e9"});
+  ASSERT_TRUE(told);
+  EXPECT_TRUE(told->reason.ends_with(": a [2Jb  2Jc  \u00e9")) << told->reason;
+}
+
 TEST(TaskHealth, WhatIsToldIsOneShortLine) {
   TaskHealth health({check(CheckKind::readiness, 1)}, HealthState::starting);
   std::string text;
