@@ -55,7 +55,8 @@ class Store {
   // Batches after `revision` in order, until `each` returns false. Errors: not_found if the log begins later.
   virtual Status read_log(uint64_t after, const std::function<bool(uint64_t revision, std::string_view blob)>& each) = 0;
 
-  // Replaces the given pages and moves the checkpoint to `revision`, all or nothing.
+  // Replaces the given pages and moves the checkpoint to `revision`. Durable when it returns; after a crash in between
+  // pages may be newer than the checkpoint, never older: the log, which is still there, holds what came after it.
   virtual Status checkpoint(uint64_t revision, const std::vector<Page>& pages) = 0;
   virtual Status read_pages(const std::function<Status(const Page&)>& each) = 0;
 

@@ -5,8 +5,11 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
+#include <condition_variable>
 #include <mutex>
+#include <span>
 
 #include "base/limits.h"
 
@@ -23,6 +26,41 @@ using Db = std::unique_ptr<sqlite3, CloseDb>;
 using Statement = std::unique_ptr<sqlite3_stmt, Finalize>;
 
 constexpr int kBusyMs = 10'000;
+// What a checkpoint, or a trim, writes at a time: an append waits a millisecond or two for it.
+constexpr size_t kBytesAtOnce = 256u << 10;
+constexpr int kLogRowsAtOnce = 100;
+// Pages in the write-ahead log before the writer copies them into the file itself: a checkpoint does it in the background.
+constexpr int kWriterCopiesAt = 50'000;
+
+// Appends go first: between two pieces of a checkpoint whoever appends gets the write lock, without SQLite's own
+// waiting, which sleeps for up to a tenth of a second.
+class WriteGate {
+ public:
+  class Held {
+   public:
+    explicit Held(std::mutex& mutex) : lock_(mutex) {}
+    Held(std::unique_lock<std::mutex> lock) : lock_(std::move(lock)) {}
+
+   private:
+    std::unique_lock<std::mutex> lock_;
+  };
+  Held for_append() {
+    ++waiting_;
+    Held held(mutex_);
+    if (--waiting_ == 0) none_waits_.notify_one();
+    return held;
+  }
+  Held for_piece() {
+    std::unique_lock lock(mutex_);
+    none_waits_.wait(lock, [this] { return waiting_ == 0; });
+    return Held(std::move(lock));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable none_waits_;
+  std::atomic<int> waiting_{0};
+};
 
 class SqliteStore final : public Store {
  public:
@@ -32,7 +70,7 @@ class SqliteStore final : public Store {
   Result<Opened> open() override {
     close_connections();
     TUTTI_CHECK(take_lead());
-    TUTTI_TRY(writer_, connect());
+    TUTTI_TRY(writer_, connect(kWriterCopiesAt));
     TUTTI_CHECK(run(writer_.get(),
                     "CREATE TABLE IF NOT EXISTS log(revision INTEGER PRIMARY KEY, blob BLOB NOT NULL);"
                     "CREATE TABLE IF NOT EXISTS page(tbl INTEGER NOT NULL, number INTEGER NOT NULL, blob BLOB NOT NULL);"
@@ -43,7 +81,9 @@ class SqliteStore final : public Store {
     if (format != 1) {
       return fail(ErrorCode::unsupported, path_ + " was written by a newer tutti (format " + std::to_string(format) + "): use that version");
     }
-    TUTTI_TRY(side_, connect());
+    TUTTI_TRY(side_, connect(0));
+    // What the side commits is durable with the next append, or when it asks for it: the log is written in order.
+    TUTTI_CHECK(run(side_.get(), "PRAGMA synchronous=NORMAL"));
     Opened opened;
     TUTTI_TRY(opened.epoch, number(writer_.get(), "SELECT value FROM meta WHERE name='epoch'"));
     TUTTI_TRY(opened.checkpoint, number(writer_.get(), "SELECT value FROM meta WHERE name='checkpoint'"));
@@ -64,6 +104,7 @@ class SqliteStore final : public Store {
     if (blob.size() > limits::kAppendBlobBytesMax) {
       return {AppendOutcome::refused, {ErrorCode::too_large, "a batch of " + std::to_string(blob.size()) + " bytes (limit kAppendBlobBytesMax)", {}, 0}};
     }
+    const WriteGate::Held held = gate_.for_append();
     sqlite3_reset(insert_.get());
     sqlite3_bind_int64(insert_.get(), 1, static_cast<sqlite3_int64>(revision));
     sqlite3_bind_blob64(insert_.get(), 2, blob.data(), blob.size(), SQLITE_STATIC);
@@ -102,11 +143,16 @@ class SqliteStore final : public Store {
     std::lock_guard lock(side_mutex_);
     TUTTI_TRY(const uint64_t present, number(side_.get(), "SELECT value FROM meta WHERE name='checkpoint'"));
     if (revision < present) return fail(ErrorCode::conflict, "a checkpoint out of order");
-    TUTTI_CHECK(run(side_.get(), "BEGIN IMMEDIATE"));
-    Status done = write_pages(revision, pages);
-    if (done) done = run(side_.get(), "COMMIT");
-    if (!done) (void)run(side_.get(), "ROLLBACK");
-    return done;
+    for (size_t from = 0; from < pages.size();) {
+      size_t to = from;
+      for (size_t bytes = 0; to < pages.size() && bytes < kBytesAtOnce; ++to) bytes += pages[to].blob.size() + 64;
+      TUTTI_CHECK(in_one_piece([&] { return write_pages({pages.data() + from, to - from}); }));
+      from = to;
+    }
+    TUTTI_CHECK(in_one_piece([&] { return set_meta("checkpoint", revision); }, true));
+    // Nobody waits for this; what it cannot copy for now stays in the log.
+    sqlite3_wal_checkpoint_v2(side_.get(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+    return {};
   }
 
   Status read_pages(const std::function<Status(const Page&)>& each) override {
@@ -126,14 +172,17 @@ class SqliteStore final : public Store {
 
   Status trim_log(uint64_t revision) override {
     std::lock_guard lock(side_mutex_);
-    TUTTI_TRY(Statement remove, prepare(side_.get(), "DELETE FROM log WHERE revision <= MIN(?1, (SELECT value FROM meta WHERE name='checkpoint'))"));
-    sqlite3_bind_int64(remove.get(), 1, static_cast<sqlite3_int64>(revision));
-    return sqlite3_step(remove.get()) == SQLITE_DONE ? Status{} : refuse(side_.get(), "trim the log");
+    TUTTI_TRY(const uint64_t checkpoint, number(side_.get(), "SELECT value FROM meta WHERE name='checkpoint'"));
+    const std::string remove = "DELETE FROM log WHERE revision <= " + std::to_string(std::min(revision, checkpoint)) +
+                               " AND revision < (SELECT MIN(revision) FROM log) + " + std::to_string(kLogRowsAtOnce);
+    do TUTTI_CHECK(in_one_piece([&] { return run(side_.get(), remove.c_str()); }));
+    while (sqlite3_changes(side_.get()) > 0);
+    return {};
   }
 
   Status set_epoch(uint64_t epoch) override {
     std::lock_guard lock(side_mutex_);
-    return run(side_.get(), ("UPDATE meta SET value=" + std::to_string(epoch) + " WHERE name='epoch'").c_str());
+    return in_one_piece([&] { return set_meta("epoch", epoch); }, true);
   }
 
  private:
@@ -165,17 +214,37 @@ class SqliteStore final : public Store {
     lock_fd_ = -1;
   }
 
-  Result<Db> connect() const {
+  Result<Db> connect(int copies_at) const {
     sqlite3* raw = nullptr;
     const int code = sqlite3_open_v2(path_.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
     Db db(raw);
     if (code != SQLITE_OK) return tl::make_unexpected(refuse(db.get(), "open").error());
     sqlite3_busy_timeout(db.get(), kBusyMs);
-    TUTTI_CHECK(run(db.get(), "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=10000; PRAGMA cache_size=-8000;"));
+    TUTTI_CHECK(run(db.get(), "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-8000;"));
+    sqlite3_wal_autocheckpoint(db.get(), copies_at);
     return db;
   }
 
-  Status write_pages(uint64_t revision, const std::vector<Page>& pages) {
+  // `durable`: with everything the side did before.
+  template <class F>
+  Status in_one_piece(F&& work, bool durable = false) {
+    const WriteGate::Held held = gate_.for_piece();
+    if (durable) TUTTI_CHECK(run(side_.get(), "PRAGMA synchronous=FULL"));
+    Status done = run(side_.get(), "BEGIN IMMEDIATE");
+    if (done) {
+      done = work();
+      if (done) done = run(side_.get(), "COMMIT");
+      if (!done) (void)run(side_.get(), "ROLLBACK");
+    }
+    if (durable) TUTTI_CHECK(run(side_.get(), "PRAGMA synchronous=NORMAL"));
+    return done;
+  }
+
+  Status set_meta(const std::string& name, uint64_t value) {
+    return run(side_.get(), ("UPDATE meta SET value=" + std::to_string(value) + " WHERE name='" + name + "'").c_str());
+  }
+
+  Status write_pages(std::span<const Page> pages) {
     TUTTI_TRY(Statement put, prepare(side_.get(), "INSERT INTO page(tbl, number, blob) VALUES(?1, ?2, ?3) ON CONFLICT(tbl, number) DO UPDATE SET blob=excluded.blob"));
     TUTTI_TRY(Statement drop, prepare(side_.get(), "DELETE FROM page WHERE tbl=?1 AND number=?2"));
     for (const Page& page : pages) {
@@ -186,7 +255,7 @@ class SqliteStore final : public Store {
       if (!page.blob.empty()) sqlite3_bind_blob64(statement, 3, page.blob.data(), page.blob.size(), SQLITE_STATIC);
       if (sqlite3_step(statement) != SQLITE_DONE) return refuse(side_.get(), "write a page");
     }
-    return run(side_.get(), ("UPDATE meta SET value=" + std::to_string(revision) + " WHERE name='checkpoint'").c_str());
+    return {};
   }
 
   Status refuse(sqlite3* db, std::string_view what) const {
@@ -213,6 +282,7 @@ class SqliteStore final : public Store {
   int lock_fd_ = -1;
   Db writer_;             // append() only
   Statement insert_;
+  WriteGate gate_;
   std::mutex side_mutex_;
   Db side_;               // everything else
   uint64_t head_ = 0;

@@ -86,6 +86,51 @@ TEST(SqliteStore, D01_KilledWhileAppendingLosesNothingAcknowledged) {
   }
 }
 
+TEST(SqliteStore, KilledInACheckpointNoPageIsOlderThanItSays) {
+  TempDir dir;
+  for (int round = 0; round < 12; ++round) {
+    int told[2];
+    ASSERT_EQ(pipe(told), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+      close(told[0]);
+      auto store = make_sqlite_store(dir.path + "/state.db");
+      auto opened = store->open();
+      if (!opened) _exit(1);
+      for (uint64_t revision = opened->head + 1;; ++revision) {
+        if (store->append(revision, "row").outcome != AppendOutcome::committed) _exit(2);
+        std::vector<Page> pages;
+        for (uint64_t i = 0; i < 40; ++i) pages.push_back({1, i, std::to_string(revision) + std::string(20'000, ' ')});
+        if (!store->checkpoint(revision, pages)) _exit(3);
+        if (write(told[1], &revision, sizeof revision) != sizeof revision) _exit(4);
+      }
+    }
+    close(told[1]);
+    uint64_t done = 0;
+    for (int i = 0; i <= round % 4; ++i) ASSERT_EQ(read(told[0], &done, sizeof done), ssize_t{sizeof done});
+    std::this_thread::sleep_for(std::chrono::microseconds(700 * round));  // anywhere in the next one
+    kill(child, SIGKILL);
+    while (read(told[0], &done, sizeof done) == ssize_t{sizeof done}) {
+    }
+    close(told[0]);
+    int status = 0;
+    waitpid(child, &status, 0);
+    auto store = make_sqlite_store(dir.path + "/state.db");
+    auto opened = store->open();
+    ASSERT_TRUE(opened) << opened.error().to_string();
+    EXPECT_GE(opened->checkpoint, done);
+    size_t pages = 0;
+    ASSERT_TRUE(store->read_pages([&](const Page& page) -> Status {
+      ++pages;
+      EXPECT_GE(std::stoull(page.blob), opened->checkpoint);
+      EXPECT_LE(std::stoull(page.blob), opened->head);
+      return {};
+    }));
+    EXPECT_EQ(pages, 40u);
+    EXPECT_TRUE(store->read_log(opened->checkpoint, [](uint64_t, std::string_view) { return true; }));
+  }
+}
+
 TEST(SqliteStore, CheckpointsWhileAppending) {
   TempDir dir;
   auto store = make_sqlite_store(dir.path + "/state.db");
