@@ -35,6 +35,21 @@ struct NodeUsage {
   std::map<std::string, int64_t> devices;  // id → thousandths that are taken of it; never zero
 };
 
+// How a job's instances stand, those that were given up aside.
+struct JobTally {
+  struct Ended {
+    uint32_t version = 0;
+    int64_t completed = 0;
+    int64_t failed = 0;  // or rejected
+    bool operator==(const Ended&) const = default;
+  };
+  int64_t live = 0;     // not over
+  int64_t pending = 0;  // of them
+  int64_t running = 0;
+  std::vector<Ended> ended;  // by version; none without any
+  bool operator==(const JobTally&) const = default;
+};
+
 // A row keyed by a 64-bit hash of what it is looked up by; more than one only when hashes collide.
 using HashIndex = Table<std::vector<uint64_t>>;
 
@@ -59,6 +74,7 @@ struct Snapshot {
 
   // Derived.
   Table<IdSet> instances_by_job;      // job → instances, finished ones too
+  Table<JobTally> tallies;            // job → how they stand; none where it has none
   Table<IdSet> instances_by_node;     // node → instances that hold anything there or are to be cleared away
   Table<IdSet> versions_by_job;
   Table<uint64_t> version_index;      // (job << 20 | number) → version id

@@ -185,6 +185,11 @@ std::string difference(const Snapshot& have, const Snapshot& want) {
     return out;
   };
   if (have.live != want.live || have.running != want.running) what = "live or running";
+  if (have.tallies.size() != want.tallies.size()) what = "tallies";
+  want.tallies.for_each([&](uint64_t job, const JobTally& tally) {
+    const JobTally* other = have.tallies.find(job);
+    if (other == nullptr || !(*other == tally)) what = "tally of job " + id_text(job);
+  });
   if (ids(have.pending) != ids(want.pending)) what = "pending";
   if (have.usage.size() != want.usage.size()) what = "usage";
   want.usage.for_each([&](uint64_t node, const NodeUsage& usage) {

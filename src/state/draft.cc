@@ -37,6 +37,21 @@ namespace {
 static_assert(kTableCount <= 16);
 uint64_t key_of(TableId table, uint64_t id) { return id << 4 | static_cast<uint64_t>(table); }
 
+// What an instance adds to its job's tally.
+struct Standing {
+  uint32_t version = 0;  // where it ended
+  int live = 0, pending = 0, running = 0, completed = 0, failed = 0;
+  bool operator==(const Standing&) const = default;
+};
+
+Standing standing_of(const Instance* i) {
+  if (i == nullptr || i->presence == Presence::given_up) return {};
+  if (!i->finished) return {.live = 1, .pending = i->admitted ? 0 : 1, .running = i->state == TaskState::running ? 1 : 0};
+  if (i->state == TaskState::completed) return {.version = i->job_version, .completed = 1};
+  const bool failed = i->state == TaskState::failed || i->state == TaskState::rejected;
+  return failed ? Standing{.version = i->job_version, .failed = 1} : Standing{};
+}
+
 }  // namespace
 
 Draft::Draft(const Snapshot& base, Time now) : state_(base) {
@@ -217,17 +232,35 @@ void Draft::index_instance(const Instance* before, const Instance* after) {
       set_member(state_.instances_by_node, after->node.value, id, true);
     }
   }
-  auto count = [this](const Instance* i, uint64_t sign) {
-    if (i == nullptr || i->finished) return;
-    state_.live += sign;
-    if (i->state == TaskState::running) state_.running += sign;
-  };
-  count(before, ~uint64_t{0});
-  count(after, 1);
+  count_instance(before, after);
   const bool was_pending = before != nullptr && is_pending(*before);
   const bool pending = after != nullptr && is_pending(*after);
   if (pending && !was_pending) state_.pending.put(edit_, id, Unit{});
   if (!pending && was_pending) state_.pending.erase(edit_, id);
+}
+
+void Draft::count_instance(const Instance* before, const Instance* after) {
+  const Standing was = standing_of(before);
+  const Standing is = standing_of(after);
+  if (was == is) return;
+  state_.live += static_cast<uint64_t>(is.live - was.live);
+  state_.running += static_cast<uint64_t>(is.running - was.running);
+  const uint64_t job = (after != nullptr ? after : before)->job.value;
+  if (!state_.tallies.contains(job)) state_.tallies.put(edit_, job, JobTally{});
+  JobTally& tally = *state_.tallies.edit(edit_, job);
+  tally.live += is.live - was.live;
+  tally.pending += is.pending - was.pending;
+  tally.running += is.running - was.running;
+  for (const auto& [standing, sign] : {std::pair(was, -1), std::pair(is, 1)}) {
+    if (standing.completed + standing.failed == 0) continue;
+    const auto at = std::ranges::lower_bound(tally.ended, standing.version, {}, &JobTally::Ended::version);
+    const bool there = at != tally.ended.end() && at->version == standing.version;
+    JobTally::Ended& ended = there ? *at : *tally.ended.insert(at, {.version = standing.version});
+    ended.completed += sign * standing.completed;
+    ended.failed += sign * standing.failed;
+  }
+  std::erase_if(tally.ended, [](const JobTally::Ended& e) { return e.completed == 0 && e.failed == 0; });
+  if (tally == JobTally{}) state_.tallies.erase(edit_, job);
 }
 
 void Draft::put(Instance row) {
@@ -340,6 +373,7 @@ void Draft::rebuild_indexes() {
   s.children = {};
   s.waiters = {};
   s.live = s.running = 0;
+  s.tallies = {};
   s.pending = {};
   s.names = {};
   s.keys = {};

@@ -58,6 +58,7 @@ class Draft {
  private:
   void touch(TableId table, uint64_t id);
   void index_instance(const Instance* before, const Instance* after);
+  void count_instance(const Instance* before, const Instance* after);
   void index_job(const Job& row, bool add);
   void index_name(HashIndex& index, uint64_t key, uint64_t id, bool add);
   void set_member(Table<IdSet>& table, uint64_t key, uint64_t id, bool member);

@@ -174,7 +174,7 @@ const Instance* most_telling(const Snapshot& s, const Job& job, const std::strin
 }
 
 std::string launches_of(const Snapshot& s, const Job& job) {
-  const JobStatus status = job_status(s, job);
+  const JobStatus status = job_status(s, job, false);
   std::string out = "launches jobs, " + std::to_string(status.children_live) + " of them not ended";
   if (job.stopped) return out + "; stopped";
   return out + (status.next_launch ? "; next at " + format_time(status.next_launch) : "; 'tutti job dispatch' launches one");

@@ -135,7 +135,7 @@ std::string state_of(const Job& job, const JobStatus& out, int64_t live) {
 
 }  // namespace
 
-JobStatus job_status(const Snapshot& s, const Job& job) {
+JobStatus job_status(const Snapshot& s, const Job& job, bool summary) {
   JobStatus out;
   out.type = job.type == JobType::service ? "service" : job.type == JobType::batch ? "batch" : "system";
   out.active_version = job.active_version;
@@ -151,25 +151,20 @@ JobStatus job_status(const Snapshot& s, const Job& job) {
       out.wanted += scaled != job.counts.end() ? scaled->second : group.count;
     }
   }
-  int64_t live = 0;
-  if (const IdSet* ids = s.instances_by_job.find(job.id.value)) {
-    ids->for_each([&](uint64_t id, const Unit&) {
-      const Instance* i = s.instances.find(id);
-      if (i == nullptr || i->presence == Presence::given_up) return;
-      const bool current = i->job_version == job.active_version;
-      if (i->finished) {
-        if (current && i->state == TaskState::completed) ++out.completed;
-        if (current && (i->state == TaskState::failed || i->state == TaskState::rejected)) ++out.failed;
-        return;
-      }
-      ++live;
-      if (job.type == JobType::system) ++out.wanted;
-      if (!i->admitted) ++out.pending;
-      if (i->state == TaskState::running) ++out.running;
-    });
+  const JobTally* tally = s.tallies.find(job.id.value);
+  const int64_t live = tally != nullptr ? tally->live : 0;
+  if (tally != nullptr) {
+    out.pending = tally->pending;
+    out.running = tally->running;
+    for (const JobTally::Ended& ended : tally->ended)
+      if (ended.version == job.active_version) out.completed = ended.completed, out.failed = ended.failed;
   }
+  if (job.type == JobType::system) out.wanted += live;
   out.stable_version = job.stable_version;
-  out.deployment = deployment_status(s, job, out.wanted);
+  // Its counts look at every instance: a list says them while something is going on.
+  const DeploymentState deploying = job.deployment.state;
+  if (!summary || deploying == DeploymentState::running || deploying == DeploymentState::waiting)
+    out.deployment = deployment_status(s, job, out.wanted);
   if (newest != nullptr && newest->state == VersionState::resolving) out.state = "resolving";
   else if (newest != nullptr && newest->state == VersionState::failed) out.state = "failed";
   else if (job.stopped) out.state = live > 0 ? "stopping" : "stopped";
@@ -302,7 +297,7 @@ std::string render(const Snapshot& s, const Job& row, bool summary) {
   const JobVersion* newest = s.version_of(row.id, static_cast<uint32_t>(row.version));
   const std::string spec = newest != nullptr && !summary ? to_json(*newest->spec) : std::string();
   return object(s, {"job", to_text(row.id), row.name, row.project, row.version, row.revision, row.created, row.updated},
-                newest != nullptr ? newest->spec->labels : std::map<std::string, std::string>{}, spec, to_json(job_status(s, row)));
+                newest != nullptr ? newest->spec->labels : std::map<std::string, std::string>{}, spec, to_json(job_status(s, row, summary)));
 }
 
 std::string render(const Snapshot& s, const JobVersion& row) {

@@ -237,7 +237,7 @@ struct EventStatus {
 };
 BOOST_DESCRIBE_STRUCT(EventStatus, (), (time, type, severity, object_kind, object, object_name, message))
 
-JobStatus job_status(const Snapshot& s, const Job& job);
+JobStatus job_status(const Snapshot& s, const Job& job, bool summary);
 InstanceSummary instance_summary(const Snapshot& s, const Instance& instance);
 InstanceStatus instance_status(const Snapshot& s, const Instance& instance);
 NodeStatus node_status(const Snapshot& s, const Node& node);
