@@ -2,15 +2,19 @@
 
 #include <algorithm>
 
+#include "model/validate.h"
+
 namespace tutti {
 
 std::vector<GroupView> groups_of(const JobSpec& spec) {
   std::vector<GroupView> groups;
+  const uint32_t feature_level = required_feature_level(spec);
   for (size_t i = 0; i < spec.tasks.size(); ++i) {
     const TaskSpec& task = spec.tasks[i];
     const std::string& group_name = task.group.empty() ? task.name : task.group;
     auto group = std::ranges::find(groups, group_name, &GroupView::name);
-    if (group == groups.end()) group = groups.insert(groups.end(), GroupView{group_name, {}, task.count, {}, {}, {}, {}});
+    if (group == groups.end())
+      group = groups.insert(groups.end(), GroupView{group_name, {}, task.count, {}, {}, {}, {}, feature_level});
     group->tasks.push_back(i);
     group->resources += task.resources;
     for (const auto& [name, count] : task.node_limits) group->node_limits[name] += count;

@@ -272,6 +272,7 @@ struct GroupView {
   std::map<std::string, int64_t> node_limits;  // likewise
   std::vector<DeviceAsk> devices;              // of its tasks, in their order; gpu before devices
   std::vector<After> after;                    // likewise
+  uint32_t feature_level = 1;                  // of the whole spec: a worker is sent all of it
 };
 std::vector<GroupView> groups_of(const JobSpec& spec);
 

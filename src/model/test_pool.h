@@ -35,6 +35,7 @@ class TestPool {
     node.health = health;
     Inventory inventory;
     inventory.arch = std::move(arch);
+    inventory.feature_level = kFeatureLevel;
     inventory.capacity = capacity;
     inventory.drivers = {{"container", "1", true, ""}, {"process", "1", true, ""}, {"fake", "1", true, ""}};
     node.inventory = std::make_shared<const Inventory>(std::move(inventory));
@@ -129,6 +130,10 @@ class TestPool {
     const uint64_t version_id = version.id.value;
     s.versions.put(edit_, version_id, std::move(version));
     return id;
+  }
+  void put(Pool pool) {
+    touch(TableId::pool, 1);
+    s.pool = std::move(pool);
   }
   void put(Project project) {
     const uint64_t id = project.id.value;

@@ -29,6 +29,8 @@ Status validate(const Inventory& inventory);
 // "TERM", "SIGTERM" or "15" → 15; `invalid` for what is no signal.
 Result<int> parse_signal(std::string_view text);
 
+// The feature level of this program: its workers know every field up to it.
+inline constexpr uint32_t kFeatureLevel = 2;
 // The feature level that brought a field; 1: there from the start.
 uint32_t field_feature_level(std::string_view type, std::string_view member);
 // The highest level among the fields that a spec sets: workers below it are not given its instances.

@@ -271,6 +271,21 @@ TEST(Reconcile, ASystemJobReturnsWithItsLostNode) {
   EXPECT_EQ(w.running(job), 2u);
 }
 
+TEST(Reconcile, ASystemJobLeavesOutWorkersThatAreTooOldForIt) {
+  TestWorld w;
+  const auto nodes = w.add_nodes(2);
+  w.pool.edit_inventory(nodes[0], [](Inventory& i) { i.feature_level = 1; });
+  JobSpec spec = typed(JobType::system);
+  spec.tasks[0].health.emplace_back();
+  const JobId job = w.pool.submit(spec);
+  ASSERT_TRUE(w.run());
+  ASSERT_EQ(w.live(job).size(), 1u);
+  EXPECT_EQ(w.live(job)[0].node, nodes[1]);
+  w.pool.edit_inventory(nodes[0], [](Inventory& i) { i.feature_level = kFeatureLevel; });
+  ASSERT_TRUE(w.run());
+  EXPECT_EQ(w.live(job).size(), 2u);
+}
+
 TEST(Reconcile, AnUpdateGoesOneByOne) {
   TestWorld w;
   w.add_nodes(2);

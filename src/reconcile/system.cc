@@ -25,6 +25,7 @@ bool drained_of_others(const Snapshot& snapshot, const Node& node, Time now) {
 
 NodeFit fit_of(const Snapshot& snapshot, const Node& node, const JobSpec& spec, const GroupView& group, Time now) {
   if (!node.inventory || node.health == NodeHealth::lost) return NodeFit::none;
+  if (node.inventory->feature_level < group.feature_level) return NodeFit::none;
   if (node.spec.eligibility == Eligibility::draining && drained_of_others(snapshot, node, now)) return NodeFit::none;
   bool start = node.health == NodeHealth::ready && node.spec.eligibility == Eligibility::eligible;
   for (size_t index : group.tasks) {

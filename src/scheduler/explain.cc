@@ -129,6 +129,9 @@ void survey(const Snapshot& s, const Request& request, const Instance* instance,
                            format_bytes(request.resources.memory) + " memory");
   } else if (nearest_reason == "cordoned" || nearest_reason == "draining" || nearest_reason == "disabled") {
     out.remedies.push_back("make it eligible again: tutti node uncordon " + nearest_node->name);
+  } else if (nearest_reason.starts_with("too old")) {
+    out.remedies.push_back("run a newer tutti on " + nearest_node->name +
+                           ": the job asks for something of feature level " + std::to_string(request.feature_level));
   } else {
     out.remedies.push_back("change what rules the nodes out: " + nearest_reason);
   }
@@ -164,7 +167,9 @@ void tell_preemption(const Snapshot& s, const Instance& i, Explanation& out) {
     out.remedies.insert(out.remedies.begin(),
                         "wait: " + std::to_string(leaving) + " less important were told to go for it");
   else if (!project->preemption)
-    out.remedies.push_back("let project " + project->name + " push less important work aside (its preemption is off)");
+    out.remedies.push_back("let project " + project->name +
+                           " push less important work aside (its preemption is off: 'tutti project set " +
+                           project->name + " --preemption')");
 }
 
 void tell_queue(const Snapshot& s, const Instance& i, Explanation& out) {

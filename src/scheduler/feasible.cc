@@ -44,6 +44,7 @@ Request request_of(const JobSpec& spec, const GroupView& group) {
   out.resources = group.resources;
   out.node_limits = group.node_limits;
   out.devices = group.devices;
+  out.feature_level = group.feature_level;
   if (!spec.placement.node_pool.empty()) {
     if (auto pool = Constraint::parse("node.pool == " + spec.placement.node_pool))
       out.constraints.push_back(std::move(*pool));

@@ -86,7 +86,7 @@ Inventory fingerprint(const FingerprintOptions& options, driver::Registry& drive
   if (auto groups = sys::Cgroups::detect()) out.cgroups = std::string(sys::cgroup_layout_name((*groups)->layout()));
   out.boot_id = std::string(trim(sys::read_file("/proc/sys/kernel/random/boot_id").value_or("")));
   out.version = options.version;
-  out.feature_level = 2;
+  out.feature_level = kFeatureLevel;
   out.port_first = options.port_first;
   out.limits = options.limits;
   out.devices = options.devices ? *options.devices : find_gpus(kNvidiaProc);

@@ -1,6 +1,7 @@
 // Users: what is asked for, drawn from the seed, and how requests fare on their way.
 #include <algorithm>
 
+#include "model/validate.h"
 #include "sim_world.h"
 
 namespace tutti::sim {
@@ -21,6 +22,7 @@ Inventory SimWorld::inventory(const SimHost& host, const std::string& boot_id) c
   Inventory out;
   out.hostname = host.name;
   out.boot_id = boot_id;
+  out.feature_level = kFeatureLevel;
   out.arch = "x86_64";
   out.cores = 16;
   // Short: what is asked for does not always fit, and the more important work pushes the rest aside.

@@ -15,6 +15,7 @@
 #include "base/random.h"
 #include "base/text.h"
 #include "model/codec.h"
+#include "model/validate.h"
 #include "net/http.h"
 #include "sys/file.h"
 #include "worker/core.h"
@@ -50,6 +51,7 @@ class FleetNode {
     inventory.os = "simulated";
     inventory.arch = "x86_64";
     inventory.boot_id = "boot-" + std::to_string(seed);
+    inventory.feature_level = kFeatureLevel;
     inventory.cores = static_cast<int32_t>(options.capacity.cpu.value / 1000);
     inventory.memory = options.capacity.memory;
     inventory.capacity = options.capacity;
