@@ -85,12 +85,12 @@ std::string fake_job(const std::string& name, int64_t count) {
   return fmt::format(R"({{"job":"{}","tasks":[{{"name":"main","driver":"fake","command":["x"],"count":{},"resources":{{"cpu":"10m","memory":"16Mi"}}}}]}})", name, count);
 }
 
-// Until the pool says that so many run: what a worker has reported, and its commit is on disk.
-Status wait_running(const Pool& pool, net::Client& client, int64_t wanted, Duration most) {
+// Until the pool, or a job of it, says that so many run: what a worker has reported, and its commit is on disk.
+Status wait_running(const Pool& pool, net::Client& client, const std::string& path, int64_t wanted, Duration most) {
   const BootTime start = now();
   int64_t running = 0;
   while (seconds_since(start) < static_cast<double>(most.ns) / 1e9) {
-    TUTTI_TRY(const cli::Json answer, pool.call(client, "GET", "/v1/pool"));
+    TUTTI_TRY(const cli::Json answer, pool.call(client, "GET", path));
     running = std::atoll(answer["status.running"].text().c_str());
     if (running >= wanted) return {};
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
@@ -98,16 +98,25 @@ Status wait_running(const Pool& pool, net::Client& client, int64_t wanted, Durat
   return fail(ErrorCode::timeout, fmt::format("{} of {} instances were running in time", running, wanted));
 }
 
-// Reads every byte of a list; how long it took, in ms.
-Result<double> list_ms(const Pool& pool, net::Client& client, const std::string& path, size_t& bytes) {
-  bytes = 0;
+// Reads every byte of a list of so many instances into `body`; how long it took, in ms.
+Result<double> list_ms(const Pool& pool, net::Client& client, const std::string& path, int64_t rows,
+                       std::string& body) {
+  body.clear();
   const BootTime asked = now();
-  TUTTI_TRY(const net::Response head, client.stream(pool.request("GET", path), [&](std::string_view piece) {
-    bytes += piece.size();
-    return true;
-  }, seconds(60)));
+  TUTTI_TRY(const net::Response head, client.stream(
+                                          pool.request("GET", path),
+                                          [&](std::string_view piece) {
+                                            body += piece;
+                                            return true;
+                                          },
+                                          seconds(60)));
+  const double took = seconds_since(asked) * 1e3;
   if (head.status >= 300) return tl::make_unexpected(cli::problem_of(head));
-  return seconds_since(asked) * 1e3;
+  constexpr std::string_view kRow = "{\"kind\":\"instance\"";
+  int64_t read = 0;
+  for (size_t at = body.find(kRow); at != std::string::npos; at = body.find(kRow, at + kRow.size())) ++read;
+  if (read != rows) return fail(ErrorCode::internal, fmt::format("{} has {} rows, not {}", path, read, rows));
+  return took;
 }
 
 // Follows every instance: when each job's first was first seen placed.
@@ -120,7 +129,9 @@ class PlacedWatch {
     const net::Request request = pool.request("GET", "/v1/instances?watch=1&from=" + at["revision"].text());
     out->thread_ = std::thread([self = out.get(), request, parse] {
       std::string rest;
-      (void)self->client_->stream(request, [&](std::string_view bytes) { return self->take(rest, bytes, parse); }, seconds(600));
+      const auto over = self->client_->stream(
+          request, [&](std::string_view bytes) { return self->take(rest, bytes, parse); }, seconds(600));
+      self->ended(over ? cli::problem_of(*over) : over.error());
     });
     return out;
   }
@@ -133,9 +144,20 @@ class PlacedWatch {
     return placed_;
   }
   int64_t events() const { return events_; }
+  // Why nothing more is seen; it goes on until this goes.
+  Status still() {
+    std::lock_guard lock(mutex_);
+    if (problem_) return tl::make_unexpected(*problem_);
+    return {};
+  }
 
  private:
   PlacedWatch() = default;
+  void ended(Error why) {
+    std::lock_guard lock(mutex_);
+    why.message = "a watch of the instances ended: " + why.message;
+    problem_ = std::move(why);
+  }
   bool take(std::string& rest, std::string_view bytes, bool parse) {
     rest += bytes;
     size_t from = 0;
@@ -158,6 +180,7 @@ class PlacedWatch {
   std::thread thread_;
   std::mutex mutex_;
   std::map<std::string, BootTime> placed_;
+  std::optional<Error> problem_;
   std::atomic<int64_t> events_{0};
 };
 
@@ -182,16 +205,19 @@ Result<Paced> submit_paced(const Pool& pool, const std::string& prefix, int per_
   std::vector<std::thread> threads;
   for (int c = 0; c < kConnections; ++c) {
     threads.emplace_back([&] {
+      const auto failed = [&](const Error& error) {
+        std::lock_guard lock(mutex);
+        problem = error;
+      };
       auto client = pool.client();
-      for (int i = next++; client && i < jobs; i = next++) {
+      if (!client) return failed(client.error());
+      for (int i = next++; i < jobs; i = next++) {
         const BootTime at = start + Duration{static_cast<int64_t>(i) * 1'000'000'000 / per_second};
-        if (const Duration wait = at - now(); wait.ns > 0) std::this_thread::sleep_for(std::chrono::nanoseconds(wait.ns));
+        if (const Duration wait = at - now(); wait.ns > 0)
+          std::this_thread::sleep_for(std::chrono::nanoseconds(wait.ns));
         asked[static_cast<size_t>(i)] = at;  // its time, not when a connection was free
         auto answer = (*client)->call(pool.request("POST", "/v1/jobs", fake_job(prefix + std::to_string(i), 1)), seconds(30));
-        if (answer && answer->status < 300) continue;
-        std::lock_guard lock(mutex);
-        problem = answer ? cli::problem_of(*answer) : answer.error();
-        return;
+        if (!answer || answer->status >= 300) return failed(answer ? cli::problem_of(*answer) : answer.error());
       }
     });
   }
@@ -201,6 +227,7 @@ Result<Paced> submit_paced(const Pool& pool, const std::string& prefix, int per_
   out.per_second = jobs / seconds_since(start);
   std::map<std::string, BootTime> placed;
   for (const BootTime until = now() + seconds(20); now() < until; std::this_thread::sleep_for(std::chrono::milliseconds(50))) {
+    TUTTI_CHECK(watch->still());
     placed = watch->placed();
     if (placed.size() >= static_cast<size_t>(jobs)) break;
   }
@@ -238,7 +265,7 @@ Result<std::vector<Figure>> bench_fleet(const Options& options) {
     TUTTI_CHECK(pool->call(*client, "POST", "/v1/jobs", fake_job("fleet-" + std::to_string(jobs), count)));
     submitted += count;
   }
-  TUTTI_CHECK(wait_running(*pool, *client, wanted, seconds(600)));
+  TUTTI_CHECK(wait_running(*pool, *client, "/v1/pool", wanted, seconds(600)));
   const double took = seconds_since(start);
   const Usage manager_after = usage_of(manager);
   const Usage fleet_after = usage_of(fleet->pid());
@@ -287,23 +314,27 @@ Result<std::vector<Figure>> bench_steady(const Options& options) {
     }
     TUTTI_TRY(const Paced watched, submit_paced(*pool, "watched-", 200, span / 2));
     int64_t least = INT64_MAX;
-    for (const auto& watch : watchers) least = std::min(least, watch->events());
+    for (const auto& watch : watchers) {
+      TUTTI_CHECK(watch->still());
+      least = std::min(least, watch->events());
+    }
     out.push_back(plain("steady.watched_placed_p99", quantile(watched.placed_ms, 0.99), "ms"));
     out.back().note = fmt::format("200 jobs a second with 100 watchers, each of which has heard {} events or more", least);
   }
 
   const int64_t rows = options.quick ? 2'000 : 20'000;
   TUTTI_CHECK(pool->call(*client, "POST", "/v1/jobs", fake_job("listed", rows)));
-  TUTTI_TRY(const cli::Json pool_now, pool->call(*client, "GET", "/v1/pool"));
-  TUTTI_CHECK(wait_running(*pool, *client, std::atoll(pool_now["status.running"].text().c_str()) + 1, seconds(60)));
+  TUTTI_CHECK(wait_running(*pool, *client, "/v1/jobs/listed", rows, seconds(60)));
   std::vector<double> lists;
-  size_t bytes = 0;
+  std::string body;
   for (int i = 0; i < 9; ++i) {
-    TUTTI_TRY(const double ms, list_ms(*pool, *client, fmt::format("/v1/instances?job=listed&limit={}", rows), bytes));
+    TUTTI_TRY(const double ms,
+              list_ms(*pool, *client, fmt::format("/v1/instances?job=listed&limit={}", rows), rows, body));
     lists.push_back(ms);
   }
   out.push_back(options.quick ? plain("steady.list", quantile(lists, 0.5), "ms") : below("steady.list", quantile(lists, 0.5), "ms", 50));
-  out.back().note = fmt::format("{} instances, {:.1f} MB over TLS, the client on the same cores", rows, static_cast<double>(bytes) / 1e6);
+  out.back().note = fmt::format("{} instances, {:.1f} MB over TLS, the client on the same cores", rows,
+                                static_cast<double>(body.size()) / 1e6);
   return out;
 }
 
