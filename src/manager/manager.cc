@@ -19,6 +19,7 @@
 #include "manager/dispatch/dispatcher.h"
 #include "manager/dispatch/liveness.h"
 #include "manager/images.h"
+#include "manager/intake.h"
 #include "manager/learning_thread.h"
 #include "manager/prune.h"
 #include "manager/queue_thread.h"
@@ -37,10 +38,35 @@ constexpr size_t kSessionBlockedBytes = 1u << 20;
 constexpr size_t kActionsPerTurn = 256;
 constexpr size_t kBlockingQueueMax = 256;
 constexpr int kBlockingThreads = 4;
+constexpr size_t kComputingQueueMax = 64;
+constexpr int kComputingThreads = 2;
 constexpr Duration kJudgeEvery = milliseconds(250);
 // From so many sessions on their beats are taken together, so often: each alone would wake two threads.
 constexpr size_t kSessionsTogether = 500;
 constexpr Duration kBeatsEvery = milliseconds(20);
+
+// Threads with a bounded queue.
+class BoundedPool {
+ public:
+  BoundedPool(int threads, size_t most, std::string what) : most_(most), what_(std::move(what)), pool_(threads) {}
+  Status run(std::function<void()> work) {
+    if (waiting_.fetch_add(1) >= most_) {
+      waiting_.fetch_sub(1);
+      return fail(ErrorCode::too_many, "too much " + what_ + " is waiting: try again");
+    }
+    pool_.post([this, work = std::move(work)] {
+      work();
+      waiting_.fetch_sub(1);
+    });
+    return {};
+  }
+
+ private:
+  const size_t most_;
+  const std::string what_;
+  std::atomic<size_t> waiting_{0};
+  catalog::WorkPool pool_;
+};
 
 class ManagerImpl final : public Manager, public Services {
  public:
@@ -54,9 +80,12 @@ class ManagerImpl final : public Manager, public Services {
     if (worker_server_) worker_server_->stop();
     if (scheduler_thread_) scheduler_thread_->stop();
     learning_.stop();
-    schedulers_.reset();
+    if (schedulers_) schedulers_->stop();
     if (control_) control_->stop();
     if (loop_) loop_->stop();
+    // Whatever was waiting for a commit has been answered: what it was answered to may go.
+    schedulers_.reset();
+    computing_.reset();
     pool_.reset();
     sessions_.clear();
   }
@@ -65,7 +94,8 @@ class ManagerImpl final : public Manager, public Services {
     TUTTI_TRY(content_, catalog::ContentStore::open(options_.catalog_dir));
     sweep_work_folders();
     distribution_ = std::make_unique<catalog::Distribution>(*content_, tags_, 2);
-    pool_ = std::make_unique<catalog::WorkPool>(kBlockingThreads);
+    pool_ = std::make_unique<BoundedPool>(kBlockingThreads, kBlockingQueueMax, "file work");
+    computing_ = std::make_unique<BoundedPool>(kComputingThreads, kComputingQueueMax, "planning and explaining");
     TUTTI_TRY(loop_, state::StateLoop::open(*store_, clock_));
     clock_.advance_to(loop_->snapshot()->now);
     loop_->follow([this](const std::shared_ptr<const ChangeSet>& changes) { committed(changes); });
@@ -107,17 +137,8 @@ class ManagerImpl final : public Manager, public Services {
   catalog::ContentStore& content() override { return *content_; }
   catalog::Distribution& distribution() override { return *distribution_; }
   std::string work_dir() const override { return options_.catalog_dir; }
-  Status run_blocking(std::function<void()> work) override {
-    if (blocking_.fetch_add(1) >= kBlockingQueueMax) {
-      blocking_.fetch_sub(1);
-      return fail(ErrorCode::too_many, "too much file work is waiting: try again");
-    }
-    pool_->post([this, work = std::move(work)] {
-      work();
-      blocking_.fetch_sub(1);
-    });
-    return {};
-  }
+  Status run_blocking(std::function<void()> work) override { return pool_->run(std::move(work)); }
+  Status compute(std::function<void()> work) override { return computing_->run(std::move(work)); }
   void resolve_image(std::string reference, PullPolicy pull, std::function<void(Result<std::string>)> done) override {
     resolver_.resolve(std::move(reference), pull, std::move(done));
   }
@@ -405,10 +426,12 @@ class ManagerImpl final : public Manager, public Services {
     sessions_[connection] = socket;
     dispatcher_.connected(connection, node, fingerprint);
     net::WebSocket::Callbacks callbacks;
-    callbacks.message = [this, connection, node](std::string text, bool) {
+    callbacks.message = [this, connection, node, intake = std::make_shared<Intake>(socket)](std::string text, bool) {
+      intake->came();
       auto message = from_json<WorkerMessage>(text, {.allow_unknown = true, .what = "worker message"});
       const bool beat = message && message->beat && !message->status && !message->hello;
-      auto take = [this, connection, node, message = std::move(message)]() mutable {
+      auto take = [this, connection, node, intake, message = std::move(message)]() mutable {
+        intake->handled();
         liveness_.heard(node, clock_.boot_now());
         if (message) return dispatcher_.received(connection, std::move(*message), clock_.now());
         log_warning("a worker sent what is no message", {{"node", to_text(node)}, {"error", message.error().to_string()}});
@@ -490,8 +513,7 @@ class ManagerImpl final : public Manager, public Services {
   StreamBroker streams_;
   std::unique_ptr<catalog::ContentStore> content_;
   std::unique_ptr<catalog::Distribution> distribution_;
-  std::unique_ptr<catalog::WorkPool> pool_;
-  std::atomic<size_t> blocking_{0};
+  std::unique_ptr<BoundedPool> pool_, computing_;
   std::atomic<bool> pruning_{false};
   std::atomic<bool> stopping_{false};
   std::atomic<bool> followers_ready_{false};

@@ -1,14 +1,20 @@
 #pragma once
 // Manager: the role that owns the state, serves the API, schedules and dispatches.
 //
-// Owns every thread of it, started by open() in the order store → state → control → scheduler → servers and stopped by
-// the destructor in the reverse order:
-//   state       the single writer (state/loop.h)
+// Owns every thread of it. open() starts them in this order:
+//   learning    what the policy fragmentation goes by, while nothing else wants the processor
+//   content     the distribution protocol's disk work (catalog/distribution.h)
+//   file work   file work and image fetches
+//   computing   what looks at the whole pool for somebody: plans, explanations
+//   state       the single writer, and another one for its checkpoints (state/loop.h)
 //   control     Controller, Dispatcher, Liveness, OperationTracker: machines fed from one queue
 //   scheduler   follows the ChangeSets, proposes plans
-//   learning    what the policy fragmentation goes by, while nothing else wants the processor
+//   schedulers  the sessions of schedulers that are processes of their own
+//   hub         whoever waits for commits: watches, ?wait= (api/hub.h)
 //   api, worker two TLS servers (net/http.h): people and programs; workers with mutual TLS
-//   pool        file work and image fetches
+// The destructor first ends the servers, so that nothing new is asked for; then those that only propose (scheduler,
+// learning, schedulers), then control, then state, which answers what still waits for a commit; and what it was
+// answered to after that: schedulers, computing, file work, hub, content.
 // Every one of them may fall behind or be restarted without losing anything: what they do is derived from the state.
 
 #include <memory>

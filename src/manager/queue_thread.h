@@ -1,8 +1,9 @@
 #pragma once
 // QueueThread: one thread that runs posted closures in order and, when idle, a turn that says how long to wait.
 //
-// Owner: Manager; one each for control and scheduler. post() from any thread; unbounded by design only for closures that
-// stand for something bounded elsewhere (sessions, commits, commands of limits.h).
+// Owner: Manager, for control and the scheduler inside; Schedulers; LearningThread. post() from any thread.
+// Without a bound of its own, so only for closures that stand for something bounded elsewhere: messages of a
+// session (intake.h), commits, commands of limits.h.
 
 #include <condition_variable>
 #include <functional>
@@ -27,7 +28,9 @@ class QueueThread {
   // Runs with what is posted next, or when the sleep that the last turn asked for is over: a wake-up for each of many
   // small things costs more than the things.
   void post_unhurried(std::function<void()> work);
-  void stop();  // finishes the closure under way; later posts are dropped
+  // Finishes the batch under way, which is all that was posted before it began; what was posted since, and what comes
+  // later, is dropped.
+  void stop();
 
  private:
   bool push(std::function<void()> work);

@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "manager/intake.h"
 #include "model/codec.h"
 
 namespace tutti::manager {
@@ -21,8 +22,12 @@ Schedulers::Schedulers(Services& services, std::function<void(scheduler::Share)>
 }
 
 Schedulers::~Schedulers() {
-  wake_.reset();
+  stop();
+}
+
+void Schedulers::stop() {
   thread_->stop();
+  wake_.reset();  // its thread's until then
 }
 
 void Schedulers::accept(const Identity& identity, std::shared_ptr<net::Responder> responder) {
@@ -56,8 +61,12 @@ void Schedulers::opened(const std::string& identity, std::shared_ptr<net::WebSoc
   session.heard = services_.clock().boot_now();
   if (!wake_) wake_ = services_.on_commit([this] { thread_->post([] {}); });
   net::WebSocket::Callbacks callbacks;
-  callbacks.message = [this, id](const std::string& text, bool) {
-    thread_->post([this, id, text] { received(id, text); });
+  callbacks.message = [this, id, intake = std::make_shared<Intake>(socket)](std::string text, bool) {
+    intake->came();
+    thread_->post([this, id, intake, text = std::move(text)] {
+      intake->handled();
+      received(id, text);
+    });
   };
   callbacks.closed = [this, id](const std::string& why) { thread_->post([this, id, why] { drop(id, why); }); };
   callbacks.drained = [this] { thread_->post([] {}); };

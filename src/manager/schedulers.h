@@ -26,6 +26,9 @@ class Schedulers {
   // `take_share` tells the one inside what falls to it; called on this object's thread. `services` outlives it.
   Schedulers(Services& services, std::function<void(scheduler::Share)> take_share);
   ~Schedulers();
+  // Nothing is planned, sent or listed anew from now on. What is still answered finds this here: it is destroyed when
+  // nobody commits any more.
+  void stop();
 
   // Any thread.
   void accept(const Identity& identity, std::shared_ptr<net::Responder> responder);

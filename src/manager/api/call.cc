@@ -168,6 +168,10 @@ void commit_operation(CallPtr call, state::Command command) {
   });
 }
 
+void compute(const CallPtr& call, std::function<void()> work) {
+  if (Status taken = call->services.compute(std::move(work)); !taken) answer_error(*call, taken.error());
+}
+
 bool sees(const Identity& identity, ProjectId project, const Snapshot& state) {
   if (identity.project.empty() || !project) return true;
   const Project* row = state.projects.find(project.value);
@@ -239,6 +243,14 @@ const Instance* find_instance(const Call& call, const std::string& text) {
   const InstanceSearch search{call, project};
   return find_row(call, "instance", call.state->instances, text, [&](const std::string& name) { return search.named(name); },
                   [&](const Instance& i) { return search.visible(i); }, [&](const Instance& i) { return call.state->name_of(i); });
+}
+
+const Project* find_project(const Call& call, const std::string& text) {
+  return find_row(
+      call, "project", call.state->projects, text,
+      [&](const std::string& name) { return call.state->project_by_name(name); },
+      [&](const Project& project) { return sees(call.identity, project.id, *call.state); },
+      [](const Project& project) { return project.name; });
 }
 
 const Node* find_node(const Call& call, const std::string& text) {

@@ -1,6 +1,7 @@
 #pragma once
 // Call: one request on its way through a handler, and the helpers every handler answers with.
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -50,6 +51,10 @@ void commit_operation(CallPtr call, state::Command command);
 // Commits, then answers `status` with the object.
 void commit_object(CallPtr call, state::Command command, int status);
 
+// Beside the I/O thread (Services::compute), for what looks at the whole pool. `work` answers; where it is refused,
+// that was answered.
+void compute(const CallPtr& call, std::function<void()> work);
+
 // The project of a request: ?project=, the identity's, or "default". Empty and an answered error when it is not there.
 const Project* project_of(const Call& call);
 // By name or by (part of an) id; null and an answered 404 or 409 otherwise.
@@ -59,6 +64,7 @@ const Instance* find_instance(const Call& call, const std::string& text);
 const Instance* seek_instance(const Call& call, const std::string& text);
 // How many names a wrong one is compared with, to suggest the right one.
 inline constexpr size_t kNamesComparedMax = 5'000;
+const Project* find_project(const Call& call, const std::string& text);
 const Node* find_node(const Call& call, const std::string& text);
 const Operation* find_operation(const Call& call, const std::string& text);
 

@@ -236,9 +236,11 @@ void explain_instance(CallPtr call) {
   if (project == nullptr) return;
   const Snapshot& s = *call->state;
   auto explain = [&](const Instance& i, const std::string& job_waits = {}) {
-    Explanation out = scheduler::explain_fully(s, i.id, call->services.clock().now());
-    if (!job_waits.empty()) out.remedies.push_back(job_waits);
-    answer_json(*call, 200, to_json(out));
+    compute(call, [call, id = i.id, job_waits] {
+      Explanation out = scheduler::explain_fully(*call->state, id, call->services.clock().now());
+      if (!job_waits.empty()) out.remedies.push_back(job_waits);
+      answer_json(*call, 200, to_json(out));
+    });
   };
   const Job* job = s.job_by_name(project->id, text);
   std::string group;

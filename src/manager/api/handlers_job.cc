@@ -157,9 +157,11 @@ void plan_job(CallPtr call) {
   const Project* project = project_for(*call, *spec);
   if (project == nullptr) return;
   if (Status ok = allowed_in(*project, *spec); !ok) return answer_error(*call, ok.error());
-  Result<JobPlan> plan = plan_job(*call->state, command_of(*call, std::move(*spec), *project), call->services.clock().now());
-  if (!plan) return answer_error(*call, plan.error());
-  answer_json(*call, 200, to_json(*plan));
+  compute(call, [call, command = command_of(*call, std::move(*spec), *project)]() mutable {
+    Result<JobPlan> plan = plan_job(*call->state, std::move(command), call->services.clock().now());
+    if (!plan) return answer_error(*call, plan.error());
+    answer_json(*call, 200, to_json(*plan));
+  });
 }
 
 void diff_job(CallPtr call) {

@@ -48,10 +48,12 @@ void rebalance(CallPtr call) {
                                      0});
   }
   if (Status good = check(*call->state, *body); !good) return answer_error(*call, good.error());
-  scheduler::RebalancePlan plan = scheduler::propose_rebalance(
-      *call->state, {body->node_pool, static_cast<size_t>(body->max_moves), body->include_batch});
-  if (body->dry_run) return answer_json(*call, 200, to_json(rebalance_status(*call->state, plan)));
-  commit_operation(call, state::StartRebalance{{body->max_parallel, body->include_batch, std::move(plan.moves)}});
+  compute(call, [call, asked = std::move(*body)] {
+    scheduler::RebalancePlan plan = scheduler::propose_rebalance(
+        *call->state, {asked.node_pool, static_cast<size_t>(asked.max_moves), asked.include_batch});
+    if (asked.dry_run) return answer_json(*call, 200, to_json(rebalance_status(*call->state, plan)));
+    commit_operation(call, state::StartRebalance{{asked.max_parallel, asked.include_batch, std::move(plan.moves)}});
+  });
 }
 
 }  // namespace tutti::manager

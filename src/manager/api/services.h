@@ -67,6 +67,9 @@ class Services {
   virtual catalog::Distribution& distribution() = 0;
   // Runs on a small pool; for file work. Refused with too_many when its queue is full.
   virtual Status run_blocking(std::function<void()> work) = 0;
+  // Runs on a few threads of its own, for what looks at the whole pool for long and waits for nothing: a plan, an
+  // explanation. Image fetches hold it up no more than it holds up an I/O thread. Refused with too_many as well.
+  virtual Status compute(std::function<void()> work) = 0;
   // A reference as `repository@digest`: from the catalog, else fetched from the registry it names (may take minutes;
   // `done` comes on the pool). `operation` gets its progress.
   virtual void resolve_image(std::string reference, PullPolicy pull, std::function<void(Result<std::string>)> done) = 0;
