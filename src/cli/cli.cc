@@ -21,7 +21,8 @@ int completion(const Session& s) {
   words.commands = command_words();
   for (const Usage& usage : usages()) {
     if (usage.verb.empty()) continue;
-    if (words.nouns.empty() || words.nouns.back().noun != usage.noun) words.nouns.push_back({usage.noun, {}, usage.noun != "event" && usage.noun != "config"});
+    if (words.nouns.empty() || words.nouns.back().noun != usage.noun)
+      words.nouns.push_back({usage.noun, {}, usage.noun != "event" && usage.noun != "config" && usage.noun != "pool"});
     words.nouns.back().verbs.push_back(usage.verb);
   }
   words.nouns.push_back({"completion", {"bash", "zsh", "fish"}});
@@ -51,6 +52,8 @@ tutti instance  list | show | logs [-f --tail --since] | exec [-it] X -- CMD | a
 tutti node      list | show | token | cordon | uncordon | drain | disable | enable | label | remove | resources
 tutti rebalance [--apply]               what would be better off on another node; --apply moves it there
 tutti image     import PATH|URL NAME:TAG | list [--all] | show | pull | push IMAGE [REGISTRY/NAME:TAG] | prune [--grace 24h] | delete
+tutti pool      show | set --policy POLICY
+tutti project   list | show | set NAME [--preemption] [--privileged] [--host-path PATH]
 tutti event     list | watch
 tutti operation list | show | wait | cancel | retry
 tutti context   list | show | use | delete
@@ -87,7 +90,8 @@ int run_client(int argc, char** argv) {
   if (noun == "login") return login_command(s);
   if (Status connected = s.connect(); !connected) return complain(connected.error());
   const std::map<std::string, std::function<int(Session&, const std::string&)>> nouns = {
-      {"job", job}, {"instance", instance}, {"node", node}, {"image", image}, {"event", event}, {"operation", operation}};
+      {"job", job},   {"instance", instance}, {"node", node},   {"image", image},
+      {"pool", pool}, {"project", project},   {"event", event}, {"operation", operation}};
   if (nouns.contains(noun)) return nouns.at(noun)(s, verb);
   if (noun == "ps") return ps(s);
   if (noun == "explain") return explain(s);

@@ -5,5 +5,7 @@
 
 TUTTI_INSTANTIATE_CODEC(tutti::cli::Context);
 TUTTI_INSTANTIATE_CODEC(tutti::cli::Contexts);
+TUTTI_INSTANTIATE_CODEC(tutti::cli::PoolBody);
+TUTTI_INSTANTIATE_CODEC(tutti::cli::ProjectBody);
 TUTTI_INSTANTIATE_CODEC(tutti::cli::SignalBody);
 TUTTI_INSTANTIATE_CODEC(tutti::cli::RebalanceBody);

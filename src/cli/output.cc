@@ -61,6 +61,11 @@ std::string cell(const Json& row, const std::string& path) {
   if (path.starts_with("~age:")) return age(row[path.substr(5)].text());
   if (path.starts_with("~bytes:")) return format_bytes({row[path.substr(7)].number()});
   if (path.starts_with("~short:")) return row[path.substr(7)].text().substr(0, 19);
+  if (path.starts_with("~words:")) {
+    std::vector<std::string> words;
+    for (const Json& word : row[path.substr(7)].items()) words.push_back(word.text());
+    return join(words, " ");
+  }
   if (path == "~cpu") return format_millicores({row["status.used.cpu"].number()}) + "/" + format_millicores({row["status.capacity.cpu"].number()});
   if (path == "~memory") return format_bytes({row["status.used.memory"].number()}) + "/" + format_bytes({row["status.capacity.memory"].number()});
   if (path.starts_with("~cpu:")) return format_millicores({row[path.substr(5)].number()});

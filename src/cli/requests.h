@@ -3,6 +3,7 @@
 
 #include <boost/describe.hpp>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,18 @@ struct RebalanceBody {
   bool include_batch = false;
 };
 BOOST_DESCRIBE_STRUCT(RebalanceBody, (), (dry_run, node_pool, max_moves, max_parallel, include_batch))
+
+struct PoolBody {
+  std::optional<std::string> policy;
+};
+BOOST_DESCRIBE_STRUCT(PoolBody, (), (policy))
+
+struct ProjectBody {
+  std::optional<bool> allow_privileged;
+  std::optional<bool> preemption;
+  std::optional<std::vector<std::string>> host_paths;
+};
+BOOST_DESCRIBE_STRUCT(ProjectBody, (), (allow_privileged, preemption, host_paths))
 
 struct SignalBody {
   std::string signal;

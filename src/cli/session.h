@@ -99,6 +99,8 @@ int job_periodic(Session& s);
 int instance(Session& s, const std::string& verb);
 int node(Session& s, const std::string& verb);
 int image(Session& s, const std::string& verb);
+int pool(Session& s, const std::string& verb);
+int project(Session& s, const std::string& verb);
 int event(Session& s, const std::string& verb);
 int operation(Session& s, const std::string& verb);
 int context(Session& s, const std::string& verb);

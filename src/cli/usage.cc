@@ -199,8 +199,10 @@ class Parser {
   }
 
   Status check() {
-    if (out_.usage == nullptr) {  // a noun alone lists
+    if (out_.usage == nullptr) {  // a noun alone lists, or shows the only one of its kind
       out_.usage = find_usage(noun_, "list");
+      const Usage* only = find_usage(noun_, "show");
+      if (out_.usage == nullptr && only != nullptr && only->most == 0) out_.usage = only;
       if (out_.usage == nullptr)
         return wrong("'tutti " + noun_ + "' takes more words: see 'tutti " + noun_ + " --help'");
     }

@@ -89,6 +89,7 @@ TEST(Usage, WrongWordsAreRefusedWithTheRightOnes) {
 
 TEST(Usage, PluralsAndNounsAloneAndHelp) {
   EXPECT_EQ(parse_command_line({"jobs"})->usage->verb, "list");
+  EXPECT_EQ(parse_command_line({"pool"})->usage->verb, "show");
   EXPECT_EQ(parse_command_line({"images", "-o", "name"})->usage->noun, "image");
   EXPECT_EQ(parse_command_line({"--version"})->usage->noun, "version");
   EXPECT_THAT(parse_command_line({"help", "jobs", "run"})->help, HasSubstr("tutti job run FILE"));

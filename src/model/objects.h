@@ -21,9 +21,10 @@ struct Pool {
   uint32_t feature_level = 1;
   std::string network;         // the pool's prefix that node subnets are cut from: "10.86.0.0/16"
   Time created;
-  std::string policy = "binpack";
+  std::string policy = "binpack";  // a word of PlacementPolicy: of the jobs that name none
+  uint64_t version = 1;            // of what its users set: the policy
 };
-BOOST_DESCRIBE_STRUCT(Pool, (), (name, pool_id, epoch, feature_level, network, created, policy))
+BOOST_DESCRIBE_STRUCT(Pool, (), (name, pool_id, epoch, feature_level, network, created, policy, version))
 
 struct Project {
   ProjectId id;

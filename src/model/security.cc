@@ -62,7 +62,7 @@ constexpr std::array<std::string_view, 6> kNotEvenPrivileged{"SYS_RESOURCE", "MA
 constexpr uint32_t kAccountsFirst = 1'900'000'000;
 constexpr uint32_t kAccounts = 200'000'000;
 
-constexpr const char* kHint = "an admin can allow it: PATCH /v1/projects/NAME with allow_privileged";
+constexpr const char* kHint = "an admin can allow it: 'tutti project set NAME --privileged'";
 
 void of_process(const TaskSpec& task, const std::string& path, std::vector<ErrorDetail>& out) {
   if (task.security.privileged) return;

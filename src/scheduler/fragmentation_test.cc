@@ -180,6 +180,51 @@ class FragmentationPool {
   uint32_t next_ = 0;
 };
 
+int64_t seen_by(const Scheduler& scheduler) {
+  int64_t out = 0;
+  for (const Wanted& each : scheduler.seen()) out += each.weight;
+  return out;
+}
+
+// A row that stands in every lane comes in the commit that makes instances: they are counted all the same.
+TEST(Fragmentation, WhatAppearsWithAChangedProjectIsSeen) {
+  FragmentationPool world(1);
+  auto scheduler = make_scheduler();
+  world.add();
+  world.pool.commit();
+  scheduler->rebuild(world.pool.published());
+  EXPECT_EQ(seen_by(*scheduler), 1);
+  Project project;
+  project.id = ProjectId{1};
+  world.pool.put(project);
+  world.add();
+  scheduler->follow(world.pool.commit());
+  EXPECT_EQ(seen_by(*scheduler), 2);
+}
+
+// A pool that changes to it does not start blind, and forgets what it never placed by it.
+TEST(Fragmentation, APoolThatTurnsToItHasSeenWhatItHolds) {
+  FragmentationPool world(1);
+  const auto turn = [&](const char* policy) {
+    Pool row = world.pool.s.pool;
+    row.policy = policy;
+    world.pool.put(row);
+  };
+  auto scheduler = make_scheduler();
+  turn("binpack");
+  for (int i = 0; i < 5; ++i) world.add();
+  world.pool.commit();
+  scheduler->rebuild(world.pool.published());
+  EXPECT_EQ(seen_by(*scheduler), 0);
+  turn("fragmentation");
+  world.add();
+  scheduler->follow(world.pool.commit());
+  EXPECT_EQ(seen_by(*scheduler), 6) << "each once";
+  turn("spread");
+  scheduler->follow(world.pool.commit());
+  EXPECT_EQ(seen_by(*scheduler), 0);
+}
+
 TEST(Fragmentation, TheSchedulerTakesTheCheapestNodeAndNeverRefusesWhatFits) {
   for (const bool learned : {false, true}) {
     FragmentationPool world(3);

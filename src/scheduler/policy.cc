@@ -80,11 +80,14 @@ int64_t marginal(size_t free, int64_t all, int64_t largest) {
 
 }  // namespace
 
-PlacementPolicy policy_of(const JobSpec& spec, const Pool& pool) {
-  if (spec.policy != PlacementPolicy::default_) return spec.policy;
+PlacementPolicy policy_of(const Pool& pool) {
   for (const auto& [word, policy] : kWords)
     if (word == pool.policy) return policy;
   return PlacementPolicy::binpack;
+}
+
+PlacementPolicy policy_of(const JobSpec& spec, const Pool& pool) {
+  return spec.policy != PlacementPolicy::default_ ? spec.policy : policy_of(pool);
 }
 
 Family family_of(PlacementPolicy policy) {

@@ -62,6 +62,7 @@ struct Factors {
 };
 
 // Never default_.
+PlacementPolicy policy_of(const Pool& pool);
 PlacementPolicy policy_of(const JobSpec& spec, const Pool& pool);
 Family family_of(PlacementPolicy policy);
 Factors node_factors(Family family, const Resources& free, const Resources& all, const Scale& scale,

@@ -36,8 +36,7 @@ class SchedulerImpl final : public Scheduler {
   void rebuild(std::shared_ptr<const Snapshot> snapshot) override {
     snapshot_ = std::move(snapshot);
     columns_.rebuild(*snapshot_);
-    columns_.machines().forget_seen();
-    snapshot_->instances.for_each([&](uint64_t, const Instance& i) { count(*snapshot_, i); });
+    count_all();
     refill();
   }
 
@@ -46,11 +45,14 @@ class SchedulerImpl final : public Scheduler {
     std::vector<uint32_t> touched;
     const bool same_nodes = columns_.follow(changes, touched);
     if (!same_nodes) columns_.rebuild(*snapshot_);
+    bool pool = false, project = false;
     for (const RowChange& row : changes.rows) {
-      // What these rows say stands in every lane.
-      if (row.table == TableId::pool || row.table == TableId::project) return refill();
+      pool = pool || row.table == TableId::pool;
+      project = project || row.table == TableId::project;
       if (row.table == TableId::instance) follow_instance(changes, row.id);
     }
+    if (pool && counts_otherwise(changes)) count_all();
+    if (pool || project) return refill();  // what these rows say stands in every lane
     if (same_nodes)
       queue_.touched(*snapshot_, columns_, touched);
     else
@@ -121,7 +123,16 @@ class SchedulerImpl final : public Scheduler {
     used -= less;
   }
 
-  // For the policy fragmentation.
+  // For the policy fragmentation: whether the jobs that go by the pool's policy come to be placed by it, or cease to.
+  static bool counts_otherwise(const ChangeSet& changes) {
+    const auto by_it = [](const Snapshot& s) { return policy_of(s.pool) == PlacementPolicy::fragmentation; };
+    return by_it(*changes.before) != by_it(*changes.after);
+  }
+  // What the snapshot holds, so that it does not start blind.
+  void count_all() {
+    columns_.machines().forget_seen();
+    snapshot_->instances.for_each([&](uint64_t, const Instance& i) { count(*snapshot_, i); });
+  }
   void count(const Snapshot& snapshot, const Instance& i) {
     const JobVersion* version = snapshot.version_of(i);
     if (version == nullptr || policy_of(*version->spec, snapshot.pool) != PlacementPolicy::fragmentation) return;

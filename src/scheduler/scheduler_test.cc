@@ -40,6 +40,7 @@ TEST(Scheduler, PlansAsTheNaiveOneDoesWhateverItHasCached) {
           << "seed " << seed << " step " << step;
       world.apply(plan);
       world.change();
+      if (step % 4 == 3) world.set_policy();
       warm->follow(world.pool.commit());
     }
   }
@@ -186,6 +187,61 @@ TEST(Scheduler, FillsUsedNodesAndMatchesWhatIsLopsided) {
   EXPECT_NE(at[average[0]], empty);
   for (const InstanceId id : much_cpu) EXPECT_EQ(at[id], lean);
   for (const InstanceId id : much_memory) EXPECT_EQ(at[id], rich);
+}
+
+// A spec with health checks is for workers that know them.
+TEST(Scheduler, LeavesOutWorkersThatAreTooOldForTheSpec) {
+  TestPool pool;
+  const NodeId old = pool.add_node({{8'000}, {8LL << 30}, {}});
+  const NodeId other = pool.add_node({{8'000}, {8LL << 30}, {}});
+  for (const NodeId id : {old, other}) pool.edit_inventory(id, [](Inventory& i) { i.feature_level = 1; });
+  JobSpec spec = TestPool::service("web", 1);
+  const InstanceId plain = pool.add_pending(pool.submit(spec));
+  pool.place(plain, old);  // binpack would put the next one beside it
+  spec.job = "checked";
+  HealthCheck check;
+  check.type = CheckType::exec;
+  check.command = {"true"};
+  spec.tasks[0].health.push_back(check);
+  const InstanceId checked = pool.add_pending(pool.submit(spec));
+  pool.commit();
+  auto scheduler = make_scheduler();
+  scheduler->rebuild(pool.published());
+  EXPECT_TRUE(scheduler->schedule_all_pending(1, pool.s.now, 10).placements.empty());
+  const Explanation why = explain(*pool.published(), checked, pool.s.now);
+  ASSERT_EQ(why.reasons.size(), 1u);
+  EXPECT_EQ(why.reasons[0].reason, "too old (feature level 1)");
+  EXPECT_EQ(why.reasons[0].nodes, 2);
+  ASSERT_EQ(why.remedies.size(), 1u);
+  EXPECT_EQ(why.remedies[0], "run a newer tutti on " + pool.s.nodes.find(old.value)->name +
+                                 ": the job asks for something of feature level 2");
+  // One is upgraded.
+  pool.edit_inventory(other, [](Inventory& i) { i.feature_level = kFeatureLevel; });
+  scheduler->follow(pool.commit());
+  const Plan plan = scheduler->schedule_all_pending(1, pool.s.now, 10);
+  ASSERT_EQ(plan.placements.size(), 1u);
+  EXPECT_EQ(plan.placements[0].node, other);
+}
+
+// What waits is placed by the new one, in lanes that were there before.
+TEST(Scheduler, FollowsThePoolsPolicy) {
+  TestPool pool;
+  const NodeId used = pool.add_node({{8'000}, {8LL << 30}, {}});
+  const NodeId idle = pool.add_node({{8'000}, {8LL << 30}, {}});
+  const JobId job = pool.submit(TestPool::service("web", 1));
+  pool.place(pool.add_pending(job), used);
+  pool.add_pending(job, 1);
+  pool.commit();
+  auto scheduler = make_scheduler();
+  scheduler->rebuild(pool.published());
+  EXPECT_EQ(scheduler->schedule_all_pending(1, pool.s.now, 10).placements.at(0).node, used);
+  Pool row = pool.s.pool;
+  row.policy = "spread";
+  pool.put(row);
+  const ChangeSet changes = pool.commit();
+  EXPECT_TRUE(may_place(changes));
+  scheduler->follow(changes);
+  EXPECT_EQ(scheduler->schedule_all_pending(1, pool.s.now, 10).placements.at(0).node, idle);
 }
 
 TEST(Scheduler, WakesForTheEarliestThatWaits) {

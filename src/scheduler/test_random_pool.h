@@ -14,8 +14,7 @@ namespace tutti::scheduler {
 class RandomPool {
  public:
   explicit RandomPool(uint64_t seed) : random_(seed) {
-    static constexpr const char* kPolicies[] = {"binpack", "spread", "roundrobin", "greedy", "epvm"};
-    pool.s.pool.policy = kPolicies[random_.below(5)];
+    set_policy();
     for (uint64_t i = 1; i <= 3; ++i) {
       Project project;
       project.id = ProjectId{i};
@@ -28,6 +27,12 @@ class RandomPool {
   }
   void change() {
     for (uint64_t i = 0, n = 1 + random_.below(8); i < n; ++i) change_one();
+  }
+  void set_policy() {
+    static constexpr const char* kPolicies[] = {"binpack", "spread", "roundrobin", "greedy", "epvm"};
+    Pool row = pool.s.pool;
+    row.policy = kPolicies[random_.below(5)];
+    pool.put(std::move(row));
   }
   // As apply does it.
   void apply(const Plan& plan) {

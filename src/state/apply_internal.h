@@ -40,6 +40,7 @@ Result<Outcome> apply_one(ApplyContext& c, const DeleteImage& command);
 Result<Outcome> apply_one(ApplyContext& c, const CreateToken& command);
 Result<Outcome> apply_one(ApplyContext& c, const RevokeToken& command);
 Result<Outcome> apply_one(ApplyContext& c, const PutProject& command);
+Result<Outcome> apply_one(ApplyContext& c, const UpdatePool& command);
 Result<Outcome> apply_one(ApplyContext& c, const StartOperation& command);
 Result<Outcome> apply_one(ApplyContext& c, const StartRebalance& command);
 Result<Outcome> apply_one(ApplyContext& c, const UpdateOperation& command);

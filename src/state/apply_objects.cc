@@ -1,4 +1,6 @@
 // Images, tokens, projects, operations, events, the pool itself, and the history's bounds.
+#include <boost/describe/enum_to_string.hpp>
+
 #include "base/limits.h"
 #include "base/text.h"
 #include "state/apply_internal.h"
@@ -68,6 +70,28 @@ Result<Outcome> apply_one(ApplyContext& c, const PutProject& command) {
   project.created = present != nullptr ? present->created : c.now;
   Outcome outcome{.table = TableId::project, .id = project.id.value};
   c.draft.put(std::move(project));
+  return outcome;
+}
+
+Result<Outcome> apply_one(ApplyContext& c, const UpdatePool& command) {
+  Pool pool = c.state().pool;
+  if (command.if_version && *command.if_version != pool.version) {
+    return fail(ErrorCode::stale,
+                fmt::format("the pool is at version {}, not {}: read it again", pool.version, *command.if_version));
+  }
+  if (command.policy == PlacementPolicy::default_) {
+    return fail(ErrorCode::invalid, "the pool's policy is what 'default' means for a job: name one",
+                {{"policy", "is no policy of a pool", "binpack"}});
+  }
+  const std::string policy = boost::describe::enum_to_string(command.policy, "");
+  Outcome outcome{.table = TableId::pool, .id = 1, .version = pool.version, .unchanged = pool.policy == policy};
+  if (outcome.unchanged) return outcome;
+  emit(c, "pool.updated", "info", TableId::pool, 0, pool.name, {},
+       fmt::format("policy {} instead of {}, by {}", policy, pool.policy, c.meta.identity));
+  pool.policy = policy;
+  pool.version += 1;
+  outcome.version = pool.version;
+  c.draft.put(std::move(pool));
   return outcome;
 }
 

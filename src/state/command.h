@@ -142,6 +142,11 @@ struct RevokeToken {
 struct PutProject {
   Project project;
 };
+// What the pool's users may say of it. Outcome::version is the pool's.
+struct UpdatePool {
+  PlacementPolicy policy = PlacementPolicy::binpack;  // not default_
+  std::optional<uint64_t> if_version;
+};
 struct StartOperation {
   Operation operation;
 };
@@ -181,9 +186,10 @@ struct InitializePool {
 // kTrimRowsMax rows, Outcome::number says how many. (Counts are kept by the commits that add.)
 struct TrimHistory {};
 
-using Command = std::variant<SubmitJob, ActivateVersion, ScaleJob, SetJobStopped, DeleteJob, PromoteJob, AbortJob, DispatchJob, ForceJob, ApplyActions, ApplyPlan,
-                             OperateInstance, JoinNode, BeginSession, ReportStatus, SetNodeHealth, UpdateNode, RemoveNode,
-                             PutImage, DeleteImage, CreateToken, RevokeToken, PutProject, StartOperation, StartRebalance, UpdateOperation,
+using Command = std::variant<SubmitJob, ActivateVersion, ScaleJob, SetJobStopped, DeleteJob, PromoteJob, AbortJob,
+                             DispatchJob, ForceJob, ApplyActions, ApplyPlan, OperateInstance, JoinNode, BeginSession,
+                             ReportStatus, SetNodeHealth, UpdateNode, RemoveNode, PutImage, DeleteImage, CreateToken,
+                             RevokeToken, PutProject, UpdatePool, StartOperation, StartRebalance, UpdateOperation,
                              CancelOperation, AddEvent, InitializePool, TrimHistory>;
 
 // What a committed command made or changed.

@@ -464,6 +464,29 @@ TEST(State, LoadingGivesBackExactlyWhatWasThere) {
   EXPECT_TRUE(audit(pool.state()));
 }
 
+TEST(State, S01_ThePoolsPolicyIsSetByVersionAndKept) {
+  Pool1 pool;
+  pool.initialise();
+  const auto set = pool.run(UpdatePool{PlacementPolicy::spread, 1});
+  ASSERT_TRUE(set) << set.error().to_string();
+  EXPECT_EQ(set->version, 2u);
+  const auto stale = pool.run(UpdatePool{PlacementPolicy::greedy, 1});
+  ASSERT_FALSE(stale);
+  EXPECT_EQ(stale.error().code, ErrorCode::stale);
+  const auto none = pool.run(UpdatePool{PlacementPolicy::default_, {}});
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().code, ErrorCode::invalid);
+  EXPECT_TRUE(pool.run(UpdatePool{PlacementPolicy::spread, {}})->unchanged);
+  EXPECT_EQ(pool.state().pool.version, 2u);
+  for (const bool checkpoint : {false, true}) {  // of the log, and of a page
+    if (checkpoint) ASSERT_TRUE(pool.engine->checkpoint(pool.now));
+    pool.reopen();
+    EXPECT_EQ(pool.state().pool.policy, "spread");
+    EXPECT_EQ(pool.state().pool.version, 2u);
+    EXPECT_EQ(pool.state().pool.pool_id, "abcdef");
+  }
+}
+
 TEST(State, U03_AWatchGoesOnAcrossARestart) {
   Pool1 pool;
   pool.initialise();

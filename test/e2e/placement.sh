@@ -61,6 +61,36 @@ S01_policies_and_S03_spread_share_out() {
   printf 'job: s03a\nplacement:\n  affinities: [{constraint: "node.label.e2e == right", weight: 100}]\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, count: 3, command: [sleep, "'$nap'"]}\n' | t job run - -q
   [ "$(t ps --job s03a --node node-2 -o name | wc -l)" = 3 ]; t job delete s03a -q
 }
+S01_the_pools_policy() {
+  t pool set --policy binpack -q
+  of_four() { printf 'job: %s\nupdate: {min_healthy_time: 1s}\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, count: 4, command: [sleep, "%s"], resources: {cpu: 150m}}\n' "$1" "$nap" | t job run - -q; }
+  shared_out() { t ps --job "$1" -o json | jq -c '[.items[].status.node] | group_by(.) | map(length)'; }
+  of_four s01a; [ "$(shared_out s01a)" = '[4]' ]
+  eventually 30 sh -c "[ \"\$('$tutti' job show s01a -o json | jq -r .status.deployment.state)\" = succeeded ]"
+  t rebalance | tee /dev/stderr | grep -q '^0 moves for fewer nodes in use (policy binpack)'
+  t pool set --policy spread -o json | jq -e '.spec.policy == "spread"'; t pool -o json | jq -e '.spec.policy == "spread" and .status.nodes == 2'
+  of_four s01b; [ "$(shared_out s01b)" = '[2,2]' ]; [ "$(shared_out s01a)" = '[4]' ]
+  t rebalance >"$work/s01.plan"; cat "$work/s01.plan"; grep -q 'for an even load (policy spread)' "$work/s01.plan"; grep -q '^s01a-main-' "$work/s01.plan"
+  t event list --limit 100 | grep 'pool.updated' | grep -q 'policy spread instead of binpack'
+  # What is wrong is told, and changes nothing.
+  fails t pool set --policy sprad 2>"$work/s01.err"; cat "$work/s01.err"; grep -q spread "$work/s01.err"
+  fails t pool set --policy default 2>"$work/s01.err"; grep -q 'name one' "$work/s01.err"; [ "$(code_of t pool set 2>/dev/null)" = 2 ]
+  ask() { curl -sS --cacert "$work/pool/manager/authority.pem" -H "Authorization: Bearer $1" -X PATCH -H 'content-type: application/json' -H "If-Match: $2" -d "$3" -o /dev/null -w '%{http_code}' "$(url)/v1/pool"; }
+  admin=$(cat "$work/pool/admin-token"); operator=$(api -d '{"name":"s01","role":"operator"}' "$(url)/v1/tokens" | jq -r .token)
+  [ "$(ask "$admin" '"999"' '{"policy":"greedy"}')" = 412 ]; [ "$(ask "$operator" '*' '{"policy":"greedy"}')" = 403 ]; [ "$(ask "$admin" '*' '{}')" = 400 ]
+  t pool -o json | jq -e '.spec.policy == "spread"'
+  [ "$(ask "$admin" "\"$(t pool -o json | jq .version)\"" '{"policy":"binpack"}')" = 200 ]; t pool -o json | jq -e '.spec.policy == "binpack"'
+  t job delete s01a -q; t job delete s01b -q
+}
+P05_a_project_says_what_it_allows() {
+  t project list -o name | grep -qx default
+  t project set default --preemption --host-path /srv/a --host-path /srv/b -o json | jq -e '.spec == {allow_privileged: false, preemption: true, host_paths: ["/srv/a", "/srv/b"]}'
+  t projects | grep -q '^default  *true  *false  */srv/a /srv/b'
+  t project set default --preemption=false -q; t project show default -o json | jq -e '.spec.preemption == false and (.spec.host_paths | length) == 2'
+  fails t project set default --host-path srv 2>"$work/p05.err"; grep -q absolute "$work/p05.err"; [ "$(code_of t project set default 2>/dev/null)" = 2 ]
+  fails t project show defualt 2>"$work/p05.err"; grep -q "did you mean 'default'" "$work/p05.err"
+  t project set default --host-path '' -q; t project show default -o json | jq -e '.spec.host_paths == []'
+}
 S07_all_or_nothing_waits_whole() {
   cpu=$(most_cpu)
   printf 'job: s07\nplacement: {all_or_nothing: true}\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, count: 3, command: [sleep, "'$nap'"], resources: {cpu: %s}}\n' "$cpu" | t job run - -q --no-wait

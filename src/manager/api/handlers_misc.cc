@@ -13,7 +13,20 @@ namespace tutti::manager {
 void health(CallPtr call) { answer_json(*call, 200, "{\"status\":\"ok\"}"); }
 void get_pool(CallPtr call) {
   if (call->flag("watch")) return watch_table(call, std::nullopt);
-  answer_json(*call, 200, render_pool(*call->state));
+  answer_json(*call, 200, render_pool(*call->state),
+              {{"ETag", "\"" + std::to_string(call->state->pool.version) + "\""}});
+}
+
+void patch_pool(CallPtr call) {
+  auto body = body_of<PoolSpec>(*call);
+  if (!body) return;
+  bool bad = false;
+  const auto version = if_match(*call, bad);
+  if (bad) return;
+  if (!body->policy)
+    return answer_error(*call,
+                        Error{ErrorCode::invalid, "say what to change", {{"policy", "is missing", "spread"}}, 0});
+  commit_object(call, state::UpdatePool{*body->policy, version}, 200);
 }
 void get_openapi(CallPtr call) { answer_json(*call, 200, openapi_json()); }
 
@@ -22,12 +35,17 @@ void list_projects(CallPtr call) {
               [call](const Project& p) { return render(*call->state, p); });
 }
 
+void get_project(CallPtr call) {
+  if (const Project* project = find_project(*call, call->param("project")))
+    answer_json(*call, 200, render(*call->state, *project));
+}
+
 // What a project allows; what the body leaves out stays as it is.
 void patch_project(CallPtr call) {
-  auto body = body_of<ProjectRequest>(*call);
+  auto body = body_of<ProjectSpec>(*call);
   if (!body) return;
-  const Project* present = call->state->project_by_name(call->param("project"));
-  if (present == nullptr) return answer_error(*call, Error{ErrorCode::not_found, "no project '" + call->param("project") + "'", {}, 0});
+  const Project* present = find_project(*call, call->param("project"));
+  if (present == nullptr) return;
   Project project = *present;
   if (body->allow_privileged) project.allow_privileged = *body->allow_privileged;
   if (body->preemption) project.preemption = *body->preemption;

@@ -22,7 +22,6 @@ std::map<std::string, std::string> all_schemas() {
   };
   add(schemas_of<JobSpec>());
   add(schemas_of<NodeSpec>());
-  add(schemas_of<Project>());
   add(schemas_of<Explanation>());
   add(schemas_of<PoolStatus>());
   add(schemas_of<ResourceRow>());
@@ -39,7 +38,8 @@ std::map<std::string, std::string> all_schemas() {
   add(schemas_of<ScaleRequest>());
   add(schemas_of<DispatchRequest>());
   add(schemas_of<RevertRequest>());
-  add(schemas_of<ProjectRequest>());
+  add(schemas_of<PoolSpec>());
+  add(schemas_of<ProjectSpec>());
   add(schemas_of<JobPlan>());
   add(schemas_of<DrainRequest>());
   add(schemas_of<RebalanceRequest>());
@@ -138,7 +138,7 @@ std::string parameters(const Route& route, const std::vector<std::string>& path_
   }
   if (route.method == "POST" && route.right != Right::nobody)
     all.push_back(parameter("Idempotency-Key", "header", "string", "The same key again within a day is answered with what the first one did"));
-  if (route.handler == patch_node || route.handler == submit_job)
+  if (route.handler == patch_node || route.handler == patch_pool || route.handler == submit_job)
     all.push_back(parameter("If-Match", "header", "string", "The version that this change is meant for; 412 when it is another by now"));
   std::string out;
   for (const std::string& each : all) out += (out.empty() ? "" : ",") + each;
@@ -147,9 +147,11 @@ std::string parameters(const Route& route, const std::vector<std::string>& path_
 
 std::string reference(std::string_view schema) { return "{\"$ref\":\"#/components/schemas/" + std::string(schema) + "\"}"; }
 
-// An object with the status of this schema.
-std::string object_schema(std::string_view status) {
-  return R"({"allOf":[{"$ref":"#/components/schemas/Object"},{"type":"object","properties":{"status":)" + reference(status) + "}}]}";
+// An object with the status, or the spec, of this schema.
+std::string object_schema(std::string_view schema) {
+  const std::string_view part = schema.ends_with("Spec") ? "spec" : "status";
+  return R"({"allOf":[{"$ref":"#/components/schemas/Object"},{"type":"object","properties":{")" + std::string(part) +
+         "\":" + reference(schema) + "}}]}";
 }
 
 std::string answer_schema(const Route& route) {

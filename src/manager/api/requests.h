@@ -9,6 +9,7 @@
 
 #include "base/limits.h"
 #include "base/time.h"
+#include "model/job.h"
 #include "model/join.h"
 #include "model/objects.h"
 
@@ -64,12 +65,18 @@ struct TokenRequest {
 };
 BOOST_DESCRIBE_STRUCT(TokenRequest, (), (name, role, ttl, project))
 
-struct ProjectRequest {
+// The spec of the pool and of a project, as GET shows it; what a PATCH leaves out stays as it is.
+struct PoolSpec {
+  std::optional<PlacementPolicy> policy;  // of the jobs that name none; not default
+};
+BOOST_DESCRIBE_STRUCT(PoolSpec, (), (policy))
+
+struct ProjectSpec {
   std::optional<bool> allow_privileged;  // its tasks may be privileged, have any capability, be any account of a node
   std::optional<bool> preemption;
   std::optional<std::vector<std::string>> host_paths;  // whole list
 };
-BOOST_DESCRIBE_STRUCT(ProjectRequest, (), (allow_privileged, preemption, host_paths))
+BOOST_DESCRIBE_STRUCT(ProjectSpec, (), (allow_privileged, preemption, host_paths))
 
 struct SessionRequest {
   std::string name = "admin";

@@ -14,8 +14,10 @@ constexpr std::array kRoutes = {
     Route{"GET", "/v1/openapi.json", nobody, "pool", "This document", "", Shape::none, "", "", "/v1/openapi.json", get_openapi},
     Route{"GET", "/swagger/{file...}", nobody, "pool", "The documentation as a page", "", Shape::none, "", "", "/swagger/index.html", get_docs},
     Route{"GET", "/v1/pool", viewer, "pool", "The pool at a glance; ?watch follows every change", "", Shape::object, "PoolStatus", "watch from", "/v1/pool", get_pool},
-    Route{"GET", "/v1/projects", viewer, "pool", "Projects", "", Shape::list, "Project", "limit cursor", "/v1/projects", list_projects},
-    Route{"PATCH", "/v1/projects/{project}", admin, "pool", "What a project allows: privileged tasks, host paths, preemption", "ProjectRequest", Shape::object, "Project", "", R"({"allow_privileged":true})", patch_project},
+    Route{"PATCH", "/v1/pool", admin, "pool", "The placement policy of the jobs that name none", "PoolSpec", Shape::object, "PoolSpec", "", R"({"policy":"spread"})", patch_pool},
+    Route{"GET", "/v1/projects", viewer, "pool", "Projects, and what each allows", "", Shape::list, "ProjectSpec", "limit cursor", "/v1/projects", list_projects},
+    Route{"GET", "/v1/projects/{project}", viewer, "pool", "One project", "", Shape::object, "ProjectSpec", "", "/v1/projects/default", get_project},
+    Route{"PATCH", "/v1/projects/{project}", admin, "pool", "What a project allows: privileged tasks, host paths, preemption", "ProjectSpec", Shape::object, "ProjectSpec", "", R"({"allow_privileged":true})", patch_project},
 
     Route{"GET", "/v1/jobs", viewer, "jobs", "List jobs; ?watch&from=CURSOR follows them", "", Shape::list, "JobStatus", "limit cursor watch from project fields parent", "/v1/jobs?limit=100", list_jobs},
     Route{"POST", "/v1/jobs", operator_, "jobs", "Submit a job, as JSON or as a job file (YAML, HCL); the same name again is a new version", "JobSpec", Shape::accepted, "JobStatus", "project dry_run wait",

@@ -28,7 +28,7 @@ struct Route {
   std::string_view summary;
   std::string_view body;      // schema name of the request body; empty: none
   Shape shape;
-  std::string_view answer;    // schema name of the answer
+  std::string_view answer;    // schema name of the answer; one that ends in Spec is the object's spec, not its status
   std::string_view query;     // names of its parameters behind '?', between blanks; openapi.cc says what each means
   std::string_view example;   // of the request, for people: a curl path or a body
   RouteHandler handler;
@@ -58,9 +58,10 @@ void list_images(CallPtr), get_image(CallPtr), delete_image(CallPtr), import_ima
 void start_pull(CallPtr call, const std::string& reference);
 void start_push(CallPtr call, const PushRequest& request);
 void start_prune(CallPtr call, Duration grace);
-void get_pool(CallPtr), whoami(CallPtr), create_session(CallPtr), list_tokens(CallPtr), create_token(CallPtr), revoke_token(CallPtr),
-    list_events(CallPtr), list_operations(CallPtr), get_operation(CallPtr), cancel_operation(CallPtr), retry_operation(CallPtr),
-    list_projects(CallPtr), patch_project(CallPtr), health(CallPtr), get_openapi(CallPtr), get_docs(CallPtr);
+void get_pool(CallPtr), patch_pool(CallPtr), whoami(CallPtr), create_session(CallPtr), list_tokens(CallPtr),
+    create_token(CallPtr), revoke_token(CallPtr), list_events(CallPtr), list_operations(CallPtr),
+    get_operation(CallPtr), cancel_operation(CallPtr), retry_operation(CallPtr), list_projects(CallPtr),
+    get_project(CallPtr), patch_project(CallPtr), health(CallPtr), get_openapi(CallPtr), get_docs(CallPtr);
 
 // SSE from a cursor, for one table or (with none) all of them.
 void watch_table(CallPtr call, std::optional<TableId> table);

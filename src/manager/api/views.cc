@@ -4,8 +4,10 @@
 #include <boost/describe/enum_to_string.hpp>
 
 #include "base/version.h"
+#include "manager/api/requests.h"
 #include "model/codec.h"
 #include "model/schedule.h"
+#include "scheduler/policy.h"
 
 namespace tutti::manager {
 namespace {
@@ -380,11 +382,14 @@ std::string render(const Snapshot& s, const Event& row) {
 }
 
 std::string render(const Snapshot& s, const Project& row) {
-  return object(s, {"project", to_text(row.id), row.name, {}, 1, row.revision, row.created, {}}, {}, {}, {});
+  const ProjectSpec spec{row.allow_privileged, row.preemption, row.host_paths};
+  return object(s, {"project", to_text(row.id), row.name, {}, 1, row.revision, row.created, {}}, {}, to_json(spec), {});
 }
 
 std::string render_pool(const Snapshot& s) {
-  return object(s, {"pool", s.pool.pool_id, s.pool.name, {}, 1, s.revision, s.pool.created, {}}, {}, {}, to_json(pool_status(s)));
+  const PoolSpec spec{scheduler::policy_of(s.pool)};
+  return object(s, {"pool", s.pool.pool_id, s.pool.name, {}, s.pool.version, s.revision, s.pool.created, {}}, {},
+                to_json(spec), to_json(pool_status(s)));
 }
 
 std::string render_row(const Snapshot& s, TableId table, uint64_t id, Time now) {
