@@ -2,6 +2,7 @@
 // Planner as the one inside the manager, and sends the plans. It keeps nothing: killed, it comes back with a snapshot.
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 
@@ -14,6 +15,7 @@
 #include "manager/learning_thread.h"
 #include "model/codec.h"
 #include "model/scheduler_session.h"
+#include "net/backoff.h"
 #include "net/http.h"
 #include "scheduler/planner.h"
 #include "state/replica.h"
@@ -39,9 +41,11 @@ class SchedulerProcess {
   void start() {
     io_->post([this] { connect(); });
   }
+  // Its session ends with it, and is told so on the thread that is being stopped.
   ~SchedulerProcess() {
+    stopping_ = true;
     learning_.stop();
-    io_.reset();
+    io_->stop();
   }
 
  private:
@@ -54,10 +58,10 @@ class SchedulerProcess {
   }
 
   void retry(const std::string& why) {
-    if (failures_++ % 20 == 0) log_warning("not connected to the manager", {{"error", why}});
-    const int64_t most = std::min<int64_t>(5'000, int64_t{100} << std::min(failures_, 6));
-    io_->after(milliseconds(most / 2 + static_cast<int64_t>(random_.below(static_cast<uint64_t>(most / 2 + 1)))),
-               [this] { connect(); });
+    if (stopping_) return;
+    const net::Backoff::Next next = backoff_.failed(random_);
+    if (next.tell) log_warning("not connected to the manager", {{"error", why}});
+    io_->after(next.wait, [this] { connect(); });
   }
 
   void opened(std::shared_ptr<net::WebSocket> socket) {
@@ -65,13 +69,15 @@ class SchedulerProcess {
     const uint64_t session = ++session_;
     replica_ = {};
     planner_ = {};
+    shared_ = false;  // until this manager says which part is for us
+    armed_ = {};
     health_ = {};
     net::WebSocket::Callbacks callbacks;
     callbacks.message = [this, session](const std::string& text, bool rows) {
       if (session == session_) received(text, rows);
     };
     callbacks.closed = [this, session](const std::string& why) {
-      if (session != session_) return;
+      if (stopping_ || session != session_) return;
       ++session_;
       socket_.reset();
       retry("closed: " + why);
@@ -83,7 +89,7 @@ class SchedulerProcess {
   }
 
   void received(const std::string& text, bool rows) {
-    failures_ = 0;
+    backoff_.worked();
     if (rows) {
       auto changes = replica_.receive(text);
       if (!changes) return give_up(changes.error());
@@ -109,7 +115,7 @@ class SchedulerProcess {
   }
 
   void plan() {
-    if (!socket_ || !shared_) return;
+    if (stopping_ || !socket_ || !shared_) return;
     const auto started = std::chrono::steady_clock::now();
     if (std::optional<Plan> plan = planner_.step(clock_.now())) {
       health_.plan_us = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - started).count();
@@ -158,14 +164,15 @@ class SchedulerProcess {
   SeededRandom random_{fnv1a(secure_random_hex(8))};
   std::shared_ptr<net::WebSocket> socket_;
   uint64_t session_ = 0;
-  int failures_ = 0;
+  net::Backoff backoff_;
   state::Replica replica_;
   scheduler::Planner planner_;
   bool shared_ = false;
   SchedulerHealth health_;
   Time armed_;
   manager::LearningThread learning_;
-  std::unique_ptr<net::IoThread> io_;  // last: the first to stop
+  std::atomic<bool> stopping_{false};
+  std::unique_ptr<net::IoThread> io_;
 };
 
 }  // namespace

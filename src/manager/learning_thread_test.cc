@@ -2,8 +2,15 @@
 #include "manager/learning_thread.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
 #include <future>
+#include <sstream>
+#include <thread>
 
 #include "model/test_pool.h"
 #include "scheduler/planner.h"
@@ -73,20 +80,67 @@ TEST(LearningThread, PlacementsByWhatItTellsEqualThoseOfALessonTakenElsewhere) {
   EXPECT_NE(planner.learned().find("220 requests"), std::string::npos) << planner.learned();
 }
 
-TEST(LearningThread, StopsInTheMiddleOfALessonAndTellsNothing) {
-  World world;
+constexpr scheduler::Lessons kDays{1'000'000, 100, 4};
+
+// The thread that teaches, once it has used the processor for a tick of the kernel's clock: it is in the lesson then, and
+// asks to be stopped. 0: none in time.
+pid_t lesson_thread() {
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (std::chrono::steady_clock::now() < until) {
+    for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+      std::string line;
+      std::getline(std::ifstream(task.path() / "stat"), line);
+      const size_t named = line.find("(lesson) ");
+      if (named == std::string::npos) continue;
+      std::istringstream rest(line.substr(named + 9));
+      std::string skipped;
+      for (int field = 3; field < 14; ++field) rest >> skipped;  // utime is the 14th
+      int64_t ticks = 0;
+      if (rest >> ticks && ticks > 0) return std::stoi(task.path().filename());
+    }
+    std::this_thread::yield();
+  }
+  return 0;
+}
+
+std::optional<scheduler::Lesson> lesson_of(World& world) {
   scheduler::Planner planner;
   planner.rebuild(world.pool.published());
-  ASSERT_TRUE(planner.step(world.pool.published()->now));
-  std::optional<scheduler::Lesson> lesson = planner.lesson(world.pool.published()->now + seconds(60));
+  const Time now = world.pool.published()->now;
+  return planner.step(now) ? planner.lesson(now + seconds(60)) : std::nullopt;
+}
+
+TEST(LearningThread, StopsInTheMiddleOfALessonAndTellsNothing) {
+  World world;
+  const auto lesson = lesson_of(world);
   ASSERT_TRUE(lesson);
   bool told = false;
   {
-    LearningThread thread({1'000'000, 100, 4});  // would take days
+    LearningThread thread(kDays);
     thread.teach(*lesson, [&](scheduler::Taught) { told = true; });
-    thread.teach(*lesson, [&](scheduler::Taught) { told = true; });
+    const pid_t teacher = lesson_thread();
+    ASSERT_NE(teacher, 0);
+    EXPECT_EQ(sched_getscheduler(teacher), SCHED_IDLE);
   }
   EXPECT_FALSE(told);
+}
+
+TEST(LearningThread, TheNewestLessonTakesThePlaceOfThoseBefore) {
+  World world;
+  const auto lesson = lesson_of(world);
+  ASSERT_TRUE(lesson);
+  std::atomic<int> told_before{0};
+  std::promise<int> told;
+  LearningThread thread(kDays);
+  thread.teach(*lesson, [&](scheduler::Taught) { ++told_before; });
+  ASSERT_NE(lesson_thread(), 0);
+  for (int i = 0; i < 3; ++i) thread.teach(*lesson, [&](scheduler::Taught) { ++told_before; });
+  thread.teach({}, [&](scheduler::Taught) { told.set_value(sched_getscheduler(0)); });  // nothing to learn: at once
+  auto policy = told.get_future();
+  ASSERT_EQ(policy.wait_for(std::chrono::seconds(60)), std::future_status::ready);
+  EXPECT_EQ(policy.get(), SCHED_OTHER);  // whoever is told holds locks that others wait for
+  thread.stop();
+  EXPECT_EQ(told_before, 0);
 }
 
 }  // namespace

@@ -186,7 +186,10 @@ struct ProbeAnswer;
 // One thread that runs asynchronous client sockets and timers (the worker's I/O thread, a CLI stream).
 class IoThread {
  public:
-  virtual ~IoThread() = default;  // stops and joins
+  virtual ~IoThread() = default;  // as stop()
+  // Ends what is open, which tells its owners (they may still call this object), and joins. Not from the thread itself.
+  // What is asked for afterwards, from any thread, is never done.
+  virtual void stop() = 0;
   virtual void post(std::function<void()> f) = 0;
   virtual void after(Duration d, std::function<void()> f) = 0;
   // Watches an fd for reading until `ready` returns false. The caller owns the fd and must outlive the watch.

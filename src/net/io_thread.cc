@@ -71,14 +71,16 @@ class Watch final : public Tracked, public std::enable_shared_from_this<Watch> {
 class AsioIoThread final : public IoThread {
  public:
   explicit AsioIoThread(std::string name) { loop_->start(std::move(name)); }
-  ~AsioIoThread() override { loop_->stop(); }
+  ~AsioIoThread() override { stop(); }
+  void stop() override { loop_->stop(); }
 
+  // Nothing that waits in the loop may own it: what is never run would keep it for ever.
   void post(std::function<void()> f) override { asio::post(loop_->io, std::move(f)); }
 
   void after(Duration d, std::function<void()> f) override {
     auto at = Steady::now() + std::chrono::nanoseconds(d.ns);
-    asio::post(loop_->io, [loop = loop_, at, f = std::move(f)]() mutable {
-      std::make_shared<Delay>(std::move(loop))->start(at, std::move(f));
+    asio::post(loop_->io, [loop = loop_.get(), at, f = std::move(f)]() mutable {
+      std::make_shared<Delay>(loop->shared_from_this())->start(at, std::move(f));
     });
   }
 
@@ -88,8 +90,8 @@ class AsioIoThread final : public IoThread {
       log_error("a descriptor cannot be watched", {{"why", std::strerror(errno)}});
       return;
     }
-    asio::post(loop_->io, [loop = loop_, duplicate, ready = std::move(ready)]() mutable {
-      std::make_shared<Watch>(std::move(loop), std::move(ready))->start(duplicate);
+    asio::post(loop_->io, [loop = loop_.get(), duplicate, ready = std::move(ready)]() mutable {
+      std::make_shared<Watch>(loop->shared_from_this(), std::move(ready))->start(duplicate);
     });
   }
 
@@ -97,14 +99,14 @@ class AsioIoThread final : public IoThread {
                  const std::vector<std::pair<std::string, std::string>>& headers, size_t pending_limit_bytes,
                  std::function<void(Result<std::shared_ptr<WebSocket>>)> opened) override {
     Dial dial{endpoint, tls, target, headers, pending_limit_bytes};
-    asio::post(loop_->io, [loop = loop_, dial = std::move(dial), opened = std::move(opened)]() mutable {
-      dial_websocket(std::move(loop), std::move(dial), std::move(opened));
+    asio::post(loop_->io, [loop = loop_.get(), dial = std::move(dial), opened = std::move(opened)]() mutable {
+      dial_websocket(loop->shared_from_this(), std::move(dial), std::move(opened));
     });
   }
 
   void probe(Probe probe, std::function<void(Result<ProbeAnswer>)> done) override {
-    asio::post(loop_->io, [loop = loop_, probe = std::move(probe), done = std::move(done)]() mutable {
-      start_probe(std::move(loop), std::move(probe), std::move(done));
+    asio::post(loop_->io, [loop = loop_.get(), probe = std::move(probe), done = std::move(done)]() mutable {
+      start_probe(loop->shared_from_this(), std::move(probe), std::move(done));
     });
   }
 

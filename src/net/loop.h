@@ -5,7 +5,7 @@
 //
 // Everything tracked is touched on the loop's thread only. A sweep, running while something has a deadline, aborts what
 // is late: setting a deadline is one assignment, not a timer operation. stop() aborts everything tracked and joins;
-// after it nothing may be posted (owners see that their connection has ended).
+// what is posted after it is never run (owners see that their connection has ended).
 
 #include <boost/asio/basic_waitable_timer.hpp>
 #include <boost/asio/executor_work_guard.hpp>

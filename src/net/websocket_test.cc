@@ -77,6 +77,26 @@ class WebSocketTest : public NetTest {
   }
 };
 
+TEST_F(WebSocketTest, WhoeverIsToldOfTheEndByStopMayStillAskForMore) {
+  serve_sockets();
+  auto socket = dial();
+  ASSERT_TRUE(socket);
+  WebSocket::Callbacks callbacks = near_.callbacks();
+  std::atomic<bool> dialed{false}, waited{false}, posted{false};
+  callbacks.closed = [&, told = callbacks.closed](const std::string& reason) {
+    io_->after(milliseconds(1), [&] { waited = true; });
+    io_->websocket({"127.0.0.1", server_->port()}, pool_.trusting(), "/ws", {}, kLimit,
+                   [&](Result<Socket> again) { dialed = again.has_value(); });
+    told(reason);
+  };
+  (*socket)->start(std::move(callbacks));
+  io_->stop();
+  EXPECT_EQ(near_.closed_reason(), "stopping");
+  io_->post([&] { posted = true; });
+  io_.reset();
+  EXPECT_FALSE(dialed || waited || posted);
+}
+
 TEST_F(WebSocketTest, MessagesBothWaysInOrder) {
   serve_sockets();
   auto near = dial();

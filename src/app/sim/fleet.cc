@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "model/codec.h"
 #include "model/validate.h"
+#include "net/backoff.h"
 #include "net/http.h"
 #include "sys/file.h"
 #include "worker/core.h"
@@ -70,9 +71,12 @@ class FleetNode {
     if (!endpoint) return;
     const net::ClientTls tls{identity_.authority, {}, identity_.certificate, identity_.private_key};
     io_.websocket(*endpoint, tls, "/v1/worker/session", {}, 4u << 20, [this](Result<std::shared_ptr<net::WebSocket>> socket) {
-      if (!socket) return io_.after(milliseconds(500 + static_cast<int64_t>(random_.below(2'000))), [this] { connect(); });
+      if (!socket) return retry();
       opened(std::move(*socket));
     });
+  }
+  void retry() {
+    io_.after(backoff_.failed(random_).wait, [this] { connect(); });
   }
   void opened(std::shared_ptr<net::WebSocket> socket) {
     session_ = socket;
@@ -82,6 +86,7 @@ class FleetNode {
     callbacks.message = [this, socket](const std::string& text, bool) {
       auto message = from_json<ManagerMessage>(text, {.allow_unknown = true, .what = "manager message"});
       if (session_ != socket || !message) return;
+      backoff_.worked();
       core_.received(*message, now());
       carry_out();
     };
@@ -91,7 +96,7 @@ class FleetNode {
       --figures_.connected;
       core_.session_closed(now());
       carry_out();
-      io_.after(milliseconds(500), [this] { connect(); });
+      retry();
     };
     callbacks.drained = [] {};
     socket->start(std::move(callbacks));
@@ -155,6 +160,7 @@ class FleetNode {
   const worker::NodeIdentity identity_;
   SystemClock clock_;
   SeededRandom random_;
+  net::Backoff backoff_;
   worker::Core core_;
   std::shared_ptr<net::WebSocket> session_;
   BootTime armed_;
