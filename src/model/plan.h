@@ -22,15 +22,18 @@ struct Placement {
 };
 BOOST_DESCRIBE_STRUCT(Placement, (), (instance, generation, node, ports, devices, together))
 
-// Who is told to go so that one pending instance finds room on a node (J07); it is placed once they are gone. Applied as
-// a whole, and only while each of them is still there, of lower priority, and both sides' projects allow it.
+// Who is told to go so that one pending instance finds room on a node (J07); it is placed once they are gone. Applied
+// as a whole, and only while each of them is still there, of lower priority, and both sides' projects allow it. Of a
+// job that is placed as one there is one for each member, those that need nobody to go too: applied all or none, and
+// only while all of the members that wait would fit once the victims are gone.
 struct PushAside {
   InstanceId instance;       // for whom
   uint32_t generation = 1;
   NodeId node;
   std::vector<InstanceId> victims;
+  bool together = false;  // with the others of its job in this plan that say so
 };
-BOOST_DESCRIBE_STRUCT(PushAside, (), (instance, generation, node, victims))
+BOOST_DESCRIBE_STRUCT(PushAside, (), (instance, generation, node, victims, together))
 
 struct Reason {
   std::string reason;   // "not enough memory", "constraint node.arch == aarch64", "cordoned", "port 80 in use", "no driver vm"
@@ -79,8 +82,9 @@ struct Plan {
   std::vector<Placement> placements;
   std::vector<PushAside> push_aside;
   std::vector<InstanceId> refused;   // the first of every kind that was tried and found no place; explain() says why
+  bool more = false;                 // what comes next needs a plan of its own
 };
-BOOST_DESCRIBE_STRUCT(Plan, (), (based_on, placements, push_aside, refused))
+BOOST_DESCRIBE_STRUCT(Plan, (), (based_on, placements, push_aside, refused, more))
 
 // ---- reconcile
 

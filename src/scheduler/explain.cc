@@ -4,9 +4,11 @@
 #include <map>
 
 #include "base/time.h"
+#include "scheduler/explain_together.h"
 #include "scheduler/feasible.h"
 #include "scheduler/scheduler.h"
 #include "scheduler/scores.h"
+#include "scheduler/shape.h"
 
 namespace tutti::scheduler {
 namespace {
@@ -137,23 +139,6 @@ void survey(const Snapshot& s, const Request& request, const Instance* instance,
   }
 }
 
-// What its job asks for beyond a node that will do.
-void tell_together(const Snapshot& s, const Instance& i, Explanation& out) {
-  const PlacementSpec& wishes = s.version_of(i)->spec->placement;
-  if (!is_together(wishes)) return;
-  int64_t waiting = 0;
-  if (const IdSet* ids = s.instances_by_job.find(i.job.value))
-    ids->for_each([&](uint64_t id, const Unit&) { waiting += s.pending.contains(id) ? 1 : 0; });
-  const std::string all = waiting == 1 ? "this one" : "all " + std::to_string(waiting) + " that wait";
-  const Node* rest = wishes.same_node ? s.nodes.find(node_of_job(s, i.job).value) : nullptr;
-  if (rest != nullptr)
-    out.remedies.push_back("free room for " + all + " on " + rest->name +
-                           ", where the rest of the job is (placement.same_node)");
-  else
-    out.remedies.push_back(wishes.same_node ? "free room for " + all + " on one node (placement.same_node)"
-                                            : "free room for " + all + " at once (placement.all_or_nothing)");
-}
-
 // J07: whether less important work makes room, or why not.
 void tell_preemption(const Snapshot& s, const Instance& i, Explanation& out) {
   const Job* job = s.jobs.find(i.job.value);
@@ -170,6 +155,16 @@ void tell_preemption(const Snapshot& s, const Instance& i, Explanation& out) {
     out.remedies.push_back("let project " + project->name +
                            " push less important work aside (its preemption is off: 'tutti project set " +
                            project->name + " --preemption')");
+}
+
+// J04: it cannot go where the rest of its job is, nor leave its disk.
+void tell_apart(const Snapshot& s, const Instance& i, Explanation& out) {
+  const NodeId own = i.node && !i.cleared ? i.node : i.pinned;
+  if (!own || !apart_from_job(s, i, own)) return;
+  const Node* node = s.nodes.find(own.value);
+  out.remedies.push_back("stop the rest of its job, which runs on another node than " +
+                         (node != nullptr ? node->name : std::string("its own")) +
+                         ", the only one for this instance (placement.same_node), or delete this one");
 }
 
 void tell_queue(const Snapshot& s, const Instance& i, Explanation& out) {
@@ -255,8 +250,11 @@ Explanation explain(const Snapshot& s, InstanceId id, Time now) {
   if (!i->admitted) out.pending_since = i->pending_since;
   if (s.version_of(*i) != nullptr) survey(s, request_of(s, *i), i, out);
   if (!i->admitted && !i->finished && s.version_of(*i) != nullptr) {
-    tell_together(s, *i, out);
-    tell_preemption(s, *i, out);
+    if (is_placed_as_one(s, *i))
+      tell_together(s, *i, now, out);
+    else
+      tell_preemption(s, *i, out);
+    tell_apart(s, *i, out);
   }
   if (i->admitted) out.remedies.clear(), out.nearest_node.clear(), out.nearest_lacks.clear();
   if (!i->detail->reason.empty() && !i->admitted) out.remedies.push_back("before: " + i->detail->reason);

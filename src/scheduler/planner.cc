@@ -6,6 +6,7 @@ namespace tutti::scheduler {
 namespace {
 
 constexpr Duration kAfterCollision = milliseconds(50);
+constexpr Duration kAfterCollisionsMost = seconds(2);
 
 }  // namespace
 
@@ -37,14 +38,20 @@ std::optional<Plan> Planner::step(Time now) {
   if (plan.placements.empty() && plan.push_aside.empty()) return std::nullopt;
   under_way_ = true;
   proposed_ = plan.placements.size() + plan.push_aside.size();
+  more_ = plan.more;
   return plan;
 }
 
 void Planner::applied(size_t placed, Time now) {
   under_way_ = false;
-  if (proposed_ >= kPlacementsPerPlan) due_ = true;
-  const Time again = now + kAfterCollision;
-  if (placed != proposed_ && (!at_ || again < at_)) at_ = again;
+  if (more_ && placed > 0) due_ = true;
+  if (placed == proposed_) {
+    after_collision_ = {};
+    return;
+  }
+  after_collision_ = std::clamp(after_collision_ * 2, kAfterCollision, kAfterCollisionsMost);
+  const Time again = now + after_collision_;
+  if (!at_ || again < at_) at_ = again;
 }
 
 std::optional<Lesson> Planner::lesson(Time now) {

@@ -4,7 +4,8 @@
 //   commits ──follow()──► due? ──step()──► a plan, one at a time ──applied()──► due again
 //
 // Owner: whoever plans: the scheduler thread of the manager, a scheduler process, a simulation. It plans when a commit
-// may have made room or brought work, when something's time has come, and a little later when a plan collided.
+// may have made room or brought work, when something's time has come, and a little later when a plan collided: twice as
+// late whenever it collides again, so that what the store or apply keeps refusing is not proposed for ever.
 
 #include <memory>
 #include <optional>
@@ -46,6 +47,8 @@ class Planner {
   bool due_ = false;
   bool under_way_ = false;
   size_t proposed_ = 0;
+  bool more_ = false;
+  Duration after_collision_;
   Time at_;
 };
 

@@ -41,8 +41,8 @@ void Preemption::read(const Instance& i, View& view) const {
   }
   const Job* job = snapshot_.jobs.find(i.job.value);
   const Project* project = job == nullptr ? nullptr : snapshot_.projects.find(job->project.value);
-  const bool may_go = project != nullptr && project->preemption && !i.finished &&
-                      (i.desired == Desired::running || i.desired == Desired::paused);
+  const bool allowed = project != nullptr && (project->preemption || project->id == as_if_);
+  const bool may_go = allowed && !i.finished && (i.desired == Desired::running || i.desired == Desired::paused);
   if (!may_go) return;
   Held held{i.id,
             snapshot_.version_of(i)->spec->priority,
@@ -64,7 +64,11 @@ Preemption::View& Preemption::view_of(uint32_t index) {
   view.limits.insert(usage.limits.begin(), usage.limits.end());
   view.devices.insert(usage.devices.begin(), usage.devices.end());
   if (const IdSet* ids = snapshot_.instances_by_node.find(node.value))
-    ids->for_each([&](uint64_t id, const Unit&) { read(*snapshot_.instances.find(id), view); });
+    ids->for_each([&](uint64_t id, const Unit&) {
+      const Instance& held = *snapshot_.instances.find(id);
+      read(held, view);
+      if (held.detail->pushed_by && !held.finished) expected_[held.detail->pushed_by] = index;
+    });
   std::sort(view.held.begin(), view.held.end(), [](const Held& a, const Held& b) {
     return std::tuple(a.priority, -a.placed.ns, a.id) < std::tuple(b.priority, -b.placed.ns, b.id);
   });
@@ -72,7 +76,7 @@ Preemption::View& Preemption::view_of(uint32_t index) {
 }
 
 std::vector<int64_t> Preemption::free_devices_of(const Node& node, const View& view, const Given& given,
-                                                 const std::vector<const Held*>& gone) {
+                                                 const Gone& gone) {
   std::vector<int64_t> out;
   for (const Device& device : node.inventory->devices) {
     int64_t free = kWholeDevice - count_of(view.devices, device.id) - count_of(given.devices, device.id);
@@ -83,79 +87,109 @@ std::vector<int64_t> Preemption::free_devices_of(const Node& node, const View& v
   return out;
 }
 
-bool Preemption::fits(const Request& request, const Node& node, uint32_t index, const View& view,
-                      const std::vector<const Held*>& gone) const {
-  const Given& given = given_[index];
-  Resources room = columns_.free(index);
-  room += view.coming;
-  for (const Held* held : gone) room += held->resources;
-  if (!request.resources.fits(room)) return false;
-  for (const PortBinding& port : request.ports) {
-    if (port.host != 0 && given.ports.contains(port_key(port))) return false;
-    if (port.host == 0 || !view.ports.contains(port_key(port))) continue;
-    const bool freed = std::any_of(gone.begin(), gone.end(), [&](const Held* held) {
-      return std::find(held->ports.begin(), held->ports.end(), port_key(port)) != held->ports.end();
-    });
-    if (!freed) return false;
+bool Preemption::fits_ports(const Requests& requests, const Node& node, const View& view, const Given& given,
+                            const Gone& gone) {
+  if (std::ranges::all_of(requests, [](const Request* each) { return each->ports.empty(); })) return true;
+  std::set<uint32_t> used = view.ports;
+  for (const Held* held : gone)
+    for (const uint32_t port : held->ports) used.erase(port);
+  used.insert(given.ports.begin(), given.ports.end());
+  std::map<Protocol, int64_t> chosen;  // any of the node's range
+  for (const Request* each : requests) {
+    for (const PortBinding& port : each->ports) {
+      if (port.host == 0)
+        ++chosen[port.protocol];
+      else if (!used.insert(port_key(port)).second)
+        return false;
+    }
   }
-  if (!request.devices.empty()) {
-    std::vector<int64_t> free = free_devices_of(node, view, given, gone);
-    if (!choose_devices(request.devices, node.inventory->devices, free)) return false;
-  }
-  for (const auto& [name, asked] : request.node_limits) {
-    int64_t left = count_of(node.inventory->limits, name) - asked;
-    left -= count_of(view.limits, name) + count_of(given.limits, name);
-    for (const Held* held : gone)
-      if (const auto at = held->limits.find(name); at != held->limits.end()) left += at->second;
-    if (left < 0) return false;
+  for (const auto& [protocol, count] : chosen) {
+    const auto first = used.lower_bound(port_key(protocol, node.inventory->port_first));
+    const auto last = used.upper_bound(port_key(protocol, node.inventory->port_last));
+    if (node.inventory->port_last - node.inventory->port_first + 1 - std::distance(first, last) < count) return false;
   }
   return true;
 }
 
-// Empty: not even without all of them.
-std::vector<const Preemption::Held*> Preemption::cheapest(const Request& request, const Node& node, uint32_t index,
-                                                          const View& view, int32_t priority) const {
-  std::vector<const Held*> out;
-  bool enough = false;
-  for (const Held& held : view.held) {
-    if (held.priority >= priority) break;
-    out.push_back(&held);
-    enough = fits(request, node, index, view, out);
-    if (enough) break;
-  }
-  if (!enough) return {};
-  for (size_t i = out.size(); i-- > 0;) {
-    std::vector<const Held*> without = out;
-    without.erase(without.begin() + static_cast<ptrdiff_t>(i));
-    if (!without.empty() && fits(request, node, index, view, without)) out = std::move(without);
-  }
-  return out;
+bool Preemption::fits_devices(const Requests& requests, const Node& node, const View& view, const Given& given,
+                              const Gone& gone) {
+  if (std::ranges::all_of(requests, [](const Request* each) { return each->devices.empty(); })) return true;
+  std::vector<int64_t> free = free_devices_of(node, view, given, gone);
+  return std::ranges::all_of(requests, [&](const Request* each) {
+    return choose_devices(each->devices, node.inventory->devices, free).has_value();
+  });
 }
 
-Preemption::Cost Preemption::cost_of(const Request& request, uint32_t index,
-                                     const std::vector<const Held*>& victims) const {
+bool Preemption::fits_limits(const Requests& requests, const Node& node, const View& view, const Given& given,
+                             const Gone& gone) {
+  std::map<std::string, int64_t> asked;
+  for (const Request* each : requests)
+    for (const auto& [name, count] : each->node_limits) asked[name] += count;
+  return std::ranges::all_of(asked, [&](const auto& entry) {
+    const auto& [name, count] = entry;
+    int64_t left = count_of(node.inventory->limits, name) - count;
+    left -= count_of(view.limits, name) + count_of(given.limits, name);
+    for (const Held* held : gone) left += count_of(held->limits, name);
+    return left >= 0;
+  });
+}
+
+bool Preemption::fits(const Requests& requests, uint32_t index, const Gone& gone) {
+  const View& view = view_of(index);
+  Resources room = columns_.free(index);
+  room += view.coming;
+  for (const Held* held : gone) room += held->resources;
+  for (const Request* each : requests) {
+    if (!each->resources.fits(room)) return false;
+    room -= each->resources;
+  }
+  const Node& node = *snapshot_.nodes.find(columns_.id(index).value);
+  const auto at = given_.find(index);
+  const Given& given = at == given_.end() ? nothing_ : at->second;
+  return fits_ports(requests, node, view, given, gone) && fits_devices(requests, node, view, given, gone) &&
+         fits_limits(requests, node, view, given, gone);
+}
+
+Preemption::Gone Preemption::needed(const Requests& requests, uint32_t index, Gone gone) {
+  for (size_t i = gone.size(); i-- > 0;) {
+    Gone without = gone;
+    without.erase(without.begin() + static_cast<ptrdiff_t>(i));
+    if (fits(requests, index, without)) gone = std::move(without);
+  }
+  return gone;
+}
+
+Preemption::Gone Preemption::cheapest(const Requests& requests, uint32_t index, int32_t priority) {
+  Gone out;
+  for (const Held& held : view_of(index).held) {
+    if (held.priority >= priority) break;
+    out.push_back(&held);
+    if (fits(requests, index, out)) return needed(requests, index, std::move(out));
+  }
+  return {};
+}
+
+Preemption::Cost Preemption::cost_of(const Requests& requests, uint32_t index, const Gone& victims) const {
   int32_t priority = 0;
   Resources freed = columns_.free(index);
   for (const Held* held : victims) {
     priority = std::max(priority, held->priority);
     freed += held->resources;
   }
-  freed -= request.resources;
+  for (const Request* each : requests) freed -= each->resources;
   return {priority, victims.size(), freed.cpu.value + (freed.memory.value >> 20)};
 }
 
-std::optional<Preemption::Choice> Preemption::choose(const Request& request, int32_t priority, const Mask& nodes) {
+std::optional<Preemption::Choice> Preemption::choose_for(const Requests& requests, int32_t priority,
+                                                         const Mask& nodes) {
   std::optional<std::pair<Cost, Choice>> best;
   for (size_t word = 0; word < nodes.size(); ++word) {
     for (uint64_t bits = nodes[word]; bits != 0; bits &= bits - 1) {
       const auto index = static_cast<uint32_t>(word * 64 + static_cast<size_t>(std::countr_zero(bits)));
-      const Node* node = snapshot_.nodes.find(columns_.id(index).value);
-      if (node == nullptr || !node->inventory) continue;
-      const View& view = view_of(index);
-      if (fits(request, *node, index, view, {})) return Choice{index, {}};
-      const std::vector<const Held*> victims = cheapest(request, *node, index, view, priority);
+      if (fits(requests, index, {})) return Choice{index, {}};
+      const Gone victims = cheapest(requests, index, priority);
       if (victims.empty()) continue;
-      const Cost cost = cost_of(request, index, victims);
+      const Cost cost = cost_of(requests, index, victims);
       if (best && best->first <= cost) continue;
       best = {cost, {index, {}}};
       for (const Held* held : victims) best->second.victims.push_back(held->id);

@@ -57,7 +57,7 @@ Lane& Queue::lane_of(const Snapshot& snapshot, const Instance& i) {
   lane.own = i.node && !i.cleared ? i.node : i.pinned;
   if (is_together(version.spec->placement) && !lane.own) lane.together = i.job;
   const Project* project = snapshot.projects.find(lane.project.value);
-  lane.preempts = project != nullptr && project->preemption && !lane.together;
+  lane.preempts = project != nullptr && project->preemption;
   if (i.beside && i.pinned) lane.preempts = false;  // a move is not worth pushing others aside
   return lane;
 }
@@ -76,7 +76,10 @@ void Queue::add(const Snapshot& snapshot, const Instance& i) {
   step_aside(lane);
   lane.waiting.insert(at, row);
   // One more of those that are placed as one may change everything; of others it is one more in the line.
-  if (lane.together) unblock(lane);
+  if (lane.together) {
+    lane.mixed = lane.mixed || ask(snapshot, *snapshot.version_of(i), i.group) != lane.ask;
+    unblock(lane);
+  }
   stand(lane);
 }
 
@@ -112,12 +115,17 @@ Time Queue::next_wake(Time now) const {
   return at == later_.end() ? Time{} : at->first;
 }
 
-// What does not depend on the node: several at once, or others pushed aside, may be helped by anything.
+// Others pushed aside may be helped by anything that happens there.
 bool Queue::could_use(const Snapshot& snapshot, Columns& columns, const Lane& lane, uint32_t node) {
-  if (lane.together) return true;
+  // Where the rest of the job is decides, and that may have gone from anywhere.
+  if (lane.ask->wishes.same_node) return true;
   if (lane.own) return columns.id(node) == lane.own;
-  if (!lane.preempts && !lane.ask->request.resources.fits(columns.free(node))) return false;
-  return has(columns.mask_of(snapshot, lane.ask->request, lane.ask->kind), node);
+  auto takes = [&](const Ask& ask) {
+    if (!lane.preempts && !ask.request.resources.fits(columns.free(node))) return false;
+    return has(columns.mask_of(snapshot, ask.request, ask.kind), node);
+  };
+  // Whether several kinds find room beside each other may change with what is free anywhere.
+  return (lane.together && lane.mixed) || takes(*lane.ask);
 }
 
 void Queue::touched(const Snapshot& snapshot, Columns& columns, const std::vector<uint32_t>& nodes) {

@@ -38,6 +38,7 @@ struct Lane {
   std::shared_ptr<const Ask> ask;  // of the first that came; in what matters here the same for all
   NodeId own;                      // only this node: pinned, or its disk is there
   JobId together;                  // all of this job at once: placed together, or on one node
+  bool mixed = false;              // where `together`: they do not all ask for the same
   bool preempts = false;           // may push others aside
   std::deque<Waiting> waiting;     // by (since, id)
   size_t next = 0;                 // of the round: how many were dealt with

@@ -32,6 +32,7 @@ Plan Round::run() {
     if (full()) break;
     serve_level(projects);
   }
+  plan_.more = full();
   finish();
   return std::move(plan_);
 }
@@ -89,6 +90,7 @@ bool Round::place_on_its_node(const Waiting& waiting, const Lane& lane) {
   const Instance* instance = snapshot_.instances.find(waiting.id.value);
   const Node* node = snapshot_.nodes.find(lane.own.value);
   if (instance == nullptr || node == nullptr) return false;
+  if (apart_from_job(snapshot_, *instance, lane.own)) return false;
   const Request request = request_of(snapshot_, *instance);
   return !check_lasting(snapshot_, request, *node) && try_node(waiting, request, index, lane.project, false);
 }
@@ -128,19 +130,29 @@ bool Round::push_aside(const Waiting& waiting, const Lane& lane) {
   if (lane.own) {
     const uint32_t own = columns_.index_of(lane.own);
     if (own >= columns_.size()) return false;
-    const bool lasting = !check_lasting(snapshot_, request, *snapshot_.nodes.find(lane.own.value));
+    const bool lasting = !check_lasting(snapshot_, request, *snapshot_.nodes.find(lane.own.value)) &&
+                         !apart_from_job(snapshot_, *instance, lane.own);
     std::fill(nodes.begin(), nodes.end(), 0);
     if (lasting) set_bit(nodes, own, true);
   }
   if (!preemption_) preemption_.emplace(snapshot_, columns_, given_);
-  const auto choice = preemption_->choose(request, lane.priority, nodes);
-  if (!choice) return false;
+  auto choice = preemption_->choose(request, lane.priority, nodes);
+  if (!choice || victims_ + choice->victims.size() > kVictimsPerPlan) return false;
   ++pushing_;
-  preemption_->promise(request, *choice);
-  promised_.push_back(choice->index);
-  if (!choice->victims.empty())
-    plan_.push_aside.push_back({waiting.id, waiting.generation, columns_.id(choice->index), choice->victims});
+  const bool some = !choice->victims.empty();
+  if (some) push(waiting, *choice, false);
+  keep_room(request, *choice);
   return true;
+}
+
+void Round::push(const Waiting& waiting, const Preemption::Choice& choice, bool together) {
+  victims_ += choice.victims.size();
+  plan_.push_aside.push_back({waiting.id, waiting.generation, columns_.id(choice.index), choice.victims, together});
+}
+
+void Round::keep_room(const Request& request, const Preemption::Choice& choice) {
+  preemption_->promise(request, choice);
+  promised_.push_back(choice.index);
 }
 
 // ---- all of a job at once
@@ -153,12 +165,55 @@ void Round::serve_together(Lane& lane) {
   }
   const JobVersion* version = snapshot_.version_of(*snapshot_.instances.find(lane.waiting[lane.next].id.value));
   const PlacementSpec& spec = version->spec->placement;
-  bool placed = false;
-  if (wanted <= static_cast<size_t>(limits::kTogetherMax))
-    placed = spec.same_node ? place_on_one_node(lane) : place_all(lane, {});
-  if (placed) return queue_.advance_all(lane);
+  Way way = Way::refused;
+  if (wanted <= static_cast<size_t>(limits::kTogetherMax)) {
+    const bool placed = spec.same_node ? place_on_one_node(lane) : place_all(lane, {});
+    way = placed ? Way::done : push_aside_for_all(lane, spec.same_node);
+  }
+  if (way == Way::done) return queue_.advance_all(lane);
+  if (way == Way::next_plan) {
+    full_ = true;
+    return;
+  }
   plan_.refused.push_back(lane.waiting[lane.next].id);
   queue_.block(lane);
+}
+
+// They stay pending, and room is kept for all of them; or they are placed after all, where only this search has found
+// room for all.
+Round::Way Round::push_aside_for_all(const Lane& lane, bool on_one_node) {
+  if (!lane.preempts || pushing_ >= limits::kPushAsidePerPlan) return Way::refused;
+  std::vector<InstanceId> waiting;
+  for (size_t i = lane.next; i < lane.waiting.size(); ++i) waiting.push_back(lane.waiting[i].id);
+  const Gang gang = gang_of(snapshot_, columns_, waiting);
+  if (!preemption_) preemption_.emplace(snapshot_, columns_, given_);
+  const auto choices = preemption_->choose_all(gang.members, lane.priority, on_one_node);
+  if (!choices) return Way::refused;
+  size_t victims = 0;
+  for (const Preemption::Choice& each : *choices) victims += each.victims.size();
+  if (victims > kVictimsPerPlan) return Way::refused;
+  if (victims_ + victims > kVictimsPerPlan) return Way::next_plan;
+  if (victims == 0 && place_as_chosen(lane, *choices)) return Way::done;
+  ++pushing_;
+  for (const Preemption::Choice& each : *choices) {
+    if (victims > 0) push(lane.waiting[lane.next + each.member], each, true);
+    keep_room(*gang.members[each.member].request, each);
+  }
+  return Way::done;
+}
+
+bool Round::place_as_chosen(const Lane& lane, const std::vector<Preemption::Choice>& choices) {
+  Mark before = mark();
+  for (const Preemption::Choice& each : choices) {
+    const Waiting& waiting = lane.waiting[lane.next + each.member];
+    const JobVersion& version = *snapshot_.version_of(*snapshot_.instances.find(waiting.id.value));
+    const auto ask = queue_.ask(snapshot_, version, waiting.group);
+    const bool all = version.spec->placement.all_or_nothing;
+    if (try_node(waiting, ask->request, each.index, lane.project, all)) continue;
+    back_to(std::move(before));
+    return false;
+  }
+  return true;
 }
 
 // Each where it is best, or all on one node; none if one of them finds no place.

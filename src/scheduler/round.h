@@ -42,6 +42,11 @@ class Round {
   bool try_node(const Waiting& waiting, const Request& request, uint32_t index, ProjectId project, bool together,
                 std::optional<size_t> gpu = std::nullopt);
   bool push_aside(const Waiting& waiting, const Lane& lane);
+  void push(const Waiting& waiting, const Preemption::Choice& choice, bool together);
+  void keep_room(const Request& request, const Preemption::Choice& choice);
+  enum class Way : uint8_t { refused, done, next_plan };
+  Way push_aside_for_all(const Lane& lane, bool on_one_node);
+  bool place_as_chosen(const Lane& lane, const std::vector<Preemption::Choice>& choices);
   void serve_together(Lane& lane);
   bool place_on_one_node(Lane& lane);
   bool place_all(const Lane& lane, NodeId node);
@@ -70,6 +75,7 @@ class Round {
   std::map<uint32_t, Given> given_;
   std::optional<Preemption> preemption_;  // made when the first one is stuck that may push others aside
   size_t pushing_ = 0;
+  size_t victims_ = 0;              // of the plan so far
   std::vector<uint32_t> promised_;  // nodes where room is kept
 };
 

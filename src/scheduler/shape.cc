@@ -49,16 +49,34 @@ void for_each_bit(const Mask& mask, F&& visit) {
 
 }  // namespace
 
+namespace {
+
+// Those of the job that are somewhere and want to stay together there.
+template <class F>
+void each_together(const Snapshot& snapshot, JobId job, F&& what) {
+  const IdSet* ids = snapshot.instances_by_job.find(job.value);
+  if (ids == nullptr) return;
+  ids->for_each([&](uint64_t id, const Unit&) {
+    const Instance* i = snapshot.instances.find(id);
+    const bool there = i != nullptr && i->node && !i->cleared && !i->finished && i->presence != Presence::given_up;
+    if (there && snapshot.version_of(*i)->spec->placement.same_node) what(*i);
+  });
+}
+
+}  // namespace
+
 NodeId node_of_job(const Snapshot& snapshot, JobId job) {
-  NodeId out;
-  if (const IdSet* ids = snapshot.instances_by_job.find(job.value)) {
-    ids->for_each([&](uint64_t id, const Unit&) {
-      const Instance* i = snapshot.instances.find(id);
-      const bool there = i != nullptr && i->node && !i->cleared && !i->finished && i->presence != Presence::given_up;
-      if (there && snapshot.version_of(*i)->spec->placement.same_node) out = i->node;
-    });
-  }
-  return out;
+  NodeId running, waiting;  // the latter has its disk there
+  each_together(snapshot, job, [&](const Instance& i) { (i.admitted ? running : waiting) = i.node; });
+  return running ? running : waiting;
+}
+
+bool apart_from_job(const Snapshot& snapshot, const Instance& instance, NodeId node) {
+  if (!snapshot.version_of(instance)->spec->placement.same_node) return false;
+  bool apart = false;
+  each_together(snapshot, instance.job,
+                [&](const Instance& i) { apart = apart || (i.admitted && i.id != instance.id && i.node != node); });
+  return apart;
 }
 
 Ask ask_of(const Snapshot& snapshot, const JobVersion& version, uint16_t group) {

@@ -40,6 +40,9 @@ inline bool is_together(const PlacementSpec& wishes) {
 }
 // Where the rest of the job is that stays together; 0: nowhere.
 NodeId node_of_job(const Snapshot& snapshot, JobId job);
+// The instance would be apart from the rest of a job that stays together. It may have its disk there all the same, from
+// when the rest had ended.
+bool apart_from_job(const Snapshot& snapshot, const Instance& instance, NodeId node);
 Ask ask_of(const Snapshot& snapshot, const JobVersion& version, uint16_t group);
 
 // The nodes of a job's instances, by index.

@@ -55,7 +55,7 @@ class Oracle {
         continue;
       }
       std::erase(waiting_, i);
-      place(*i);
+      if (!apart(*i)) place(*i);
     }
     return out_;
   }
@@ -77,6 +77,17 @@ class Oracle {
     const int64_t all = total_.memory.value >> 20;
     const int64_t memory = all <= 0 ? 0 : (used.memory.value >> 20) * 1'000'000 / all;
     return {-spec(i).priority, std::max(cpu, memory), i.pending_since, i.id};
+  }
+
+  // It may go to one node only, and the rest of its job, which stays together, runs on another.
+  bool apart(const Instance& i) {
+    bool out = false;
+    const NodeId own = i.node && !i.cleared ? i.node : i.pinned;
+    if (!own || !spec(i).placement.same_node) return false;
+    s_.instances.for_each([&](uint64_t, const Instance& other) {
+      out = out || (other.job == i.job && other.admitted && !other.finished && !other.cleared && other.node != own);
+    });
+    return out;
   }
 
   bool place(const Instance& i, NodeId only = {}) {

@@ -1,4 +1,4 @@
-// Instances: what reconcile decided, what the scheduler planned, what users ask of one.
+// Instances: what reconcile decided, what users ask of one. What the scheduler planned: apply_plan.cc.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -163,161 +163,12 @@ void change(ApplyContext& c, const ChangeInstance& wanted) {
   c.draft.put(std::move(row));
 }
 
-// Each port of the spec has a binding: the host port it names, else one of the node's range.
-bool ports_as_asked(const Snapshot& state, const Instance& row, const Node& node, const std::vector<PortBinding>& bound) {
-  const JobSpec& spec = *state.version_of(row)->spec;
-  for (size_t index : state.group_of(row).tasks) {
-    const TaskSpec& task = spec.tasks[index];
-    for (const PortSpec& port : task.ports) {
-      const bool there = std::any_of(bound.begin(), bound.end(), [&](const PortBinding& b) {
-        const bool fixed = port.host != 0;
-        const bool host = fixed ? b.host == port.host : b.host >= node.inventory->port_first && b.host <= node.inventory->port_last;
-        return b.task == task.name && b.container == port.container && b.protocol == port.protocol && host;
-      });
-      if (!there) return false;
-    }
-  }
-  return true;
-}
-
-// W10: what the group asks of the countable things is still there.
-bool limits_left(const Snapshot& state, const Instance& row, const Node& node) {
-  const NodeUsage& usage = state.usage_of(node.id);
-  for (const auto& [name, asked] : state.group_of(row).node_limits) {
-    const auto all = node.inventory->limits.find(name);
-    const auto used = usage.limits.find(name);
-    if (all == node.inventory->limits.end()) return false;
-    if ((used == usage.limits.end() ? 0 : used->second) + asked > all->second) return false;
-  }
-  return true;
-}
-
-// S09: the devices are what the group asks for, and free to that part.
-bool devices_left(const Snapshot& state, const Instance& row, const Node& node, const std::vector<DeviceBinding>& bound) {
-  const std::vector<DeviceAsk>& asks = state.group_of(row).devices;
-  if (asks.empty() && bound.empty()) return true;
-  if (!as_asked(bound, asks, node.inventory->devices)) return false;
-  std::map<std::string, int64_t> taken = state.usage_of(node.id).devices;
-  return std::ranges::all_of(bound, [&](const DeviceBinding& b) { return (taken[b.device] += b.share) <= kWholeDevice; });
-}
-
-// J04: a job that stays together is nowhere else. What a version before it, which did not ask for that, still has elsewhere
-// does not count: an update would wait for it to go, and it for the update.
-bool stays_together(const Snapshot& state, const Instance& row) {
-  if (!state.version_of(row)->spec->placement.same_node) return true;
-  bool together = true;
-  if (const IdSet* ids = state.instances_by_job.find(row.job.value)) {
-    ids->for_each([&](uint64_t id, const Unit&) {
-      const Instance& other = *state.instances.find(id);
-      if (on_node(other) && other.admitted && !other.finished && other.presence != Presence::given_up)
-        together = together && (other.node == row.node || !state.version_of(other)->spec->placement.same_node);
-    });
-  }
-  return together;
-}
-
-bool place(ApplyContext& c, const Placement& placement) {
-  const Instance* present = c.state().instances.find(placement.instance.value);
-  const Node* node = c.state().nodes.find(placement.node.value);
-  if (present == nullptr || node == nullptr || !is_pending(*present) || present->generation != placement.generation) return false;
-  if (present->not_before > c.now || (present->pinned && present->pinned != placement.node)) return false;
-  if (on_node(*present) && present->node != placement.node) return false;
-  const bool returning = on_node(*present);
-  if (node->health != NodeHealth::ready || !node->inventory) return false;
-  if (node->spec.eligibility != Eligibility::eligible && !(returning && node->spec.eligibility != Eligibility::draining)) return false;
-  Instance row = *present;
-  row.node = placement.node;
-  row.admitted = true;
-  row.cleared = false;
-  row.pending_since = {};
-  InstanceDetail detail = *fresh_detail(c.state(), row, placement.ports, placement.devices);
-  detail.placed = c.now;
-  row.detail = std::make_shared<const InstanceDetail>(std::move(detail));
-  const NodeUsage& usage = c.state().usage_of(node->id);
-  const Resources before = held_resources(c.state(), *present);
-  if (!(usage.used - before + held_resources(c.state(), row)).fits(allocatable(*node))) return false;
-  if (!ports_as_asked(c.state(), row, *node, placement.ports)) return false;
-  std::vector<uint32_t> ports;
-  for (const PortBinding& port : placement.ports) ports.push_back(port_key(port));
-  std::sort(ports.begin(), ports.end());
-  if (std::adjacent_find(ports.begin(), ports.end()) != ports.end()) return false;
-  for (uint32_t port : ports) {
-    if (std::binary_search(usage.ports.begin(), usage.ports.end(), port)) return false;
-  }
-  if (!devices_left(c.state(), row, *node, placement.devices)) return false;
-  if (!limits_left(c.state(), row, *node) || !stays_together(c.state(), row)) return false;
-  c.draft.put(std::move(row));
-  return true;
-}
-
-void tell_placed(ApplyContext& c, InstanceId id) {
-  const Instance& row = *c.state().instances.find(id.value);
-  emit_instance(c, row, "instance.placed", "info", "on " + c.state().nodes.find(row.node.value)->name);
-}
-
-// S07: those of one job that stand together in the plan, all of them or none. Where one does not fit any more, those
-// before it are as they were. Returns how many were placed.
-size_t place_together(ApplyContext& c, std::span<const Placement> placements) {
-  std::vector<Instance> before;
-  for (const Placement& placement : placements) {
-    const Instance* present = c.state().instances.find(placement.instance.value);
-    const Instance old = present != nullptr ? *present : Instance{};
-    if (!place(c, placement)) break;
-    before.push_back(old);
-  }
-  if (before.size() == placements.size()) {
-    for (const Placement& placement : placements) tell_placed(c, placement.instance);
-    return placements.size();
-  }
-  for (Instance& row : before) c.draft.put(std::move(row));
-  return 0;
-}
-
-// Whose project lets its work push aside, and be pushed aside.
-bool may_preempt(const Snapshot& state, const Instance& row) {
-  const Job* job = state.jobs.find(row.job.value);
-  const Project* project = job == nullptr ? nullptr : state.projects.find(job->project.value);
-  return project != nullptr && project->preemption;
-}
-
-// J07: everything is looked at again, then all of them go, or none. Reconcile makes each a successor, which waits.
-bool push_aside(ApplyContext& c, const PushAside& wanted) {
-  const Instance* to_come = c.state().instances.find(wanted.instance.value);
-  if (to_come == nullptr || !is_pending(*to_come) || to_come->generation != wanted.generation) return false;
-  if (!may_preempt(c.state(), *to_come)) return false;
-  const InstanceId to_come_id = to_come->id;
-  const int32_t priority = c.state().version_of(*to_come)->spec->priority;
-  for (const InstanceId id : wanted.victims) {
-    const Instance* victim = c.state().instances.find(id.value);
-    if (victim == nullptr || victim->node != wanted.node || !victim->admitted || victim->finished) return false;
-    if (victim->presence == Presence::given_up || victim->desired == Desired::removed) return false;
-    if (!may_preempt(c.state(), *victim) || c.state().version_of(*victim)->spec->priority >= priority) return false;
-  }
-  const std::string reason =
-      fmt::format("pushed aside by {} (priority {})", c.state().name_of(*to_come), priority);
-  for (const InstanceId id : wanted.victims) {
-    change(c, {.instance = id, .desired = Desired::removed, .reason = reason});
-    Instance row = *c.state().instances.find(id.value);
-    InstanceDetail detail = *row.detail;
-    detail.pushed_by = to_come_id;
-    row.detail = std::make_shared<const InstanceDetail>(std::move(detail));
-    emit_instance(c, row, "instance.preempted", "warning", reason);
-    c.draft.put(std::move(row));
-  }
-  return true;
-}
-
-JobId job_of(const Snapshot& state, InstanceId id) {
-  const Instance* row = state.instances.find(id.value);
-  return row != nullptr ? row->job : JobId{};
-}
+}  // namespace
 
 Status within_rows(size_t items, std::string_view what) {
   if (items <= limits::kCommandRowsMax) return {};
   return fail(ErrorCode::too_large, fmt::format("{} {} in one command (limit kCommandRowsMax is {}): send them in parts", items, what, limits::kCommandRowsMax));
 }
-
-}  // namespace
 
 InstanceId make_instance(ApplyContext& c, const CreateInstance& wanted) {
   TakenSlots taken;
@@ -360,26 +211,6 @@ Result<Outcome> apply_one(ApplyContext& c, const ApplyActions& command) {
     c.draft.put(std::move(job));
   }
   return Outcome{.table = TableId::instance};
-}
-
-Result<Outcome> apply_one(ApplyContext& c, const ApplyPlan& command) {
-  TUTTI_CHECK(within_rows(command.plan.placements.size(), "placements"));
-  size_t victims = 0;
-  for (const PushAside& each : command.plan.push_aside) victims += each.victims.size();
-  TUTTI_CHECK(within_rows(victims, "victims"));
-  Outcome outcome{.table = TableId::instance};
-  for (const PushAside& each : command.plan.push_aside) outcome.number += push_aside(c, each) ? 1 : 0;
-  const std::span<const Placement> all = command.plan.placements;
-  for (size_t i = 0; i < all.size();) {
-    size_t end = i + 1;
-    if (all[i].together) {
-      const JobId job = job_of(c.state(), all[i].instance);
-      while (end < all.size() && all[end].together && job_of(c.state(), all[end].instance) == job) ++end;
-    }
-    outcome.number += place_together(c, all.subspan(i, end - i));
-    i = end;
-  }
-  return outcome;
 }
 
 Result<Outcome> apply_one(ApplyContext& c, const OperateInstance& command) {

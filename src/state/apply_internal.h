@@ -81,6 +81,8 @@ void change_job(ApplyContext& c, const ChangeJob& wanted);
 std::vector<JobId> resolve_after(const Snapshot& state, ProjectId project, const JobSpec& spec);
 Status check_after(const Snapshot& state, ProjectId project, const JobSpec& spec);
 
+// kCommandRowsMax, with a message.
+Status within_rows(size_t items, std::string_view what);
 // A placed-state detail for a new generation.
 std::shared_ptr<const InstanceDetail> fresh_detail(const Snapshot& state, const Instance& instance, std::vector<PortBinding> ports,
                                                    std::vector<DeviceBinding> devices);

@@ -59,21 +59,26 @@ Draft::Draft(const Snapshot& base, Time now) : state_(base) {
   state_.now = now;
 }
 
-void Draft::begin_command() {
-  before_command_ = state_;
-  touched_before_ = touched_.size();
-  told_before_ = told_;
-  edit_ = TableEdit();
+Draft::Saved Draft::save() {
+  edit_ = TableEdit();  // what the copy shares is not edited in place any more
+  return {state_, touched_.size(), told_};
 }
 
-void Draft::roll_back() {
-  state_ = before_command_;
-  told_ = told_before_;
-  while (touched_.size() > touched_before_) {
+void Draft::restore(Saved saved) {
+  state_ = std::move(saved.state);
+  told_ = saved.told;
+  while (touched_.size() > saved.touched) {
     touched_set_.erase(key_of(touched_.back().table, touched_.back().id));
     touched_.pop_back();
   }
   edit_ = TableEdit();
+}
+
+void Draft::begin_command() {
+  before_command_ = save();
+}
+void Draft::roll_back() {
+  restore(before_command_);
 }
 
 void Draft::touch(TableId table, uint64_t id) {

@@ -26,8 +26,21 @@ class Draft {
 
   void begin_command();
   void roll_back();
+  // A part of a command that may have to be taken back, as if it had never been: restore() what save() gave, or drop
+  // it.
+  struct Told {
+    size_t instances = 0;
+    size_t untold = 0;
+  };
+  struct Saved {
+    Snapshot state;
+    size_t touched = 0;
+    Told told;
+  };
+  Saved save();
+  void restore(Saved saved);
   // Rows touched by the command under way.
-  size_t command_rows() const { return touched_.size() - touched_before_; }
+  size_t command_rows() const { return touched_.size() - before_command_.touched; }
   // Events about instances in this batch: the number of this one; and those that were not written.
   size_t tell_instance() { return ++told_.instances; }
   void leave_untold() { ++told_.untold; }
@@ -68,17 +81,11 @@ class Draft {
                    const std::vector<PortBinding>* take, const std::vector<PortBinding>* give);
 
   Snapshot state_;
-  Snapshot before_command_;
   TableEdit edit_;
   std::vector<RowChange> touched_;
   std::unordered_set<uint64_t> touched_set_;  // by key_of; never iterated
-  size_t touched_before_ = 0;
-  struct Told {
-    size_t instances = 0;
-    size_t untold = 0;
-  };
   Told told_;
-  Told told_before_;
+  Saved before_command_;
 };
 
 // Holds room on its node: placed there and not yet gone from it.

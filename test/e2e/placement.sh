@@ -14,6 +14,9 @@ T03_the_managers_machine_is_a_worker_as_well() {
   port=$((21000 + $$ % 8000))
   printf 'job: t03\ntasks:\n  - {name: main, image: "hello:1", network: host, stop_grace: 1s, command: [sh, -c, "echo page > /tmp/index.html; exec httpd -f -p %s -h /tmp"]}\n' "$port" | t job run - -q
   eventually 10 curl -fsS --max-time 2 "http://127.0.0.1:$port/"; t job delete t03 -q
+  # A port that it names is its own there, whatever the node's range.
+  printf 'job: t03p\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, network: host, ports: [{name: http, container: %s}], command: [sleep, "'$nap'"]}\n' "$port" | t job run - -q
+  count_running t03p 1; t job delete t03p -q
   kill -TERM "$own"; wait "$own"
 }
 T04_schedulers_of_their_own_share_the_work() {
@@ -51,6 +54,27 @@ J07_more_important_work_pushes_less_important_aside() {
   [ "$(t ps --job j07low -o json | jq '[.items[] | select(.status.state == "pending" or .status.node == "")] | length')" -ge 1 ]
   t job delete j07high -q; eventually 15 count_running j07low 2
   t job delete j07low -q; project_allows '{"preemption": false}'
+}
+J07_gang_preempts() {
+  project_allows '{"preemption": true}'; cpu=$(most_cpu)
+  of() { printf 'job: %s\npriority: %s\n%stasks:\n  - {name: main, driver: process, stop_grace: 1s, count: %s, command: [sleep, "'$nap'"], resources: {cpu: %s}}\n' "$1" "$2" "$4" "$3" "$cpu" | t job run - -q ${5:-}; }
+  gang='placement: {all_or_nothing: true}
+'
+  of j07l 10 2 ''; count_running j07l 2
+  # Three would never fit on two nodes: nobody goes for them, and explain says so. Two do.
+  of j07g 80 3 "$gang" --no-wait
+  eventually 5 sh -c "'$tutti' explain j07g | tee /dev/stderr | grep -q 'less important work cannot make room for all 3 that wait'"
+  count_running j07l 2; count_running j07g 0
+  t job scale j07g 2 -q; eventually 15 count_running j07g 2; count_running j07l 0
+  [ "$(t event list --limit 200 | grep 'instance.preempted' | grep -c 'pushed aside by j07g-main-[01] (priority 80)')" = 2 ]
+  [ "$(t ps --job j07l -o json | jq '[.items[] | select(.status.state == "pending" or .status.node == "")] | length')" = 2 ]
+  t job delete j07g -q; eventually 15 count_running j07l 2
+  # Not for one of the same priority; and a gang that is pushed aside is one that waits.
+  of j07s 10 2 "$gang" --no-wait; eventually 5 sh -c "'$tutti' explain j07s | grep -q 'cannot make room for all 2'"; count_running j07l 2
+  t job delete j07l -q; eventually 15 count_running j07s 2
+  of j07t 90 2 "$gang"; count_running j07t 2; eventually 15 count_running j07s 0
+  project_allows '{"preemption": false}'; t explain j07s | grep -q 'all 2 that wait at once'
+  t job delete j07t -q; eventually 15 count_running j07s 2; t job delete j07s -q
 }
 S01_policies_and_S03_spread_share_out() {
   printf 'job: s01\npolicy: spread\ntasks:\n  - {name: main, driver: process, stop_grace: 1s, count: 4, command: [sleep, "'$nap'"]}\n' | t job run - -q

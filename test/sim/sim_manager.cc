@@ -4,6 +4,8 @@
 
 #include "model/codec.h"
 #include "sim_world.h"
+#include "state/apply.h"
+#include "state/draft.h"
 #include "state/row_codec.h"
 
 namespace tutti::sim {
@@ -373,6 +375,29 @@ void SimManager::share_work() {
   p.planners[1].take_share({1, 2});
 }
 
+// What is proposed for a state holds in that state: else it would be proposed again and again. Looked at where a plan
+// has collided with what it did not know.
+void SimManager::check_plan_holds() {
+  const std::shared_ptr<const Snapshot> state = running_->engine->snapshot();
+  const auto scheduler = scheduler::make_scheduler();
+  scheduler->rebuild(state);
+  const Plan plan = scheduler->schedule_all_pending(1, now(), scheduler::Planner::kPlacementsPerPlan);
+  state::Draft draft(*state, std::max(now(), state->now));
+  const auto held = state::apply(draft, state::ApplyPlan{plan}, {}, draft.now());
+  sim_.count("plans tried out");
+  if (held && held->number == plan.placements.size() + plan.push_aside.size()) return;
+  std::string told;
+  for (const Placement& each : plan.placements) {
+    const Instance& i = *draft.state().instances.find(each.instance.value);
+    if (!i.admitted) told += " " + state->name_of(i) + (each.together ? " (of all)" : "") + " -> " + to_text(each.node);
+  }
+  for (const PushAside& each : plan.push_aside) {
+    told += " for " + state->name_of(*state->instances.find(each.instance.value)) + (each.together ? " (of all)" : "") +
+            " on " + to_text(each.node) + " " + std::to_string(each.victims.size()) + " go;";
+  }
+  sim_.broken("what is proposed does not hold in the state that it is proposed for:" + told);
+}
+
 Duration SimManager::schedule_turn() {
   Process& p = *running_;
   if (p.planners[0].revision().value == 0) return milliseconds(10);
@@ -390,9 +415,13 @@ Duration SimManager::schedule_turn() {
       if (sim_.tracing()) {
         for (const InstanceId refused : plan->refused) sim_.trace("  refused ", to_text(refused));
       }
-      auto propose = [this, which, plan = std::move(*plan)] {
-        submit(state::ApplyPlan{plan}, {}, [this, which](const Result<state::Outcome>& result) {
+      if (std::ranges::any_of(plan->push_aside, [](const PushAside& each) { return each.together; }))
+        sim_.count("plans that push others aside for a gang");
+      const size_t proposed = plan->placements.size() + plan->push_aside.size();
+      auto propose = [this, which, proposed, plan = std::move(*plan)] {
+        submit(state::ApplyPlan{plan}, {}, [this, which, proposed](const Result<state::Outcome>& result) {
           const auto placed = result ? static_cast<size_t>(result->number) : 0;
+          if (result && placed != proposed) check_plan_holds();
           post_scheduler([this, which, placed] { running_->planners[which].applied(placed, this->now()); });
         });
       };

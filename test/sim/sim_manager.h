@@ -102,6 +102,7 @@ class SimManager {
   void follow_scheduler(const ChangeSet& changes);
   Duration schedule_turn();
   void share_work();
+  void check_plan_holds();
   void carry_out();
   void perform(manager::SendToWorker& send);
   void perform(manager::CloseWorker& close);
