@@ -60,7 +60,7 @@ struct World {
     EXPECT_TRUE(joined) << joined.error().to_string();
     Inventory inventory;
     inventory.arch = "x86_64";
-    inventory.capacity = {{cores * 1000}, {8LL << 40}, {100LL << 40}};
+    inventory.capacity = {{std::min<int64_t>(cores * 1'000, 1'000'000)}, {8LL << 40}, {100LL << 40}};
     EXPECT_TRUE(run(BeginSession{NodeId{joined->id}, key, inventory, {}}));
     return NodeId{joined->id};
   }

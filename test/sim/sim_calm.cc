@@ -120,8 +120,8 @@ std::string SimWorld::unfinished_job(const Snapshot& state, const Job& job) cons
   const bool has_deadline = active != nullptr && active->spec->update.progress_deadline.ns > 0;
   if (d.state == DeploymentState::running && has_deadline && !job.stopped)
     out += what + " is still bringing in version " + std::to_string(d.version) + "; ";
-  // Until a user promotes it, and after it has failed, the version before serves on.
-  // (Nothing is replaced then, whatever version between the two it is of.)
+  // Until a user promotes it, and after it has failed, what was there before serves on, whatever version it is of: one
+  // that was overtaken at once replaced nothing.
   const bool halted = d.state == DeploymentState::failed || d.state == DeploymentState::cancelled;
   const bool before_serves = !d.promoted || halted;
   auto satisfied = [&](const std::vector<const Instance*>& row) {
@@ -130,7 +130,7 @@ std::string SimWorld::unfinished_job(const Snapshot& state, const Job& job) cons
       if (i->desired == Desired::stopped) return i->finished;
       if (i->desired == Desired::paused) return true;  // its user holds it, whatever the version
       if (i->beside) return false;
-      if (i->job_version != job.active_version && !halted && !(before_serves && i->job_version == d.from)) return false;
+      if (i->job_version != job.active_version && !halted && !(before_serves && i->job_version < job.active_version)) return false;
       return job.type == JobType::batch ? i->finished : i->state == TaskState::running;
     });
   };
