@@ -6,6 +6,7 @@
 // Every step reads the table, adds to the actions, and keeps the table true for the steps behind it. Lives for one
 // call.
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -84,7 +85,8 @@ class Decider {
   struct Service {
     int64_t served = 0;   // slots that had a place before, or have one still
     int64_t running = 0;  // slots that serve now, in either version
-    int64_t missing() const { return served - running; }
+    // More serve than did where the new version has more slots: no reason to replace more at a time.
+    int64_t missing() const { return std::max<int64_t>(0, served - running); }
   };
   Service service_of(const Group& group);
   bool set_aside(const Slot& slot) const;

@@ -84,6 +84,22 @@ TEST_F(Updates, StartFirstNeverHasFewerAndTakesTheSlotOver) {
   EXPECT_EQ(state(), DeploymentState::succeeded);
 }
 
+// Found by seed 71341 of the simulation: the new slots counted as room to replace more of the old ones at a time.
+TEST_F(Updates, AVersionWithMoreSlotsReplacesNoMoreAtATime) {
+  policy_.start_first = true;
+  first();
+  JobSpec more = spec("two");
+  more.tasks[0].count = 8;
+  w_.deploy(more, job_);
+  for (int i = 0; i < 40; ++i) {
+    second();
+    int64_t beside = 0;
+    for (const Instance& each : w_.live(job_)) beside += each.beside ? 1 : 0;
+    EXPECT_LE(beside, 1) << "second " << i;
+  }
+  EXPECT_EQ(of_version(2), 8u);
+}
+
 TEST_F(Updates, RecreateStartsNothingNewBesideAnythingOld) {
   policy_.strategy = UpdateStrategy::recreate;
   first();

@@ -196,19 +196,20 @@ void SimWorld::check_policy(const ChangeSet& changes, const Instance& made) {
   if (job->type == JobType::service && made.slot >= count && !scaled_now)
     sim.broken(state.name_of(made) + " is made, though there are to be " + std::to_string(count));
   int64_t besides = 0;
+  std::string who;
   const Instance* other_version = nullptr;
   state.instances_by_job.find(made.job.value)->for_each([&](uint64_t id, const Unit&) {
     const Instance& i = *state.instances.find(id);
     if (!holds_slot(i) || i.id == made.id) return;
     const bool same_group = state.group_of(i).name == group.name && i.job_version == made.job_version;
-    if (i.beside && same_group && i.desired == Desired::running) ++besides;
+    if (i.beside && same_group && i.desired == Desired::running) ++besides, who += "; " + tell(state, i);
     const bool held_by_user = i.override_ != Override::none;
     if (i.job_version != made.job_version && !held_by_user && i.admitted) other_version = &i;
   });
   if (made.beside) ++besides;
   if (besides > besides_allowed(*version->spec, count))
     sim.broken(std::to_string(besides) + " stand beside others of " + job->name +
-               ", more than its update policy allows");
+               ", more than its update policy allows" + who + "; " + tell(state, made));
   const bool brought_in = job->deployment.version == made.job_version && under_way(job->deployment);
   if (version->spec->update.strategy == UpdateStrategy::recreate && brought_in && other_version != nullptr &&
       !made.beside)
