@@ -432,7 +432,8 @@ class ManagerImpl final : public Manager, public Services {
       const bool beat = message && message->beat && !message->status && !message->hello;
       auto take = [this, connection, node, intake, message = std::move(message)]() mutable {
         intake->handled();
-        liveness_.heard(node, clock_.boot_now());
+        const bool may_hold_a_lease = liveness_.heard(node, clock_.boot_now());
+        if (message && !may_hold_a_lease) message->beat.reset();
         if (message) return dispatcher_.received(connection, std::move(*message), clock_.now());
         log_warning("a worker sent what is no message", {{"node", to_text(node)}, {"error", message.error().to_string()}});
         CloseWorker close{connection, "not a message"};

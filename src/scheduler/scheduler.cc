@@ -26,9 +26,9 @@ ProjectId project_of(const Snapshot& snapshot, const Instance& i) {
 
 // In what the queue goes by.
 bool waits_alike(const Instance& a, const Instance& b) {
-  return a.generation == b.generation && a.node == b.node && a.cleared == b.cleared && a.pinned == b.pinned &&
-         a.beside == b.beside && a.pending_since == b.pending_since && a.not_before == b.not_before &&
-         a.detail->avoid == b.detail->avoid;
+  return a.job_version == b.job_version && a.generation == b.generation && a.node == b.node && a.cleared == b.cleared &&
+         a.pinned == b.pinned && a.beside == b.beside && a.pending_since == b.pending_since &&
+         a.not_before == b.not_before && a.detail->avoid == b.detail->avoid;
 }
 
 class SchedulerImpl final : public Scheduler {

@@ -25,6 +25,7 @@ std::string text_of(const std::vector<Placement>& placements) {
 TEST(Scheduler, PlansAsTheNaiveOneDoesWhateverItHasCached) {
   for (uint64_t seed = 1; seed <= 25; ++seed) {
     RandomPool world(seed);
+    world.adopts = true;
     auto warm = make_scheduler();
     world.pool.commit();
     warm->rebuild(world.pool.published());

@@ -41,6 +41,7 @@ class RandomPool {
   }
   TestPool pool;
   SeededRandom random_;
+  bool adopts = false;  // new versions of the same work come
 
  private:
   std::string zone() { return std::string(1, static_cast<char>('a' + random_.below(4))); }
@@ -121,7 +122,7 @@ class RandomPool {
     return of[random_.below(of.size())];
   }
   void change_one() {
-    switch (random_.below(10)) {
+    switch (random_.below(adopts ? 11 : 10)) {
       case 0: return add_node();
       case 1: return add_job();
       case 2: return add_instance(any(jobs_));
@@ -136,6 +137,7 @@ class RandomPool {
         return pool.edit_inventory(any(nodes_),
                                    [&](Inventory& i) { i.capacity.cpu.value += random_.below(2) == 0 ? 1'000 : 0; });
       case 7: return set_images(any(nodes_));
+      case 10: return adopt(any(jobs_));
       default: {
         if (instances_.empty()) return;
         const InstanceId id = any(instances_);
@@ -144,6 +146,18 @@ class RandomPool {
             i.finished = true, i.cleared = random_.below(2) == 0, i.state = TaskState::failed;
           });
       }
+    }
+  }
+  // The next version of a job is the same work: what waits for a node waits on under its number.
+  void adopt(JobId job) {
+    const uint32_t number = pool.s.jobs.find(job.value)->active_version;
+    pool.submit(*pool.s.version_of(job, number)->spec, job);
+    const uint32_t next = pool.s.jobs.find(job.value)->active_version;
+    const JobVersionId row_of_next = pool.s.version_of(job, next)->id;
+    for (const InstanceId id : instances_) {
+      const Instance* i = pool.s.instances.find(id.value);
+      if (i == nullptr || i->job != job || i->finished) continue;
+      pool.edit_instance(id, [&](Instance& row) { row.job_version = next, row.version_row = row_of_next; });
     }
   }
   std::vector<NodeId> nodes_;

@@ -333,8 +333,8 @@ void SimManager::accept(NodeId node, const std::string& fingerprint, std::shared
     if (!running_ || incarnation != incarnation_) return;
     auto message = from_json<WorkerMessage>(text, {.allow_unknown = true, .what = "worker message"});
     if (!message) return sim_.broken("not a worker message: " + message.error().to_string());
-    post_control([this, id, node, message = std::move(*message)] {
-      running_->liveness.heard(node, sim_.boot());
+    post_control([this, id, node, message = std::move(*message)]() mutable {
+      if (!running_->liveness.heard(node, sim_.boot())) message.beat.reset();
       running_->dispatcher.received(id, message, now());
     });
   };
@@ -413,6 +413,8 @@ Duration SimManager::schedule_turn() {
         sim_.trace("plan: ", std::to_string(plan->placements.size()), " placed, ", std::to_string(plan->refused.size()),
                    " refused");
       if (sim_.tracing()) {
+        for (const Placement& placement : plan->placements)
+          sim_.trace("  places ", to_json(placement, {.omit_defaults = true}));
         for (const InstanceId refused : plan->refused) sim_.trace("  refused ", to_text(refused));
       }
       if (std::ranges::any_of(plan->push_aside, [](const PushAside& each) { return each.together; }))

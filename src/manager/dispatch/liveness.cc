@@ -1,5 +1,7 @@
 #include "manager/dispatch/liveness.h"
 
+#include <algorithm>
+
 #include "base/limits.h"
 
 namespace tutti::manager {
@@ -24,12 +26,16 @@ void Liveness::follow(const ChangeSet& changes, BootTime now) {
     if (!fresh && entry.session != node->session) entry.heard = now;  // a session has just begun
     entry.session = node->session;
     entry.health = entry.asked = node->health;
+    if (node->health == NodeHealth::lost) entry.lost_under_way = false;
   }
 }
 
-void Liveness::heard(NodeId node, BootTime now) {
+bool Liveness::heard(NodeId node, BootTime now) {
   auto at = nodes_.find(node);
-  if (at != nodes_.end() && at->second.heard < now) at->second.heard = now;
+  if (at == nodes_.end()) return true;  // its first session is being committed
+  Entry& entry = at->second;
+  entry.heard = std::max(entry.heard, now);
+  return entry.health != NodeHealth::lost && !entry.lost_under_way;
 }
 
 void Liveness::excuse(Duration stall) {
@@ -38,7 +44,9 @@ void Liveness::excuse(Duration stall) {
 
 void Liveness::retry(NodeId node) {
   auto at = nodes_.find(node);
-  if (at != nodes_.end()) at->second.asked = at->second.health;
+  if (at == nodes_.end()) return;
+  at->second.asked = at->second.health;
+  at->second.lost_under_way = false;
 }
 
 std::vector<state::SetNodeHealth> Liveness::tick(BootTime now) {
@@ -51,6 +59,7 @@ std::vector<state::SetNodeHealth> Liveness::tick(BootTime now) {
     if (silent_ms > limits::kLostAfterMs) health = NodeHealth::lost;
     if (health == entry.asked || (health == NodeHealth::unknown && entry.asked == NodeHealth::lost)) continue;
     entry.asked = health;
+    entry.lost_under_way = entry.lost_under_way || health == NodeHealth::lost;
     std::string reason = health == NodeHealth::ready ? "heard again" : "silent for " + format_duration(milliseconds(silent_ms));
     out.push_back({id, entry.session, health, std::move(reason)});
   }

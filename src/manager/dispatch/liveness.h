@@ -20,8 +20,9 @@ class Liveness {
  public:
   void rebuild(const Snapshot& snapshot, BootTime now);
   void follow(const ChangeSet& changes, BootTime now);
-  // Any byte of a live session counts.
-  void heard(NodeId node, BootTime now);
+  // Any byte of a live session counts. False: the node is called lost, or is about to be. Its work may be given up in
+  // that very commit, so no lease may be granted (no beat acknowledged) before it is called ready again.
+  [[nodiscard]] bool heard(NodeId node, BootTime now);
   // This process itself did not run for so long (stopped, starved): nobody is blamed for it.
   void excuse(Duration stall);
   // What has to be committed; each once until the snapshot shows it or `retry()` is called for it.
@@ -35,6 +36,7 @@ class Liveness {
     NodeHealth health = NodeHealth::joining;   // as committed
     NodeHealth asked = NodeHealth::joining;    // as asked for last
     uint64_t session = 0;
+    bool lost_under_way = false;               // asked for, and not committed or refused yet
   };
   std::map<NodeId, Entry> nodes_;
 };
