@@ -372,10 +372,12 @@ class ManagerImpl final : public Manager, public Services {
   void judge_nodes(BootTime boot) {
     if (boot - judged_ < kJudgeEvery) return;
     judged_ = boot;
-    for (state::SetNodeHealth& health : liveness_.tick(boot)) {
-      const NodeId node = health.node;
-      submit(std::move(health), {}, [this, node](Result<state::Outcome> result) {
-        if (!result || result->unchanged) control_->post([this, node] { liveness_.retry(node); });
+    for (state::SetNodeHealth& command : liveness_.tick(boot)) {
+      const NodeId node = command.node;
+      const NodeHealth health = command.health;
+      submit(std::move(command), {}, [this, node, health](Result<state::Outcome> result) {
+        const bool committed = result && !result->unchanged;
+        control_->post([this, node, health, committed] { liveness_.answered(node, health, committed); });
       });
     }
   }

@@ -277,10 +277,12 @@ Duration SimManager::control_turn() {
       post_control([this, job, ok = result.has_value()] { running_->controller.done(job, ok, this->now()); });
     });
   }
-  for (state::SetNodeHealth& health : p.liveness.tick(sim_.boot())) {
-    const NodeId node = health.node;
-    submit(std::move(health), {}, [this, node](const Result<state::Outcome>& result) {
-      if (!result || result->unchanged) post_control([this, node] { running_->liveness.retry(node); });
+  for (state::SetNodeHealth& command : p.liveness.tick(sim_.boot())) {
+    const NodeId node = command.node;
+    const NodeHealth health = command.health;
+    submit(std::move(command), {}, [this, node, health](const Result<state::Outcome>& result) {
+      const bool done = result && !result->unchanged;
+      post_control([this, node, health, done] { running_->liveness.answered(node, health, done); });
     });
   }
   if (sim_.boot() - p.operations_measured > seconds(5)) {

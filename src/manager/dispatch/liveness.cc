@@ -26,7 +26,6 @@ void Liveness::follow(const ChangeSet& changes, BootTime now) {
     if (!fresh && entry.session != node->session) entry.heard = now;  // a session has just begun
     entry.session = node->session;
     entry.health = entry.asked = node->health;
-    if (node->health == NodeHealth::lost) entry.lost_under_way = false;
   }
 }
 
@@ -35,18 +34,19 @@ bool Liveness::heard(NodeId node, BootTime now) {
   if (at == nodes_.end()) return true;  // its first session is being committed
   Entry& entry = at->second;
   entry.heard = std::max(entry.heard, now);
-  return entry.health != NodeHealth::lost && !entry.lost_under_way;
+  return entry.health != NodeHealth::lost && entry.lost_under_way == 0;
 }
 
 void Liveness::excuse(Duration stall) {
   for (auto& [id, entry] : nodes_) entry.heard = entry.heard + stall;
 }
 
-void Liveness::retry(NodeId node) {
+void Liveness::answered(NodeId node, NodeHealth health, bool committed) {
   auto at = nodes_.find(node);
   if (at == nodes_.end()) return;
-  at->second.asked = at->second.health;
-  at->second.lost_under_way = false;
+  Entry& entry = at->second;
+  if (!committed) entry.asked = entry.health;
+  if (health == NodeHealth::lost) entry.lost_under_way = std::max(0, entry.lost_under_way - 1);
 }
 
 std::vector<state::SetNodeHealth> Liveness::tick(BootTime now) {
@@ -59,7 +59,7 @@ std::vector<state::SetNodeHealth> Liveness::tick(BootTime now) {
     if (silent_ms > limits::kLostAfterMs) health = NodeHealth::lost;
     if (health == entry.asked || (health == NodeHealth::unknown && entry.asked == NodeHealth::lost)) continue;
     entry.asked = health;
-    entry.lost_under_way = entry.lost_under_way || health == NodeHealth::lost;
+    entry.lost_under_way += health == NodeHealth::lost ? 1 : 0;
     std::string reason = health == NodeHealth::ready ? "heard again" : "silent for " + format_duration(milliseconds(silent_ms));
     out.push_back({id, entry.session, health, std::move(reason)});
   }

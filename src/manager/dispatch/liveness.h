@@ -25,10 +25,10 @@ class Liveness {
   [[nodiscard]] bool heard(NodeId node, BootTime now);
   // This process itself did not run for so long (stopped, starved): nobody is blamed for it.
   void excuse(Duration stall);
-  // What has to be committed; each once until the snapshot shows it or `retry()` is called for it.
+  // What has to be committed; each once until the snapshot shows it or was refused.
   std::vector<state::SetNodeHealth> tick(BootTime now);
-  // The commit failed: judge again.
-  void retry(NodeId node);
+  // What became of one of these, behind the ChangeSet of its commit. Not committed: judge again.
+  void answered(NodeId node, NodeHealth health, bool committed);
 
  private:
   struct Entry {
@@ -36,7 +36,7 @@ class Liveness {
     NodeHealth health = NodeHealth::joining;   // as committed
     NodeHealth asked = NodeHealth::joining;    // as asked for last
     uint64_t session = 0;
-    bool lost_under_way = false;               // asked for, and not committed or refused yet
+    int lost_under_way = 0;                    // asked for, and not answered yet
   };
   std::map<NodeId, Entry> nodes_;
 };

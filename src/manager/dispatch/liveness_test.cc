@@ -48,8 +48,18 @@ TEST_F(LivenessTest, NoLeaseWhileANodeIsCalledLost) {
   committed(NodeHealth::ready);
   EXPECT_FALSE(liveness_.heard(node_, now_)) << "one from before";
   committed(NodeHealth::lost);
+  liveness_.answered(node_, NodeHealth::lost, true);
   EXPECT_FALSE(liveness_.heard(node_, now_));
   committed(NodeHealth::ready);
+  EXPECT_TRUE(liveness_.heard(node_, now_));
+}
+
+// Lost, and a new session, in one commit: only the last of it is seen.
+TEST_F(LivenessTest, ALossThatWasOvertakenInItsOwnCommitIsOver) {
+  now_ = now_ + milliseconds(limits::kLeaseMs + limits::kLostAfterMs + 1);
+  ASSERT_EQ(liveness_.tick(now_).size(), 1u);
+  committed(NodeHealth::ready);
+  liveness_.answered(node_, NodeHealth::lost, true);
   EXPECT_TRUE(liveness_.heard(node_, now_));
 }
 
@@ -57,7 +67,7 @@ TEST_F(LivenessTest, ARefusedLossIsNone) {
   now_ = now_ + milliseconds(limits::kLeaseMs + limits::kLostAfterMs + 1);
   ASSERT_EQ(liveness_.tick(now_).size(), 1u);
   EXPECT_FALSE(liveness_.heard(node_, now_));
-  liveness_.retry(node_);
+  liveness_.answered(node_, NodeHealth::lost, false);
   EXPECT_TRUE(liveness_.heard(node_, now_));
 }
 
