@@ -58,7 +58,9 @@ bool Decider::old_one_left() const {
   for (const Group& group : table_.groups) {
     for (const Slot& slot : group.slots) {
       const bool leaving = slot.leaving != nullptr && slot.leaving->job_version != active_->number;
-      const bool live = slot.live != nullptr && slot.live->job_version != active_->number && follows_job(*slot.live);
+      // One that its user holds stays as it is, unless its slot goes.
+      const bool live = slot.live != nullptr && slot.live->job_version != active_->number &&
+                        (slot.surplus || follows_job(*slot.live));
       if (leaving || live) return true;
       for (const Instance* i : {slot.beside, slot.beside_leaving})
         if (i != nullptr && i->job_version != active_->number) return true;

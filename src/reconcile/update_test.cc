@@ -133,6 +133,26 @@ TEST_F(Updates, RecreateWaitsForTheCanariesOfTheVersionBefore) {
   EXPECT_EQ(of_version(3), 4u);
 }
 
+// Found by seed 72359 of the simulation.
+TEST_F(Updates, RecreateWaitsForOneThatItsUserStopsIfItsGroupIsNoMore) {
+  first();
+  policy_.strategy = UpdateStrategy::recreate;
+  w_.pool.edit_instance(w_.live(job_)[1].id, [](Instance& i) { i.override_ = Override::stop; });
+  JobSpec renamed = spec("two");
+  renamed.tasks[0].group = "other";
+  w_.deploy(renamed, job_);
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_TRUE(w_.settle());
+    size_t older = 0;
+    size_t newer = 0;
+    for (const Instance& each : w_.instances(job_))
+      if (!each.finished) (each.job_version == 2 ? newer : older) += 1;
+    EXPECT_TRUE(older == 0 || newer == 0) << older << " and " << newer;
+    second();
+  }
+  EXPECT_EQ(of_version(2), 4u);
+}
+
 TEST_F(Updates, TheSameWorkIsTakenOverAsItRuns) {
   first();
   const auto before = w_.live(job_);
