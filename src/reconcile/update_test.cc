@@ -134,10 +134,11 @@ TEST_F(Updates, RecreateWaitsForTheCanariesOfTheVersionBefore) {
 }
 
 // Found by seed 72359 of the simulation.
-TEST_F(Updates, RecreateWaitsForOneThatItsUserStopsIfItsGroupIsNoMore) {
+TEST_F(Updates, RecreateWaitsForThoseThatTheirUserStopsIfTheirGroupIsNoMore) {
   first();
   policy_.strategy = UpdateStrategy::recreate;
-  w_.pool.edit_instance(w_.live(job_)[1].id, [](Instance& i) { i.override_ = Override::stop; });
+  for (const Instance& each : w_.live(job_))
+    w_.pool.edit_instance(each.id, [](Instance& i) { i.override_ = Override::stop; });
   JobSpec renamed = spec("two");
   renamed.tasks[0].group = "other";
   w_.deploy(renamed, job_);
