@@ -10,6 +10,9 @@ namespace tutti::manager {
 namespace {
 
 constexpr size_t kAssignmentsPerMessage = 200;
+// Then it is sent: with one more spec of kSpecBytesMax, and a payload, it is still below kMessageBytesMax.
+constexpr size_t kAssignBytes = 256u << 10;
+constexpr size_t kSpecSizesKept = 10'000;
 
 // It is over and its worker has forgotten it (a reboot): told of it anew, the worker would run it once more, beside its
 // successor. Its disk stays until it is removed, or it starts over with a new generation.
@@ -206,22 +209,37 @@ void Dispatcher::go_live(Session& session, uint64_t number, Time now) {
   send_complete(session);
 }
 
-void Dispatcher::add_assignment(Session& session, AssignMessage& message, const Instance& instance,
-                                const Assignment& assignment) {
+size_t Dispatcher::add_assignment(Session& session, AssignMessage& message, const Instance& instance,
+                                  const Assignment& assignment) {
+  size_t bytes = 512 + 128 * (assignment.ports.size() + assignment.devices.size());
   const std::pair<JobId, uint32_t> key{instance.job, instance.job_version};
   if (session.specs_sent.insert(key).second) {
     const JobVersion* version = snapshot_->version_of(instance);
     message.specs.push_back({version->job, version->number, version->spec, version->images});
+    bytes += bytes_of(*version);
   }
   message.assignments.push_back(assignment);
   session.held[instance.id] = hash_of(assignment);
+  return bytes;
+}
+
+// Of its spec in a message. Computed once: the same goes to thousands of nodes.
+size_t Dispatcher::bytes_of(const JobVersion& version) {
+  if (spec_bytes_.size() >= kSpecSizesKept) spec_bytes_.clear();
+  const auto [at, fresh] = spec_bytes_.try_emplace(version.id, 0);
+  if (!fresh) return at->second;
+  at->second = to_json(*version.spec, {.omit_defaults = true}).size();
+  for (const auto& [reference, digest] : version.images) at->second += reference.size() + digest.size() + 8;
+  return at->second;
 }
 
 // The first message(s) of a session: everything of this node, by name where the worker has it as it should be.
 void Dispatcher::send_complete(Session& session) {
   AssignMessage part;
   part.complete = true;
+  size_t bytes = 0;
   auto send = [&](bool more) {
+    bytes = 0;
     part.more = more;
     ManagerMessage message = envelope(session);
     message.assign = std::exchange(part, {});
@@ -250,9 +268,9 @@ void Dispatcher::send_complete(Session& session) {
       if (held != session.held.end() && held->second == hash_of(*assignment)) {
         part.keep.push_back(instance->id);
       } else {
-        add_assignment(session, part, *instance, *assignment);
+        bytes += add_assignment(session, part, *instance, *assignment);
       }
-      if (part.assignments.size() >= kAssignmentsPerMessage || part.keep.size() >= 8 * kAssignmentsPerMessage) send(true);
+      if (bytes >= kAssignBytes || part.assignments.size() >= kAssignmentsPerMessage || part.keep.size() >= 8 * kAssignmentsPerMessage) send(true);
     });
   }
   send(false);
@@ -298,7 +316,8 @@ void Dispatcher::flush(Session& session) {
   if (session.phase != Phase::live || session.blocked) return;
   while (!session.dirty.empty()) {
     AssignMessage part;
-    while (!session.dirty.empty() && part.assignments.size() + part.removed.size() < kAssignmentsPerMessage) {
+    size_t bytes = 0;
+    while (!session.dirty.empty() && bytes < kAssignBytes && part.assignments.size() + part.removed.size() < kAssignmentsPerMessage) {
       const InstanceId id = *session.dirty.begin();
       session.dirty.erase(session.dirty.begin());
       const Instance* instance = snapshot_->instances.find(id.value);
@@ -316,7 +335,7 @@ void Dispatcher::flush(Session& session) {
         continue;
       }
       if (held != session.held.end() && held->second == hash_of(*assignment)) continue;
-      add_assignment(session, part, *instance, *assignment);
+      bytes += add_assignment(session, part, *instance, *assignment);
     }
     if (part.assignments.empty() && part.removed.empty()) continue;
     ManagerMessage message = envelope(session);

@@ -74,7 +74,8 @@ class Dispatcher {
   void go_live(Session& session, uint64_t number, Time now);
   void send_complete(Session& session);
   void flush(Session& session);
-  void add_assignment(Session& session, AssignMessage& message, const Instance& instance, const Assignment& assignment);
+  size_t add_assignment(Session& session, AssignMessage& message, const Instance& instance, const Assignment& assignment);
+  size_t bytes_of(const JobVersion& version);
   ManagerMessage envelope(const Session& session) const;
   void drop(ConnectionId connection, std::string reason);
   Session* session_at(NodeId node);
@@ -82,6 +83,7 @@ class Dispatcher {
   std::shared_ptr<const Snapshot> snapshot_;
   std::map<ConnectionId, Session> sessions_;
   std::map<NodeId, ConnectionId> by_node_;
+  std::map<JobVersionId, size_t> spec_bytes_;
   uint64_t next_tag_ = 1;
   std::vector<DispatchOutput> outputs_;
 };
