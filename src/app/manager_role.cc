@@ -1,16 +1,19 @@
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 
 #include "app/credentials.h"
 #include "app/roles.h"
 #include "base/hash.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "manager/manager.h"
 #include "store/sqlite/sqlite_store.h"
 #include "sys/file.h"
+#include "sys/process.h"
 
 namespace tutti::app {
 
@@ -81,6 +84,17 @@ static std::vector<std::string> words(const std::string& text) {
   return out;
 }
 
+// Two ports share what the process may have; sockets of strangers must not take what the store and the streams need.
+static Result<size_t> connections_per_port() {
+  TUTTI_TRY(const uint64_t descriptors, sys::raise_descriptor_limit());
+  const uint64_t free = descriptors - std::min<uint64_t>(descriptors, limits::kDescriptorsReserved);
+  const size_t each = std::min<uint64_t>(free / 2, limits::kConnectionsMax);
+  if (each < 64) {
+    return fail(ErrorCode::unavailable, "a process here may have " + std::to_string(descriptors) + " open files, too few for a manager: raise the limit (ulimit -Hn, LimitNOFILE=) to 1024 at least");
+  }
+  return each;
+}
+
 static Result<std::unique_ptr<manager::Manager>> open_manager(const Settings& settings, const std::string& data) {
   manager::ManagerOptions options;
   SystemClock clock;
@@ -96,6 +110,7 @@ static Result<std::unique_ptr<manager::Manager>> open_manager(const Settings& se
   options.names = words(settings.get("names"));
   options.network = settings.get("network");
   options.insecure_registries = words(settings.get("insecure-registries"));
+  TUTTI_TRY(options.connections_max, connections_per_port());
   return manager::Manager::open(std::move(options), store::make_sqlite_store(data + "/state.db"), std::make_unique<BootstrapFile>(data));
 }
 

@@ -14,8 +14,13 @@ inline constexpr size_t kDocumentDepthMax = 32;
 inline constexpr size_t kDocumentNodesMax = 200'000;
 inline constexpr size_t kListRowsMax = 1'000;               // rows of one page, unless more are asked for
 inline constexpr size_t kListStreamedRowsMax = 100'000;     // rows of one page that asks for them
-inline constexpr size_t kConnectionsMax = 20'000;
+inline constexpr size_t kConnectionsMax = 20'000;           // of a port, where the process may have that many descriptors
+inline constexpr size_t kDescriptorsReserved = 256;         // of a manager, for all but connections
+inline constexpr size_t kStrangersPerAddressMax = 256;      // connections of one address that have not shown who they are
 inline constexpr size_t kWatchersMax = 1'000;
+inline constexpr size_t kWatchersPerTokenMax = 200;         // with its sessions
+inline constexpr size_t kWaitersMax = 4'000;                // requests that wait for an operation to end
+inline constexpr size_t kWaitersPerTokenMax = 1'000;
 inline constexpr size_t kWatchBacklogMax = 4'096;           // events a slow watcher may be behind
 
 // Names, jobs.
@@ -29,6 +34,8 @@ inline constexpr int64_t kTogetherMax = 500;                // instances of a jo
 inline constexpr size_t kDevicesMax = 64;                     // of a node, and that a task asks for
 inline constexpr size_t kSchedulersMax = 16;                  // beside the one inside the manager
 inline constexpr int64_t kSchedulerSilentSeconds = 5;         // then it is not counted on any more
+inline constexpr int64_t kSchedulerIdleSeconds = 10;          // with work it could place, and none placed: others do it
+inline constexpr int64_t kSchedulerPassedOverSeconds = 300;   // for so long
 inline constexpr size_t kPushAsidePerPlan = 32;              // stuck instances per plan that others are told to go for
 inline constexpr int64_t kNodeLimitMax = 1'000'000;         // of one countable thing of a node
 inline constexpr size_t kAfterMax = 64;                     // what a job, or one task, waits for
@@ -45,7 +52,9 @@ inline constexpr size_t kJobVersionsKept = 10;
 inline constexpr size_t kJobsMax = 200'000;
 inline constexpr size_t kNodesMax = 20'000;
 inline constexpr size_t kInstancesMax = 4'000'000;
-inline constexpr size_t kTokensMax = 10'000;
+inline constexpr size_t kTokensMax = 10'000;                // that work
+inline constexpr size_t kSessionsMax = 20;                  // of one token, those of its sessions with them; the oldest ends
+inline constexpr int64_t kSessionSecondsMin = 60;           // but none so young: who makes more is to wait
 inline constexpr int32_t kTokenUsesMax = 1'000;             // of a join token that has a limit: it remembers its nodes
 
 inline constexpr size_t kHealthChecksMax = 16;              // of a task

@@ -86,7 +86,7 @@ Result<Context> login(const std::string& address, const std::string& authority, 
   request.method = "POST";
   request.target = request.path = "/v1/sessions";
   request.headers = {{"authorization", "Bearer " + credential}, {"content-type", "application/json"}};
-  request.body = "{\"name\":\"admin\"}";
+  request.body = "{}";
   TUTTI_TRY(const net::Response answer, client->call(request, seconds(30)));
   if (answer.status != 201) return fail(ErrorCode::unauthenticated, "the pool at " + address + " refused the login: " + answer.body);
   TUTTI_TRY(const Document document, parse_json_document(answer.body));

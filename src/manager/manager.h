@@ -21,6 +21,7 @@
 #include <string>
 #include <vector>
 
+#include "base/limits.h"
 #include "base/result.h"
 #include "base/time.h"
 #include "net/authority.h"
@@ -48,6 +49,7 @@ struct ManagerOptions {
   std::vector<std::string> names;       // further host names and addresses of the server certificate; the first is advertised
   std::string network;                  // prefix for node subnets; empty: chosen from the pool's id at first start
   std::vector<std::string> insecure_registries;
+  size_t connections_max = limits::kConnectionsMax;  // of each of the two ports: what the process has descriptors for
 };
 
 class Manager {

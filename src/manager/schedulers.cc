@@ -4,14 +4,26 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "manager/intake.h"
+#include "manager/plan_check.h"
 #include "model/codec.h"
+#include "model/token.h"
 
 namespace tutti::manager {
 namespace {
 
 constexpr size_t kPendingBytes = 8u << 20;
 constexpr size_t kEventsAtOnce = 2'000;
+constexpr size_t kVersionBytesMax = 63;
+constexpr size_t kLineBytesMax = 200;
+
+// What another process says of itself, for people: plain letters.
+std::string printable(std::string_view text, size_t most) {
+  std::string out(text.substr(0, most));
+  std::erase_if(out, [](char c) { return c < ' ' || c > '~'; });
+  return out;
+}
 
 }  // namespace
 
@@ -32,7 +44,7 @@ void Schedulers::stop() {
 
 void Schedulers::accept(const Identity& identity, std::shared_ptr<net::Responder> responder) {
   responder->websocket(
-      [this, who = identity.text](Result<std::shared_ptr<net::WebSocket>> socket) {
+      [this, who = identity](Result<std::shared_ptr<net::WebSocket>> socket) {
         if (socket) thread_->post([this, who, socket = *socket] { opened(who, socket); });
       },
       kPendingBytes);
@@ -51,11 +63,16 @@ void Schedulers::tell_learned(std::string learned) {
 
 // ---- on the thread from here on
 
-void Schedulers::opened(const std::string& identity, std::shared_ptr<net::WebSocket> socket) {
+void Schedulers::opened(const Identity& identity, std::shared_ptr<net::WebSocket> socket) {
   if (sessions_.size() >= limits::kSchedulersMax) return socket->close("too many schedulers (limit kSchedulersMax)");
+  const auto passed = passed_over_.find(root_of(*services_.snapshot(), identity.token));
+  if (passed != passed_over_.end() && services_.clock().boot_now() < passed->second) {
+    return socket->close("passed over: a scheduler with this token left work undone (limit kSchedulerPassedOverSeconds)");
+  }
   const uint64_t id = ++last_;
   Session& session = sessions_[id];
-  session.identity = identity;
+  session.identity = identity.text;
+  session.token = identity.token;
   session.socket = socket;
   session.connected = services_.clock().now();
   session.heard = services_.clock().boot_now();
@@ -81,13 +98,17 @@ void Schedulers::received(uint64_t id, const std::string& text) {
   auto message = from_json<SchedulerMessage>(text, {.allow_unknown = true, .what = "scheduler message"});
   if (!message) return drop(id, message.error().to_string());
   if (message->hello) greeted(session, *message->hello);
-  if (message->health) session.health = *message->health;
+  if (message->health) {
+    session.health = *message->health;
+    session.health.fragmentation = printable(session.health.fragmentation, kLineBytesMax);
+  }
   if (message->plan) planned(id, std::move(*message->plan));
 }
 
 void Schedulers::greeted(Session& session, const SchedulerHello& hello) {
   if (!session.name.empty()) return;
-  const std::string wanted = hello.name.empty() ? "scheduler" : hello.name.substr(0, 63);
+  // People read these in their terminals, and in events.
+  const std::string wanted = is_name(hello.name) ? hello.name : "scheduler";
   session.name = wanted;
   const auto taken = [&] {
     return std::any_of(sessions_.begin(), sessions_.end(), [&](const auto& entry) {
@@ -95,7 +116,7 @@ void Schedulers::greeted(Session& session, const SchedulerHello& hello) {
     });
   };
   for (int i = 2; taken(); ++i) session.name = wanted + "-" + std::to_string(i);
-  session.version = hello.version.substr(0, 63);
+  session.version = printable(hello.version, kVersionBytesMax);
   session.pages = std::make_unique<state::PageReader>(services_.snapshot());
   const Snapshot& s = session.pages->snapshot();
   session.cursor = {s.epoch, s.revision};
@@ -104,30 +125,56 @@ void Schedulers::greeted(Session& session, const SchedulerHello& hello) {
 
 void Schedulers::planned(uint64_t id, Plan plan) {
   Session& session = sessions_.at(id);
-  services_.submit(state::ApplyPlan{std::move(plan)}, {"scheduler:" + session.name, {}, {}},
+  // Plans are large: they must not pile up on their way to the commit.
+  if (session.planning) return drop(id, "a second plan before the first was answered");
+  session.planning = true;
+  services_.submit(state::ApplyPlan{without_forbidden(*services_.snapshot(), std::move(plan))}, {"scheduler:" + session.name, {}, {}},
                    [this, id](Result<state::Outcome> result) {
-                     const int64_t placed = result ? static_cast<int64_t>(result->number) : 0;
-                     thread_->post([this, id, placed] {
-                       const auto at = sessions_.find(id);
-                       if (at == sessions_.end()) return;
-                       at->second.placed += placed;
-                       // Behind the commit itself: pump() has sent its rows.
-                       pump(at->second);
-                       send_order(at->second, {.share = {}, .applied = SchedulerApplied{placed}});
-                     });
+                     thread_->post([this, id, placed = result ? static_cast<int64_t>(result->number) : 0] { applied(id, placed); });
                    });
+}
+
+void Schedulers::applied(uint64_t id, int64_t placed) {
+  const auto at = sessions_.find(id);
+  if (at == sessions_.end()) return;
+  Session& session = at->second;
+  session.planning = false;
+  session.placed += placed;
+  if (placed > 0) session.progressed = services_.clock().boot_now();
+  // Behind the commit itself: pump() has sent its rows.
+  pump(session);
+  send_order(session, {.share = {}, .applied = SchedulerApplied{placed}});
+}
+
+// Whether it has had a while, and there is work of its that it could have placed.
+bool Schedulers::idles(Session& session, BootTime now) {
+  constexpr Duration kIdle = seconds(limits::kSchedulerIdleSeconds);
+  if (!session.counted || session.planning || now - session.progressed < kIdle) return false;
+  session.progressed = now;  // looked at: again after as long
+  const Time at = services_.clock().now();
+  return leaves_undone(services_.snapshot(), session.share, at - kIdle, at);
+}
+
+void Schedulers::pass_over(TokenId token, BootTime now) {
+  std::erase_if(passed_over_, [&](const auto& entry) { return entry.second <= now; });
+  passed_over_[root_of(*services_.snapshot(), token)] = now + seconds(limits::kSchedulerPassedOverSeconds);
 }
 
 Duration Schedulers::turn() {
   const BootTime now = services_.clock().boot_now();
-  std::vector<uint64_t> silent;
+  const auto state = services_.snapshot();
+  std::vector<std::pair<uint64_t, std::string>> over;
   for (auto& [id, session] : sessions_) {
     if (now - session.heard > seconds(limits::kSchedulerSilentSeconds))
-      silent.push_back(id);
+      over.emplace_back(id, "silent");
+    else if (!still_works(*state, session.token, services_.clock().now()))
+      over.emplace_back(id, "its token has ended");
+    else if (idles(session, now))
+      pass_over(session.token, now), over.emplace_back(id, "work that it could place was not placed: others do it for a while");
     else
       pump(session);
   }
-  for (const uint64_t id : silent) drop(id, "silent");
+  for (const auto& [id, why] : over) drop(id, why);
   publish();
   return seconds(1);
 }
@@ -141,6 +188,7 @@ void Schedulers::pump(Session& session) {
       const std::string end = state::changes_for_replica({}, s.revision, s.now);
       session.pages.reset();
       session.counted = true;
+      session.progressed = services_.clock().boot_now();
       share();
       if (!send_rows(session, end)) return;
     } else if (!send_rows(session, std::move(page))) {
@@ -197,8 +245,11 @@ void Schedulers::share() {
   of_ = of;
   take_share_({0, of});
   uint32_t index = 1;
-  for (auto& [id, session] : sessions_)
-    if (session.counted) send_order(session, {.share = SchedulerShare{index++, of}, .applied = {}});
+  for (auto& [id, session] : sessions_) {
+    if (!session.counted) continue;
+    session.share = {index++, of};
+    send_order(session, {.share = SchedulerShare{session.share.index, of}, .applied = {}});
+  }
 }
 
 void Schedulers::publish() {
@@ -227,7 +278,7 @@ void Schedulers::publish() {
     row.proposed = session.health.proposed;
     row.placed = session.placed;
     row.plan = Duration{session.health.plan_us * 1'000};
-    row.fragmentation = session.health.fragmentation.substr(0, 200);
+    row.fragmentation = session.health.fragmentation;
     rows.push_back(std::move(row));
   }
   std::lock_guard lock(mutex_);

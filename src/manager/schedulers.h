@@ -3,7 +3,8 @@
 //
 // Owner: Manager; a thread of its own, so that sending a snapshot holds nobody up. Nothing of a session is durable: a
 // scheduler that comes back starts with a snapshot. The pending work is shared by job among the one inside and those
-// that are heard of; who falls silent or goes is left out at once, and what fell to it falls to the others.
+// that are heard of; who falls silent or goes is left out at once, and what fell to it falls to the others. So is, for a while,
+// who leaves undone what could be placed: whoever has a scheduler's token can propose, but cannot hold work up.
 
 #include <functional>
 #include <map>
@@ -39,6 +40,7 @@ class Schedulers {
  private:
   struct Session {
     std::string identity;
+    TokenId token;     // no session outlives it
     std::string name;  // empty until its hello
     std::string version;
     std::shared_ptr<net::WebSocket> socket;
@@ -48,13 +50,19 @@ class Schedulers {
     Cursor cursor;
     std::string unsent;
     bool counted = false;  // has the whole snapshot, and its share
+    scheduler::Share share;
+    BootTime progressed;     // since when it has its share; then: when something it proposed was done
+    bool planning = false;   // a plan of its is on its way to a commit
     SchedulerHealth health;
     int64_t placed = 0;
   };
-  void opened(const std::string& identity, std::shared_ptr<net::WebSocket> socket);
+  void opened(const Identity& identity, std::shared_ptr<net::WebSocket> socket);
   void received(uint64_t id, const std::string& text);
   void greeted(Session& session, const SchedulerHello& hello);
   void planned(uint64_t id, Plan plan);
+  void applied(uint64_t id, int64_t placed);
+  bool idles(Session& session, BootTime now);
+  void pass_over(TokenId token, BootTime now);
   Duration turn();
   void pump(Session& session);
   Result<std::string> next_changes(Session& session);
@@ -67,6 +75,7 @@ class Schedulers {
   Services& services_;
   const std::function<void(scheduler::Share)> take_share_;
   std::map<uint64_t, Session> sessions_;
+  std::map<TokenId, BootTime> passed_over_;  // by root, until when
   uint64_t last_ = 0;
   uint32_t of_ = 1;
   std::shared_ptr<void> wake_;

@@ -130,4 +130,31 @@ std::vector<ErrorDetail> needs_consent(const TaskSpec& task, const std::string& 
   return out;
 }
 
+Status allowed_in(const Project& project, const JobSpec& spec) {
+  std::vector<ErrorDetail> details;
+  for (size_t i = 0; i < spec.tasks.size(); ++i) {
+    const TaskSpec& task = spec.tasks[i];
+    const std::string path = "tasks[" + std::to_string(i) + "]";
+    if (!project.allow_privileged) {
+      for (ErrorDetail& wish : needs_consent(task, path)) {
+        wish.message += ", and project " + project.name + " does not allow that";
+        details.push_back(std::move(wish));
+      }
+    }
+    for (size_t v = 0; v < task.volumes.size(); ++v) {
+      const VolumeMount& mount = task.volumes[v];
+      if (mount.kind != VolumeKind::host) continue;
+      const bool listed = std::any_of(project.host_paths.begin(), project.host_paths.end(), [&](const std::string& prefix) {
+        return mount.source == prefix || mount.source.starts_with(prefix.ends_with('/') ? prefix : prefix + "/");
+      });
+      if (!listed || mount.source.find("..") != std::string::npos) {
+        details.push_back({path + ".volumes[" + std::to_string(v) + "].source", mount.source + " is not on the allow list of project " + project.name,
+                           "use a local volume, or ask an admin to list the path"});
+      }
+    }
+  }
+  if (details.empty()) return {};
+  return fail(ErrorCode::forbidden, "project " + project.name + " does not allow job " + spec.job, std::move(details));
+}
+
 }  // namespace tutti

@@ -34,16 +34,39 @@ std::string lower(std::string_view text) {
 }  // namespace
 
 Connection::Connection(std::shared_ptr<ServerShared> shared, std::shared_ptr<Loop> loop,
-                       std::shared_ptr<TlsContext> tls, Socket socket, std::string remote, bool refuse)
+                       std::shared_ptr<TlsContext> tls, Socket socket, const tcp::endpoint& peer, bool refuse)
     : shared_(std::move(shared)),
       loop_(std::move(loop)),
       tls_(std::move(tls)),
-      stream_(make_stream(std::move(socket), *tls_)),
-      remote_(std::move(remote)),
+      socket_(std::move(socket)),
+      remote_(text_of(peer)),
+      address_(neighbourhood_of(peer)),
       refuse_(refuse),
       parking_(loop_->io.get_executor()) {}
 
 Connection::~Connection() = default;
+
+bool Strangers::enter(const std::string& address, size_t most) {
+  std::lock_guard lock(mutex_);
+  size_t& count = counts_[address];
+  if (count >= most) return false;
+  ++count;
+  return true;
+}
+
+void Strangers::leave(const std::string& address) {
+  std::lock_guard lock(mutex_);
+  const auto at = counts_.find(address);
+  if (--at->second == 0) counts_.erase(at);
+}
+
+void Connection::known() {
+  if (stranger_.exchange(false)) shared_->strangers.leave(address_);
+}
+
+Socket* Connection::raw() {
+  return stream_ ? &socket_of(*stream_) : socket_ ? &*socket_ : nullptr;
+}
 
 void Connection::start(std::shared_ptr<Connection> self) {
   self->loop_->add(self);
@@ -58,9 +81,9 @@ Co<> Connection::run(std::shared_ptr<Connection> self) {
   } catch (const std::exception& e) {
     log_error("connection ended by an exception", {{"remote", self->remote_}, {"what", e.what()}});
   }
-  if (self->stream_) {
+  if (Socket* socket = self->raw()) {
     error_code ignored;
-    socket_of(*self->stream_).close(ignored);
+    socket->close(ignored);
     while (self->reading_) co_await self->park();
   }
   self->end();
@@ -76,15 +99,17 @@ void Connection::end() {
   discard(std::exchange(answer_, Answer()));
   loop_->remove(this);
   stream_.reset();
+  socket_.reset();
+  known();
   buffer_ = beast::flat_buffer();
   if (!upgraded_) --shared_->connections;
 }
 
 void Connection::abort(const std::string&) {
   aborted_ = true;
-  if (stream_) {
+  if (Socket* socket = raw()) {
     error_code ignored;
-    socket_of(*stream_).close(ignored);
+    socket->close(ignored);
   }
   wake();
 }
@@ -174,7 +199,7 @@ void Connection::watch_peer() {
 }
 
 Co<bool> Connection::speaks_tls() {
-  Socket& socket = socket_of(*stream_);
+  Socket& socket = *socket_;
   unsigned char first = 0;
   ssize_t seen = 0;
   do {
@@ -202,6 +227,8 @@ Co<bool> Connection::speaks_tls() {
 }
 
 Co<bool> Connection::handshake() {
+  stream_ = make_stream(std::move(*socket_), *tls_);
+  socket_.reset();
   auto [error] = co_await stream_->async_handshake(asio::ssl::stream_base::server, kAwait);
   if (error || aborted_) {
     log_debug("TLS handshake failed", {{"remote", remote_}, {"why", error.message()}});
@@ -211,6 +238,7 @@ Co<bool> Connection::handshake() {
   if (peer) {
     peer_fingerprint_ = sha256_hex_of_key(X509_get0_pubkey(peer.get()));
     peer_common_name_ = common_name_of(peer.get());
+    known();
     peer_expired_ = has_expired(peer.get());  // also of a resumed session, for which nothing was verified again
   }
   co_return true;

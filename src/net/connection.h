@@ -1,7 +1,7 @@
 #pragma once
 // Private to net: one connection of the server, from the accepted socket to its end, as one coroutine on one loop.
 //
-//   accepted → (plain HTTP? explain, close) → handshake → { head → admit → body → handler → answer } … → close
+//   accepted → first byte → (plain HTTP? explain, close) → handshake → { head → admit → body → handler → answer } … → close
 //
 // The coroutine alone touches the stream. Handlers hold an Exchange (the Responder), which only ever sets `answer_` and
 // wakes the coroutine; it never keeps a dead connection's loop busy: after `ended_` nothing is posted.
@@ -11,6 +11,7 @@
 #include <boost/beast/http/buffer_body.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -23,11 +24,24 @@
 
 namespace tutti::net {
 
-// What all connections of a server share; read-only but for the count.
+// Connections of peers that have not shown who they are, by address. Thread-safe.
+class Strangers {
+ public:
+  // False: there are so many of that address already.
+  bool enter(const std::string& address, size_t most);
+  void leave(const std::string& address);
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, size_t> counts_;
+};
+
+// What all connections of a server share; read-only but for the counts.
 struct ServerShared {
   ServerOptions options;
   Handler handler;
   std::atomic<size_t> connections{0};
+  Strangers strangers;
 };
 
 // Bytes of a streamed answer on their way from any thread to the connection.
@@ -75,7 +89,7 @@ using BodyCallback = std::function<void(Result<std::string>)>;
 class Connection final : public Tracked, public std::enable_shared_from_this<Connection> {
  public:
   Connection(std::shared_ptr<ServerShared> shared, std::shared_ptr<Loop> loop, std::shared_ptr<TlsContext> tls,
-             Socket socket, std::string remote, bool refuse);
+             Socket socket, const tcp::endpoint& peer, bool refuse);
   ~Connection() override;
   // On the loop's thread.
   static void start(std::shared_ptr<Connection> self);
@@ -86,6 +100,7 @@ class Connection final : public Tracked, public std::enable_shared_from_this<Con
   void answer(uint64_t serial, Answer answer);
   void want_body(uint64_t serial, BodyCallback callback);
   void wake_from_anywhere();
+  void known();
 
  private:
   using Parser = beast::http::request_parser<beast::http::buffer_body>;
@@ -95,6 +110,7 @@ class Connection final : public Tracked, public std::enable_shared_from_this<Con
   Co<> serve();
   void end();
   Co<bool> speaks_tls();
+  Socket* raw();
   Co<bool> handshake();
   Co<Next> one_request();
   Co<bool> read_head(Parser& parser);
@@ -122,8 +138,12 @@ class Connection final : public Tracked, public std::enable_shared_from_this<Con
   const std::shared_ptr<ServerShared> shared_;
   const std::shared_ptr<Loop> loop_;
   std::shared_ptr<TlsContext> tls_;
+  // A silent peer is to cost little: the stream, of some 70 KB, is made when the first byte has come.
+  std::optional<Socket> socket_;
   std::unique_ptr<TlsStream> stream_;
   const std::string remote_;
+  const std::string address_;
+  std::atomic<bool> stranger_{true};
   const bool refuse_;
   Timer parking_;
   beast::flat_buffer buffer_;
@@ -162,6 +182,7 @@ class Exchange final : public Responder, public BodyReader {
   void websocket(Opened opened, size_t pending_limit_bytes) override;
   BodyReader* body() override { return stream_body_ ? this : nullptr; }
   void read(std::function<void(Result<std::string>)> piece) override;
+  void known() override { connection_->known(); }
 
  private:
   const std::shared_ptr<Connection> connection_;

@@ -106,6 +106,8 @@ class Responder {
   virtual void websocket(std::function<void(Result<std::shared_ptr<WebSocket>>)> opened,
                          size_t pending_limit_bytes) = 0;
   virtual BodyReader* body() = 0;  // stream_body routes only
+  // The peer has shown who it is: its connection no longer counts among the strangers of its address.
+  virtual void known() {}
 };
 
 using Handler = std::function<void(std::shared_ptr<const Request>, std::shared_ptr<Responder>)>;
@@ -131,6 +133,9 @@ struct ServerOptions {
   uint16_t port = 0;  // 0: any; see port()
   int threads = 1;
   size_t connections_max = 20'000;
+  // Of one address (IPv6: of its /64), until Responder::known() or a client's certificate; what is more is cut off unheard,
+  // so that one address cannot have all connections.
+  size_t strangers_per_address_max = SIZE_MAX;
   size_t header_bytes_max = 32u << 10;
   Duration idle_timeout = seconds(75);
   Duration header_timeout = seconds(20);                // a slow peer cannot hold a connection

@@ -15,6 +15,7 @@ namespace {
 
 using Acceptor = asio::basic_socket_acceptor<tcp, Executor>;
 constexpr auto kAcceptRetry = std::chrono::milliseconds(50);  // after "too many open files"
+constexpr auto kTellEvery = std::chrono::seconds(10);
 constexpr size_t kRefusedMax = 64;                            // above the cap, this many get an answer; the rest is cut
 
 // Accepting, as an object of the first loop.
@@ -96,6 +97,10 @@ class Listener final : public Tracked, public std::enable_shared_from_this<Liste
       --shared_->connections;
       return;
     }
+    if (!shared_->strangers.enter(neighbourhood_of(peer), shared_->options.strangers_per_address_max)) {
+      --shared_->connections;
+      return tell_cut(peer);
+    }
     set_socket_options(socket.native_handle());
     std::shared_ptr<TlsContext> tls;
     {
@@ -103,13 +108,23 @@ class Listener final : public Tracked, public std::enable_shared_from_this<Liste
       tls = tls_;
     }
     auto connection =
-        std::make_shared<Connection>(shared_, loop, std::move(tls), std::move(socket), text_of(peer), refuse);
+        std::make_shared<Connection>(shared_, loop, std::move(tls), std::move(socket), peer, refuse);
     if (loop == loops_.front()) return Connection::start(std::move(connection));
     asio::post(loop->io, [connection] { Connection::start(connection); });
   }
 
+  // Now and then: a line for each would be a flood of its own.
+  void tell_cut(const tcp::endpoint& peer) {
+    const auto now = Steady::now();
+    if (now - told_ < kTellEvery) return;
+    told_ = now;
+    log_warning("connections of one address are cut off: so many of it have not shown who they are",
+                {{"remote", text_of(peer)}, {"strangers_per_address_max", std::to_string(shared_->options.strangers_per_address_max)}});
+  }
+
   const std::shared_ptr<ServerShared> shared_;
   const std::vector<std::shared_ptr<Loop>> loops_;
+  Steady::time_point told_{};
   std::mutex mutex_;
   std::shared_ptr<TlsContext> tls_;  // under mutex_
   Acceptor acceptor_;

@@ -388,6 +388,49 @@ TEST_F(NetTest, ConnectionsAboveTheCapAreTold) {
   }));
 }
 
+TEST_F(NetTest, StrangersOfOneAddressAreBoundedAndThoseWhoAreKnownAreNot) {
+  ServerOptions options;
+  options.strangers_per_address_max = 4;
+  serve_with(
+      [](auto request, auto responder) {
+        if (request->path == "/known") responder->known();
+        responder->send({});
+      },
+      options);
+  std::vector<std::unique_ptr<Client>> known;
+  for (int i = 0; i < 8; ++i) {
+    known.push_back(client());
+    auto answer = known.back()->call(get("/known"), kWait);
+    ASSERT_TRUE(answer) << i << answer.error().message;
+  }
+  std::vector<int> silent;
+  for (int i = 0; i < 4; ++i) silent.push_back(plain_socket(server_->port()));
+  const int cut = plain_socket(server_->port());
+  char byte = 0;
+  EXPECT_LE(::recv(cut, &byte, 1, 0), 0);
+  EXPECT_NE(errno, EAGAIN) << "not cut off in 20 s";
+  ::close(cut);
+  EXPECT_FALSE(client()->call(get("/"), kWait));
+  for (auto& each : known) EXPECT_TRUE(each->call(get("/"), kWait));
+  ::close(silent.back());
+  silent.pop_back();
+  EXPECT_TRUE(eventually([&] { return client()->call(get("/"), kWait).has_value(); })) << "room again";
+  for (const int fd : silent) ::close(fd);
+}
+
+TEST_F(NetTest, AClientWithACertificateIsNoStranger) {
+  ServerOptions options;
+  options.strangers_per_address_max = 2;
+  serve_with(echo, options, true);
+  std::vector<std::unique_ptr<Client>> all;
+  const ClientTls node = pool_.as("node");
+  for (int i = 0; i < 5; ++i) {
+    all.push_back(client(node));
+    auto answer = all.back()->call(get("/"), kWait);
+    EXPECT_TRUE(answer) << i << answer.error().message;
+  }
+}
+
 TEST_F(NetTest, TwoHundredConnectionsAtOnce) {
   ServerOptions options;
   options.threads = 2;

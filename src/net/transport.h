@@ -38,5 +38,7 @@ inline Socket& socket_of(TlsStream& stream) {
   return beast::get_lowest_layer(stream);
 }
 std::string text_of(const tcp::endpoint& endpoint);
+// What one peer may have all of: an IPv4 address, or the /64 of an IPv6 one.
+std::string neighbourhood_of(const tcp::endpoint& endpoint);
 
 }  // namespace tutti::net

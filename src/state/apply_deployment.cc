@@ -21,12 +21,16 @@ void tell(ApplyContext& c, const Job& job, std::string_view what, const std::str
        fmt::format("version {}{}{}", job.deployment.version, message.empty() ? "" : ": ", message));
 }
 
-// The version that served before, as a new version. False where there is none to go back to.
+// The version that served before, as a new version. False where there is none to go back to, or it is not allowed any more.
 bool revert(ApplyContext& c, Job& job) {
   const Deployment ended = job.deployment;
   const JobVersion* before = ended.from == 0 ? nullptr : c.state().version_of(job.id, ended.from);
   if (before == nullptr) return false;
   const JobVersion kept = *before;
+  if (Status allowed = still_allowed(c.state(), job, before); !allowed) {
+    tell(c, job, "not-reverted", "error", fmt::format("not back to version {}: {}", ended.from, allowed.error().to_string()));
+    return false;
+  }
   const bool stopped = job.stopped;
   if (!add_version(c, job, kept.spec, kept.images)) return false;
   job.stopped = stopped;
@@ -73,6 +77,7 @@ Result<Outcome> apply_one(ApplyContext& c, const PromoteJob& command) {
   if (!under_way(present->deployment) || present->deployment.promoted) {
     return fail(ErrorCode::conflict, "job " + present->name + " has no version that waits to be promoted: submit one with strategy canary or blue-green");
   }
+  TUTTI_CHECK(still_allowed(c.state(), *present));
   Job job = *present;
   job.deployment.promoted = true;
   job.deployment.state = DeploymentState::running;

@@ -224,6 +224,10 @@ Result<Outcome> apply_one(ApplyContext& c, const OperateInstance& command) {
   if (row.finished && row.desired == Desired::running && row.override_ == Override::none && command.verb != InstanceVerb::delete_) {
     return fail(ErrorCode::conflict, "instance " + name + " has ended by itself: its job decides what comes next; submit the job again to run it once more");
   }
+  using enum InstanceVerb;
+  if (command.verb == start || command.verb == restart || command.verb == resume) {
+    TUTTI_CHECK(still_allowed(c.state(), *c.state().jobs.find(row.job.value), c.state().version_of(row)));
+  }
   std::string kind = "instance.start";
   switch (command.verb) {
     case InstanceVerb::start:

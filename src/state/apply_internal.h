@@ -83,6 +83,12 @@ Status check_after(const Snapshot& state, ProjectId project, const JobSpec& spec
 
 // kCommandRowsMax, with a message.
 Status within_rows(size_t items, std::string_view what);
+
+// Whether the job's project allows, today, what this version of it wants; `forbidden` with the wishes.
+Status still_allowed(const Snapshot& state, const Job& job, const JobVersion* version);
+// The same of whatever the job runs, or is about to: the version that is active, and the newest.
+Status still_allowed(const Snapshot& state, const Job& job);
+
 // A placed-state detail for a new generation.
 std::shared_ptr<const InstanceDetail> fresh_detail(const Snapshot& state, const Instance& instance, std::vector<PortBinding> ports,
                                                    std::vector<DeviceBinding> devices);

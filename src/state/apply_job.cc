@@ -3,6 +3,7 @@
 #include <set>
 
 #include "base/limits.h"
+#include "model/security.h"
 #include "state/apply_internal.h"
 
 namespace tutti::state {
@@ -85,6 +86,17 @@ Status same_kind(const Job& present, const JobSpec& before, const JobSpec& after
 
 }  // namespace
 
+Status still_allowed(const Snapshot& state, const Job& job, const JobVersion* version) {
+  const Project* project = state.projects.find(job.project.value);
+  if (project == nullptr) return fail(ErrorCode::not_found, "the project of job " + job.name + " is gone");
+  return version == nullptr ? Status{} : allowed_in(*project, *version->spec);
+}
+
+Status still_allowed(const Snapshot& state, const Job& job) {
+  TUTTI_CHECK(still_allowed(state, job, newest_version(state, job)));
+  return still_allowed(state, job, state.version_of(job.id, job.active_version));
+}
+
 Result<JobVersion> add_version(ApplyContext& c, Job& job, std::shared_ptr<const JobSpec> spec, std::map<std::string, std::string> images) {
   job.version += 1;
   if (job.version >> 20 != 0) return fail(ErrorCode::unprocessable, "job " + job.name + " has used up its version numbers: delete it, then submit it again");
@@ -106,9 +118,11 @@ Result<JobVersion> add_version(ApplyContext& c, Job& job, std::shared_ptr<const 
 }
 
 Result<Outcome> apply_one(ApplyContext& c, const SubmitJob& command) {
-  if (c.state().projects.find(command.project.value) == nullptr) {
+  const Project* project = c.state().projects.find(command.project.value);
+  if (project == nullptr) {
     return fail(ErrorCode::not_found, "no project " + to_text(command.project) + " to submit job " + command.spec.job + " to");
   }
+  TUTTI_CHECK(allowed_in(*project, command.spec));
   const Job* present = c.state().job_by_name(command.project, command.spec.job);
   if (command.if_version && *command.if_version != (present != nullptr ? present->version : 0)) {
     return fail(ErrorCode::stale, fmt::format("job {} is at version {}, not {}: read it again", command.spec.job,
@@ -166,7 +180,9 @@ Result<Outcome> apply_one(ApplyContext& c, const ActivateVersion& command) {
   Job job = *c.state().jobs.find(version.job.value);
   version.images = command.images;
   version.error = command.error;
-  version.state = command.error.empty() ? VersionState::active : VersionState::failed;
+  // Its images may have taken a while.
+  if (Status allowed = still_allowed(c.state(), job, &version); !allowed && version.error.empty()) version.error = allowed.error().to_string();
+  version.state = version.error.empty() ? VersionState::active : VersionState::failed;
   if (version.state == VersionState::failed) {
     emit(c, "job.failed", "error", TableId::job, job.id.value, job.name, job.project, version.error);
   } else if (version.number > job.active_version) {
@@ -196,6 +212,9 @@ Result<Outcome> apply_one(ApplyContext& c, const ScaleJob& command) {
     return fail(ErrorCode::invalid, fmt::format("a count is 0 to {} (limit kCountMax)", limits::kCountMax));
   }
   Job job = *present;
+  const auto scaled = job.counts.find(group);
+  const auto& view = *std::find_if(groups.begin(), groups.end(), [&](const GroupView& g) { return g.name == group; });
+  if (command.count > (scaled != job.counts.end() ? scaled->second : view.count)) TUTTI_CHECK(still_allowed(c.state(), job));
   job.counts[group] = command.count;
   const PlacementSpec& placement = version->spec->placement;
   if (placement.all_or_nothing || placement.same_node) {
@@ -222,6 +241,7 @@ Result<Outcome> apply_one(ApplyContext& c, const SetJobStopped& command) {
   outcome.unchanged = job.stopped == command.stopped;
   if (outcome.unchanged) outcome.operation = present_operation(c.state(), command.stopped ? "job.stop" : "job.start", job.id.value);
   if (outcome.operation) return outcome;
+  if (!command.stopped) TUTTI_CHECK(still_allowed(c.state(), job));
   job.stopped = command.stopped;
   if (!job.stopped && under_way(job.deployment)) job.deployment.progressed = c.now;
   job.launches.waiting = {};

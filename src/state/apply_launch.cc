@@ -101,7 +101,9 @@ void launch(ApplyContext& c, const LaunchChild& wanted) {
   if (step == LaunchStep::launch) {
     // One that was asked for by hand may have come in between: look again.
     if (alone && live_children(c.state(), job) > 0) return;
-    if (Status ok = room(c.state(), job); !ok) step = LaunchStep::leave_out, reason = ok.error().message;
+    Status ok = room(c.state(), job);
+    if (ok) ok = still_allowed(c.state(), job, &parent->version);
+    if (!ok) step = LaunchStep::leave_out, reason = ok.error().to_string();
   }
   const bool forced = waited && record.forced;
   record.seen = std::max(record.seen, wanted.time);
@@ -145,6 +147,7 @@ Result<Outcome> apply_one(ApplyContext& c, const DispatchJob& command) {
   TUTTI_TRY(const Parent parent, ready_parent(c.state(), command.job));
   TUTTI_CHECK(check_dispatch(*parent.version.spec, command.meta, command.payload));
   TUTTI_CHECK(room(c.state(), parent.job));
+  TUTTI_CHECK(still_allowed(c.state(), parent.job, &parent.version));
   const Job child = create_child(c, parent.job, parent.version, {LaunchKind::dispatched, c.now, command.meta, command.payload});
   tell_launched(c, parent.job, child, "by " + c.meta.identity);
   Outcome outcome{.table = TableId::job, .id = child.id.value, .version = child.version, .number = child.version};
@@ -159,6 +162,7 @@ Result<Outcome> apply_one(ApplyContext& c, const ForceJob& command) {
                                          (parent.version.spec->parameterized ? ": 'tutti job dispatch' launches it" : ""));
   }
   TUTTI_CHECK(room(c.state(), parent.job));
+  TUTTI_CHECK(still_allowed(c.state(), parent.job, &parent.version));
   const OverlapPolicy overlap = parent.version.spec->periodic->overlap;
   const bool busy = overlap != OverlapPolicy::allow && live_children(c.state(), parent.job) > 0;
   if (busy && overlap == OverlapPolicy::forbid) {

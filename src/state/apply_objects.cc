@@ -1,8 +1,9 @@
-// Images, tokens, projects, operations, events, the pool itself, and the history's bounds.
+// Images, projects, operations, events, the pool itself, and the history's bounds.
 #include <boost/describe/enum_to_string.hpp>
 
 #include "base/limits.h"
 #include "base/text.h"
+#include "model/token.h"
 #include "state/apply_internal.h"
 
 namespace tutti::state {
@@ -32,34 +33,6 @@ Result<Outcome> apply_one(ApplyContext& c, const DeleteImage& command) {
   emit(c, "image.deleted", "info", TableId::image, present->id.value, present->repository + ":" + present->tag, present->project, present->digest);
   c.draft.erase(TableId::image, command.image.value);
   return Outcome{.table = TableId::image, .id = command.image.value};
-}
-
-Result<Outcome> apply_one(ApplyContext& c, const CreateToken& command) {
-  if (c.state().tokens.size() >= limits::kTokensMax) {
-    return fail(ErrorCode::unprocessable, fmt::format("the pool holds {} tokens (limit kTokensMax): revoke some", limits::kTokensMax));
-  }
-  if (command.token.uses_left > limits::kTokenUsesMax) {
-    return fail(ErrorCode::invalid, fmt::format("a join token is for at most {} nodes (limit kTokenUsesMax), or -1: without limit", limits::kTokenUsesMax));
-  }
-  Token token = command.token;
-  token.id = TokenId{c.draft.new_id()};
-  token.created = c.now;
-  Outcome outcome{.table = TableId::token, .id = token.id.value};
-  emit(c, "token.created", "info", TableId::token, token.id.value, token.name, {}, "by " + c.meta.identity);
-  c.draft.put(std::move(token));
-  return outcome;
-}
-
-Result<Outcome> apply_one(ApplyContext& c, const RevokeToken& command) {
-  const Token* present = c.state().tokens.find(command.token.value);
-  if (present == nullptr) return fail(ErrorCode::not_found, "no token " + to_text(command.token));
-  Outcome outcome{.table = TableId::token, .id = command.token.value, .unchanged = present->revoked};
-  if (outcome.unchanged) return outcome;
-  Token token = *present;
-  token.revoked = true;
-  emit(c, "token.revoked", "info", TableId::token, token.id.value, token.name, {}, "by " + c.meta.identity);
-  c.draft.put(std::move(token));
-  return outcome;
 }
 
 Result<Outcome> apply_one(ApplyContext& c, const PutProject& command) {
@@ -198,8 +171,9 @@ Result<Outcome> apply_one(ApplyContext& c, const TrimHistory&) {
     return true;
   });
   c.state().tokens.for_each([&](uint64_t id, const Token& token) {
-    const bool over = token.revoked || (token.expires && token.expires < c.now);
-    if (over && older(std::max(token.created, token.expires), limits::kTokensKeepSeconds)) gone.emplace_back(TableId::token, id);
+    if (still_works(c.state(), token, c.now)) return room();
+    // Of a session nobody asks later whose it was: the token that it was made with says that.
+    if (token.parent || older(std::max(token.created, token.expires), limits::kTokensKeepSeconds)) gone.emplace_back(TableId::token, id);
     return room();
   });
   for (const auto& [table, id] : gone) c.draft.erase(table, id);

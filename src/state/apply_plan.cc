@@ -11,24 +11,27 @@
 namespace tutti::state {
 namespace {
 
-// Each port of the spec has a binding: the host port it names, else one of the node's range.
-bool ports_as_asked(const Snapshot& state, const Instance& row, const Node& node,
-                    const std::vector<PortBinding>& bound) {
+// Each port of the spec has its binding, and nothing else has one: the host port it names, on the node's own network the same
+// as in the task, else one of the node's range. What else listens on the node is not a plan's to take.
+bool ports_as_asked(const Snapshot& state, const Instance& row, const Node& node, const std::vector<PortBinding>& bound) {
+  constexpr int32_t kPortMax = 65'535;
   const JobSpec& spec = *state.version_of(row)->spec;
+  size_t asked = 0;
   for (size_t index : state.group_of(row).tasks) {
     const TaskSpec& task = spec.tasks[index];
     for (const PortSpec& port : task.ports) {
+      const int32_t fixed = port.host != 0 ? port.host : task.network == NetworkMode::host ? port.container : 0;
+      const int32_t first = fixed != 0 ? fixed : node.inventory->port_first;
+      const int32_t last = fixed != 0 ? fixed : node.inventory->port_last;
       const bool there = std::any_of(bound.begin(), bound.end(), [&](const PortBinding& b) {
-        // On the host's network it listens on its own port.
-        const int32_t fixed = port.host != 0 ? port.host : task.network == NetworkMode::host ? port.container : 0;
-        const bool host =
-            fixed != 0 ? b.host == fixed : b.host >= node.inventory->port_first && b.host <= node.inventory->port_last;
-        return b.task == task.name && b.container == port.container && b.protocol == port.protocol && host;
+        return b.task == task.name && b.name == port.name && b.container == port.container && b.protocol == port.protocol &&
+               b.host >= std::max(first, 1) && b.host <= std::min(last, kPortMax);
       });
       if (!there) return false;
+      ++asked;
     }
   }
-  return true;
+  return asked == bound.size();
 }
 
 // W10: what the group asks of the countable things is still there.
@@ -151,9 +154,14 @@ bool may_push(ApplyContext& c, const PushAside& wanted) {
 // Reconcile makes each a successor, which waits.
 void push(ApplyContext& c, const PushAside& wanted) {
   const Instance* to_come = c.state().instances.find(wanted.instance.value);
-  const std::string reason = fmt::format("pushed aside by {} (priority {})", c.state().name_of(*to_come),
-                                         c.state().version_of(*to_come)->spec->priority);
+  const auto project_of = [&](const Instance& row) { return c.state().jobs.find(row.job.value)->project; };
+  const ProjectId project = project_of(*to_come);
+  const std::string told = fmt::format("pushed aside by {} (priority {})", c.state().name_of(*to_come),
+                                       c.state().version_of(*to_come)->spec->priority);
   for (const InstanceId id : wanted.victims) {
+    // What runs in another project is not for this one's people to know.
+    const bool known = project_of(*c.state().instances.find(id.value)) == project;
+    const std::string reason = known ? told : "pushed aside by work of higher priority";
     change_instance(c, {.instance = id, .desired = Desired::removed, .reason = reason});
     Instance row = *c.state().instances.find(id.value);
     InstanceDetail detail = *row.detail;

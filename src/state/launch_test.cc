@@ -226,5 +226,86 @@ TEST(StateAfter, ANewVersionOrAStartHasNoResultYet) {
   EXPECT_EQ(pool.row(job).begun, pool.now);
 }
 
+// ---- what a project allows is asked whenever something new is launched
+
+struct Consent : World {
+  void allow(bool privileged) {
+    Project row = *at->projects.find(project.value);
+    row.allow_privileged = privileged;
+    EXPECT_TRUE(run(PutProject{row}));
+  }
+  static JobSpec privileged(const std::string& name) {
+    JobSpec spec = batch(name);
+    spec.tasks[0].security.privileged = true;
+    return spec;
+  }
+  std::string last_event() const { return at->events.find(at->events.last_key())->message; }
+};
+
+TEST(StateConsent, TakenBackItStopsDispatchesAndLaunches) {
+  Consent pool;
+  JobSpec spec = Consent::privileged("tool");
+  spec.parameterized.emplace();
+  EXPECT_EQ(pool.submit(spec).error().code, ErrorCode::forbidden);
+  pool.allow(true);
+  const JobId tool = pool.must(spec);
+  spec.job = "nightly";
+  spec.parameterized.reset();
+  spec.periodic = PeriodicSpec{.cron = "@every 1h", .overlap = OverlapPolicy::allow};
+  const JobId nightly = pool.must(spec);
+  ASSERT_TRUE(pool.run(DispatchJob{tool, {}, {}}));
+  ASSERT_TRUE(pool.run(ForceJob{nightly}));
+  pool.allow(false);
+  EXPECT_THAT(pool.refusal(pool.run(DispatchJob{tool, {}, {}})), HasSubstr("project default does not allow job tool"));
+  EXPECT_EQ(pool.run(ForceJob{nightly}).error().code, ErrorCode::forbidden);
+  pool.launch(nightly, pool.now + seconds(100));
+  EXPECT_EQ(pool.children(nightly).size(), 1u);
+  EXPECT_THAT(pool.last_event(), HasSubstr("project default does not allow"));
+  EXPECT_EQ(pool.children(tool).size(), 1u);
+  pool.allow(true);
+  pool.launch(nightly, pool.now + seconds(100));
+  EXPECT_EQ(pool.children(nightly).size(), 2u);
+}
+
+TEST(StateConsent, TakenBackItStopsStartsScalesAndActivations) {
+  Consent pool;
+  pool.allow(true);
+  JobSpec spec = Consent::privileged("shop");
+  spec.type = JobType::service;
+  spec.tasks[0].count = 2;
+  const JobId shop = pool.must(spec);
+  spec.job = "late";
+  spec.tasks[0].image = "far/away:1";
+  const JobId late = pool.must(spec);
+  pool.allow(false);
+  EXPECT_EQ(pool.run(ScaleJob{shop, "", 3}).error().code, ErrorCode::forbidden);
+  EXPECT_TRUE(pool.run(ScaleJob{shop, "", 1})) << "less is always right";
+  EXPECT_EQ(pool.run(ScaleJob{shop, "", 2}).error().code, ErrorCode::forbidden);
+  EXPECT_TRUE(pool.run(SetJobStopped{shop, true}));
+  EXPECT_EQ(pool.run(SetJobStopped{shop, false}).error().code, ErrorCode::forbidden);
+  const JobVersion* version = pool.at->version_of(late, 1);
+  ASSERT_EQ(version->state, VersionState::resolving);
+  ASSERT_TRUE(pool.run(ActivateVersion{version->id, {{"far/away:1", "far/away@sha256:1"}}, {}}));
+  EXPECT_EQ(pool.at->version_of(late, 1)->state, VersionState::failed);
+  EXPECT_THAT(pool.at->version_of(late, 1)->error, HasSubstr("does not allow"));
+  pool.allow(true);
+  EXPECT_TRUE(pool.run(SetJobStopped{shop, false}));
+}
+
+TEST(StateConsent, TakenBackItStopsRestartsOfOneInstance) {
+  Consent pool;
+  pool.allow(true);
+  JobSpec spec = Consent::privileged("shop");
+  spec.type = JobType::service;
+  Actions actions;
+  actions.create.push_back({pool.must(spec), 1, 0, 0, {}, {}, 0, {}});
+  ASSERT_TRUE(pool.run(ApplyActions{actions}));
+  const InstanceId id{pool.at->instances.last_key()};
+  pool.allow(false);
+  EXPECT_EQ(pool.run(OperateInstance{id, InstanceVerb::restart}).error().code, ErrorCode::forbidden);
+  EXPECT_TRUE(pool.run(OperateInstance{id, InstanceVerb::stop}));
+  EXPECT_EQ(pool.run(OperateInstance{id, InstanceVerb::start}).error().code, ErrorCode::forbidden);
+}
+
 }  // namespace
 }  // namespace tutti::state

@@ -223,7 +223,33 @@ TEST(StateLimits, PortsOfAPlanMustBeWhatTheSpecAsks) {
       << "not the host port it names";
   EXPECT_EQ(place({{"web", "http", 80, 8080, Protocol::tcp}, {"web", "admin", 81, 99, Protocol::tcp}}), 0u)
       << "outside of the node's range";
-  EXPECT_EQ(place({{"web", "http", 80, 8080, Protocol::tcp}, {"web", "admin", 81, 20000, Protocol::tcp}}), 1u);
+  const PortBinding http{"web", "http", 80, 8080, Protocol::tcp};
+  const PortBinding admin{"web", "admin", 81, 20000, Protocol::tcp};
+  EXPECT_EQ(place({http, admin, {"web", "ssh", 22, 20001, Protocol::tcp}}), 0u) << "one that nobody asked for";
+  EXPECT_EQ(place({http, admin, {"web", "ssh", 22, 65'558, Protocol::tcp}}), 0u) << "22 in 16 bits";
+  EXPECT_EQ(place({http, admin, admin}), 0u);
+  EXPECT_EQ(place({http, {"web", "ssh", 81, 20000, Protocol::tcp}}), 0u) << "under another name";
+  EXPECT_EQ(place({http, {"web", "admin", 81, 20000 + 65'536, Protocol::tcp}}), 0u);
+  EXPECT_EQ(place({http, admin}), 1u);
+}
+
+TEST(StateLimits, OnTheNodesNetworkAPortIsTheTasksOwn) {
+  Bare pool;
+  const NodeId node = pool.node();
+  JobSpec spec;
+  spec.job = "web";
+  TaskSpec task;
+  task.name = "web";
+  task.driver = "fake";
+  task.network = NetworkMode::host;
+  task.ports = {{"http", 8080, 0, Protocol::tcp}};
+  spec.tasks.push_back(task);
+  Actions actions;
+  actions.create.push_back({JobId{pool.run(SubmitJob{spec, pool.project, {}, {}})->id}, 1, 0, 0, {}, {}, 0, {}});
+  ASSERT_TRUE(pool.run(ApplyActions{actions}));
+  const InstanceId id{pool.at->instances.last_key()};
+  EXPECT_EQ(pool.run(ApplyPlan{{{}, {{id, 1, node, {{"web", "http", 8080, 20000, Protocol::tcp}}}}, {}}})->number, 0u);
+  EXPECT_EQ(pool.run(ApplyPlan{{{}, {{id, 1, node, {{"web", "http", 8080, 8080, Protocol::tcp}}}}, {}}})->number, 1u);
 }
 
 TEST(StateLimits, ACommandHasABoundAndALargeOneFewEvents) {

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -84,6 +85,14 @@ Result<int> spawn(const SpawnOptions& options) {
                            options.inherit_env ? environ : env.data());
   if (error != 0) return fail_errno("run " + options.argv[0], error);
   return pid;
+}
+
+Result<uint64_t> raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return fail_errno("read the limit of open files", errno);
+  limit.rlim_cur = limit.rlim_max;
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return fail_errno("raise the limit of open files", errno);
+  return limit.rlim_cur;
 }
 
 Result<UniqueFd> pidfd_open(int pid) {

@@ -2,6 +2,7 @@
 // Processes: start one with exactly the fds it shall have, name it by pidfd, signal it, wait for it.
 // Thread-safe. Descriptors here are close-on-exec, so a child gets what `fds` lists and nothing else.
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -42,6 +43,10 @@ Result<RunResult> run_program(SpawnOptions options, Duration timeout);
 
 // "TERM", "SIGTERM" and "15" are 15. `invalid` for anything else.
 Result<int> parse_signal(std::string_view name);
+
+// How many descriptors this process may have from now on: as many as the kernel lets it without asking anybody. Children
+// inherit that; it is for processes that start none whose programs could mind.
+Result<uint64_t> raise_descriptor_limit();
 
 struct Pipe {
   UniqueFd read;

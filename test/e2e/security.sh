@@ -144,3 +144,66 @@ P
   python3 "$work/liar.py" "$work/pool/worker-2/identity/node.json" "$work/liar"
   eventually 20 sh -c "'$tutti' node show node-2 -o json | jq -e '.status.health == \"ready\"'"
 }
+# ---- tokens and sessions
+ended_within() { local s=$1 pid=$2; eventually "$s" sh -c "! kill -0 $pid"; }
+A03_every_role_may_ask_who_it_is() {
+  for role in viewer operator admin scheduler; do [ "$(as "$(token_of '{"name":"a03-'$role'","role":"'$role'"}')" "$(url)/v1/whoami" | jq -r .role)" = "$role" ]; done
+}
+A03_sessions_in_a_loop_lock_nobody_out() {
+  viewer=$(token_of '{"name":"a03-loop","role":"viewer"}')
+  for i in $(seq 40); do post "$viewer" '{}' "$(url)/v1/sessions"; echo; done >"$work/a03.codes"
+  [ "$(grep -c 201 "$work/a03.codes")" = 20 ] && [ "$(grep -c 429 "$work/a03.codes")" = 20 ] || exit 1
+  [ "$(api "$(url)/v1/tokens?limit=1000" | jq '[.items[] | select(.name == "a03-loop")] | length')" = 21 ]
+  api -X DELETE "$(url)/v1/tokens/$(echo "$viewer" | cut -d_ -f2)"; [ "$(api "$(url)/v1/tokens?limit=1000" | jq '[.items[] | select(.name == "a03-loop")] | length')" = 0 ]
+}
+A03_nobody_is_taken_for_another() {
+  viewer=$(token_of '{"name":"a03-v","role":"viewer"}'); head -c 3000000 /dev/zero | tr '\0' a >"$work/a03.name"
+  [ "$(as "$viewer" -o /dev/null -w '%{http_code}' -X POST -H 'content-type: application/json' --data-binary "@-" "$(url)/v1/sessions" < <(printf '{"name":"%s"}' "$(cat "$work/a03.name")"))" = 400 ]
+  [ "$(post "$viewer" '{"name":"a\nb"}' "$(url)/v1/sessions")" = 400 ]
+  mine=$(as "$(as "$viewer" -X POST -H 'content-type: application/json' -d '{"name":"admin"}' "$(url)/v1/sessions" | jq -r .token)" "$(url)/v1/whoami" | jq -r .identity)
+  theirs=$(api "$(url)/v1/whoami" | jq -r .identity); echo "$mine $theirs"; [ "$mine" != "$theirs" ]; [[ $mine =~ ^token:admin#[0-9a-z]{12}$ ]]
+}
+A04_what_is_open_ends_with_its_token() {
+  job a04 1 'while true; do echo tick; sleep 0.2; done' | t job run - -q; operator=$(token_of '{"name":"a04","role":"operator"}'); scheduler=$(t node token --role scheduler -q)
+  session=$(as "$operator" -X POST -d '{}' "$(url)/v1/sessions" | jq -r .token); at=$(url); ca=$work/pool/manager/authority.pem
+  as "$session" -N -o "$work/a04.watch" "$at/v1/events?watch" & watch=$!
+  as "$session" -N -o "$work/a04.logs" "$at/v1/instances/a04-main-0/logs?follow" & logs=$!
+  TUTTI_CONFIG=$work/a04.json "$tutti" login --address "${at#https://}" --authority "$ca" --token "$session" >/dev/null
+  TUTTI_CONFIG=$work/a04.json "$tutti" instance exec a04-main-0 -- sleep 60 >/dev/null 2>"$work/a04.exec" & exec_=$!
+  "$tutti" scheduler --name a04 --manager "${at#https://}" --token "$scheduler" >"$work/a04.scheduler" 2>&1 & own=$!
+  eventually 15 sh -c "'$tutti' node list --schedulers -o json | jq -e '[.items[] | select(.name == \"a04\" and .health == \"ready\")] | length == 1'"
+  eventually 10 grep -q tick "$work/a04.logs"; eventually 5 grep -q ready "$work/a04.watch"; kill -0 $watch; kill -0 $logs; kill -0 $exec_
+  for each in "$operator" "$scheduler"; do api -X DELETE "$at/v1/tokens/$(echo "$each" | cut -d_ -f2)"; done
+  ended_within 10 $watch && ended_within 10 $logs && ended_within 10 $exec_ || exit 1
+  grep -q 'has ended' "$work/a04.watch"; grep -q 'has ended' "$work/a04.exec"
+  eventually 10 sh -c "'$tutti' node list --schedulers -o json | jq -e '[.items[] | select(.name == \"a04\")] | length == 0'"; kill $own
+  t job delete a04 -q
+}
+A04_one_token_has_its_share_of_the_watches() {
+  viewer=$(token_of '{"name":"a04-w","role":"viewer"}'); at=$(url); urls=(); for i in $(seq 260); do urls+=(-o "$work/a04w/$i" "$at/v1/events?watch&n=$i"); done; mkdir -p "$work/a04w"
+  as "$viewer" -N --http1.1 -Z --parallel-immediate --parallel-max 300 "${urls[@]}" 2>/dev/null & all=$!
+  eventually 30 sh -c "[ \$(grep -l kWatchersPerTokenMax $work/a04w/* | wc -l) -ge 60 ]"
+  [ "$(api -N -m 3 "$at/v1/events?watch" 2>/dev/null | grep -c ready)" -ge 1 ]; kill $all; rm -rf "$work/a04w"
+}
+C03_consent_taken_back_launches_nothing_more() {
+  project() { api -X PATCH -H 'content-type: application/json' -d "{\"allow_privileged\":$1}" "$(url)/v1/projects/default" >/dev/null; }
+  project true; printf 'job: c03d\ntype: batch\nparameterized: {}\ntasks: [{name: a, image: "hello:1", command: ["true"], security: {privileged: true}}]\n' | t job run - -q
+  printf 'job: c03s\ntasks: [{name: a, count: 0, image: "hello:1", command: [sleep, "1000"], security: {privileged: true}}]\n' | t job run - -q; project false
+  admin=$(cat "$work/pool/admin-token"); [ "$(post "$admin" '{}' "$(url)/v1/jobs/c03d:dispatch")" = 403 ]; [ "$(post "$admin" '{"count":1}' "$(url)/v1/jobs/c03s:scale")" = 403 ]
+  t job stop c03s -q; [ "$(post "$admin" '{}' "$(url)/v1/jobs/c03s:start")" = 403 ]; jq -e '.detail | test("does not allow job c03s")' "$work/code.out"
+  t job delete c03d -q; t job delete c03s -q
+}
+A08_silent_strangers_leave_room_for_others() {
+  cat >"$work/silent.py" <<'P'
+import socket, sys, time
+host, port = sys.argv[1].rsplit(":", 1)
+links = []
+for i in range(1200):
+    try: links.append(socket.create_connection((host, int(port)), timeout=5))
+    except OSError: pass
+print("there", flush=True); time.sleep(float(sys.argv[2]))
+P
+  (ulimit -n 4096; exec python3 "$work/silent.py" "$(jq -r '.contexts[0].address' "$TUTTI_CONFIG")" 15) >"$work/silent.out" & silent=$!
+  eventually 30 grep -q there "$work/silent.out"; [ "$(find "/proc/$(pgrep -f -- "manager --data $work/pool/manager" | head -1)/fd" | wc -l)" -lt 600 ]
+  kill $silent
+}

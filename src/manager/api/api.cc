@@ -70,6 +70,7 @@ struct Api::Impl {
       if (worker) return answer_error(*call, identity.error());
       return call->responder->send(catalog::registry_unauthorized("tutti"));
     }
+    call->responder->known();
     catalog::Access access;
     access.identity = identity->text;
     access.can_pull = true;
@@ -96,6 +97,7 @@ struct Api::Impl {
         if (!allowed(route.right, *identity)) {
           return answer_error(*call, Error{ErrorCode::forbidden, "this needs the role " + std::string(word(route.right)) + "; " + identity->text + " does not have it", {}, 0});
         }
+        call->responder->known();
         call->identity = std::move(*identity);
       }
       return route.handler(call);

@@ -1,5 +1,6 @@
 #include "manager/api/auth.h"
 
+#include "model/token.h"
 #include "net/authority.h"
 
 namespace tutti::manager {
@@ -29,17 +30,12 @@ Result<Identity> identify(const Snapshot& state, const net::Request& request, Ti
   const Token* token = state.tokens.find(*id);
   const std::string hash = net::sha256_hex(std::string_view(credential).substr(kPrefix.size() + 13));
   if (token == nullptr || !net::secrets_equal(token->secret_hash, hash)) return tl::make_unexpected(unknown);
-  if (token->revoked || (token->expires && token->expires <= now) || token->kind == TokenKind::join) return tl::make_unexpected(unknown);
-  // A session is worth what the token is that it was made with.
-  for (const Token* at = token; at->parent;) {
-    at = state.tokens.find(at->parent.value);
-    if (at == nullptr || at->revoked || (at->expires && at->expires <= now)) return tl::make_unexpected(unknown);
-  }
+  if (token->kind == TokenKind::join || !still_works(state, *token, now)) return tl::make_unexpected(unknown);
   if (token->kind == TokenKind::bootstrap && !bootstrap_allowed) {
     return tl::make_unexpected(refused("the bootstrap credential is only for the first login: 'tutti login' makes a token of it"));
   }
   Identity identity;
-  identity.text = "token:" + (token->name.empty() ? to_text(token->id) : token->name);
+  identity.text = identity_text(*token);
   identity.role = token->role;
   identity.project = token->project;
   identity.token = token->id;

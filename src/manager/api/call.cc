@@ -158,7 +158,7 @@ void commit_operation(CallPtr call, state::Command command) {
     };
     if (wait.ns == 0 || !outcome->operation) return finish();
     const BootTime until = call->services.clock().boot_now() + wait;
-    Status added = call->hub.add([call, finish, until, id = outcome->operation] {
+    Status added = call->hub.add(call->identity, CommitHub::For::answer, [call, finish, until, id = outcome->operation] {
       const Operation* operation = call->services.snapshot()->operations.find(id.value);
       const bool over = operation == nullptr || operation->state != OperationState::running || call->services.clock().boot_now() > until;
       if (over) finish();
@@ -171,6 +171,8 @@ void commit_operation(CallPtr call, state::Command command) {
 void compute(const CallPtr& call, std::function<void()> work) {
   if (Status taken = call->services.compute(std::move(work)); !taken) answer_error(*call, taken.error());
 }
+
+Error token_ended() { return {ErrorCode::unauthenticated, "the token that this was opened with has ended: it was revoked, or its time is over; 'tutti login' again", {}, 0}; }
 
 bool sees(const Identity& identity, ProjectId project, const Snapshot& state) {
   if (identity.project.empty() || !project) return true;

@@ -72,6 +72,9 @@ const Operation* find_operation(const Call& call, const std::string& text);
 // earlier and is asked for again.
 bool still_allowed(const Call& call, const Job& job, const JobVersion& version);
 
+// What is said to whoever had something open with a token when that ended.
+Error token_ended();
+
 // Whether this identity sees rows of that project.
 bool sees(const Identity& identity, ProjectId project, const Snapshot& state);
 

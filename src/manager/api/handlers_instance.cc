@@ -3,6 +3,7 @@
 #include <boost/describe/enum_to_string.hpp>
 
 #include "base/text.h"
+#include "manager/api/hub.h"
 #include "manager/api/list.h"
 #include "manager/api/requests.h"
 #include "manager/api/routes.h"
@@ -14,14 +15,20 @@ namespace {
 
 constexpr size_t kStreamPendingBytes = 1u << 20;
 
-// Bytes of one side go to the other; a slow side holds the fast one back.
-void pump(const std::shared_ptr<net::WebSocket>& from, const std::shared_ptr<net::WebSocket>& to) {
+std::string control_message(const Error& error) {
+  StreamControl control;
+  control.error = error.to_string();
+  return std::string(1, '\3') + to_json(control);
+}
+
+// Bytes of one side go to the other; a slow side holds the fast one back. `right` lives as long as the way does.
+void pump(const std::shared_ptr<net::WebSocket>& from, const std::shared_ptr<net::WebSocket>& to, const std::shared_ptr<void>& right) {
   net::WebSocket::Callbacks callbacks;
   callbacks.message = [from, to](std::string message, bool binary) {
     if (!to->send(std::move(message), binary)) to->close("too far behind");
     if (to->pending_bytes() > kStreamPendingBytes / 2) from->pause_reading(true);
   };
-  callbacks.closed = [to](const std::string& reason) { to->close(reason); };
+  callbacks.closed = [to, right](const std::string& reason) { to->close(reason); };
   callbacks.drained = [to] { to->pause_reading(false); };  // what we were sending has gone: the other side may read on
   from->start(std::move(callbacks));
 }
@@ -36,16 +43,18 @@ void open_duplex(CallPtr call, InstanceId instance, StreamRequest request) {
   call->responder->websocket(
       [call, instance, request = std::move(request)](Result<std::shared_ptr<net::WebSocket>> client) {
         if (!client) return;
-        call->services.open_stream(instance, request, [client = *client](Result<std::shared_ptr<net::WebSocket>> worker) {
+        call->services.open_stream(instance, request, [&hub = call->hub, token = call->identity.token, client = *client](Result<std::shared_ptr<net::WebSocket>> worker) {
           if (!worker) {
             client->start({[](std::string, bool) {}, [](const std::string&) {}, [] {}});
-            StreamControl control;
-            control.error = worker.error().to_string();
-            client->send(std::string(1, '\3') + to_json(control), true);
+            client->send(control_message(worker.error()), true);
             return client->close(worker.error().message);
           }
-          pump(client, *worker);
-          pump(*worker, client);
+          const auto right = hub.while_works(token, [near = std::weak_ptr(client), far = std::weak_ptr(*worker)] {
+            if (auto one = near.lock()) one->send(control_message(token_ended()), true), one->close("the token has ended");
+            if (auto one = far.lock()) one->close("the client's token has ended");
+          });
+          pump(client, *worker, right);
+          pump(*worker, client, right);
         });
       },
       kStreamPendingBytes);
@@ -91,7 +100,11 @@ void open_body(CallPtr call, InstanceId instance, StreamRequest request, std::st
     auto writer = call->responder->stream(std::move(head), 16u << 20);
     auto socket = *worker;
     writer->on_close([socket] { socket->close("the client went away"); });
-    socket->start({[writer, convert, socket](std::string message, bool) {
+    const auto right = call->hub.while_works(call->identity.token, [convert, near = std::weak_ptr(writer), far = std::weak_ptr(socket)] {
+      if (auto one = near.lock()) one->write(convert(control_message(token_ended()))), one->finish();
+      if (auto one = far.lock()) one->close("the client's token has ended");
+    });
+    socket->start({[writer, convert, socket, right](std::string message, bool) {
                      std::string bytes = convert(std::move(message));
                      if (!bytes.empty() && !writer->write(std::move(bytes))) socket->close("the client is too far behind");
                    },
@@ -333,6 +346,7 @@ namespace {
 struct CopyIn {
   CallPtr call;
   std::shared_ptr<net::WebSocket> worker;
+  std::shared_ptr<void> right;  // while the client's token works
   std::atomic<bool> over{false};
 
   static void next(const std::shared_ptr<CopyIn>& self) {
@@ -366,6 +380,12 @@ void instance_put_files(CallPtr call) {
     auto copy = std::make_shared<CopyIn>();
     copy->call = call;
     copy->worker = *worker;
+    copy->right = call->hub.while_works(call->identity.token, [weak = std::weak_ptr(copy)] {
+      auto one = weak.lock();
+      if (!one) return;
+      if (!one->over.exchange(true)) answer_error(*one->call, token_ended());
+      one->worker->close("the client's token has ended");
+    });
     copy->worker->start({[copy](std::string message, bool) {
                            if (copy->over.exchange(true) || message.empty()) return;
                            auto control = from_json<StreamControl>(message.substr(1), {.allow_unknown = true});

@@ -12,34 +12,6 @@
 
 namespace tutti::manager {
 
-// What a project does not allow is refused before anything is stored.
-static Status allowed_in(const Project& project, const JobSpec& spec) {
-  std::vector<ErrorDetail> details;
-  for (size_t i = 0; i < spec.tasks.size(); ++i) {
-    const TaskSpec& task = spec.tasks[i];
-    const std::string path = "tasks[" + std::to_string(i) + "]";
-    if (!project.allow_privileged) {
-      for (ErrorDetail& wish : needs_consent(task, path)) {
-        wish.message += ", and project " + project.name + " does not allow that";
-        details.push_back(std::move(wish));
-      }
-    }
-    for (size_t v = 0; v < task.volumes.size(); ++v) {
-      const VolumeMount& mount = task.volumes[v];
-      if (mount.kind != VolumeKind::host) continue;
-      const bool listed = std::any_of(project.host_paths.begin(), project.host_paths.end(), [&](const std::string& prefix) {
-        return mount.source == prefix || mount.source.starts_with(prefix.ends_with('/') ? prefix : prefix + "/");
-      });
-      if (!listed || mount.source.find("..") != std::string::npos) {
-        details.push_back({path + ".volumes[" + std::to_string(v) + "].source", mount.source + " is not on the allow list of project " + project.name,
-                           "use a local volume, or ask an admin to list the path"});
-      }
-    }
-  }
-  if (details.empty()) return {};
-  return fail(ErrorCode::forbidden, "the project does not allow this job", std::move(details));
-}
-
 namespace {
 
 Result<JobSpec> read_spec(const Call& call) {

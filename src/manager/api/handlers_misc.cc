@@ -1,7 +1,9 @@
 // The pool, identities, events, operations, documents.
 #include <algorithm>
+#include <boost/describe/enum_to_string.hpp>
 
 #include "base/random.h"
+#include "base/text.h"
 #include "manager/api/hub.h"
 #include "manager/api/list.h"
 #include "manager/api/requests.h"
@@ -60,10 +62,11 @@ void patch_project(CallPtr call) {
 }
 
 void whoami(CallPtr call) {
+  std::string role = boost::describe::enum_to_string(call->identity.role, "");
+  if (role.ends_with('_')) role.pop_back();
   std::string body = "{\"identity\":";
   append_json_string(body, call->identity.text);
-  const char* roles[] = {"viewer", "operator", "admin"};
-  body += ",\"role\":\"" + std::string(roles[static_cast<int>(call->identity.role)]) + "\",\"project\":";
+  body += ",\"role\":\"" + role + "\",\"project\":";
   append_json_string(body, call->identity.project);
   answer_json(*call, 200, body + ",\"token\":\"" + to_text(call->identity.token) + "\"}");
 }
@@ -88,12 +91,12 @@ void answer_new_token(CallPtr call, Token token, std::function<void()> then) {
 void create_session(CallPtr call) {
   auto body = body_of<SessionRequest>(*call);
   if (!body) return;
-  Token token;
-  token.name = body->name;
-  token.role = call->identity.role;
-  token.project = call->identity.project;
   const Token* used = call->state->tokens.find(call->identity.token.value);
   const bool bootstrap = used != nullptr && used->kind == TokenKind::bootstrap;
+  Token token;
+  token.name = !body->name.empty() ? body->name : bootstrap || used == nullptr || !is_name(used->name) ? "admin" : used->name;
+  token.role = call->identity.role;
+  token.project = call->identity.project;
   const TokenId id = call->identity.token;
   // The bootstrap credential ends with this; of any other token the session is a part.
   if (!bootstrap && used != nullptr) {
@@ -153,10 +156,21 @@ void list_events(CallPtr call) {
               [call](const Event& event) { return render(*call->state, event); });
 }
 
+namespace {
+
+bool about_nodes(const Operation& operation) { return operation.kind.starts_with("node.") || operation.kind == kRebalanceKind; }
+
+// Those of one project see that it goes on; what is moved by it, and from where, is not theirs to read.
+std::string render_for(const Call& call, const Snapshot& s, const Operation& operation) {
+  return render(s, operation, call.services.clock().now(), call.identity.project.empty() || !about_nodes(operation));
+}
+
+}  // namespace
+
 void list_operations(CallPtr call) {
   if (call->flag("watch")) return watch_table(call, TableId::operation);
   answer_list(call, call->state->operations, [call](const Operation& o) { return sees(call->identity, o.project, *call->state); },
-              [call](const Operation& o) { return render(*call->state, o, call->services.clock().now()); });
+              [call](const Operation& o) { return render_for(*call, *call->state, o); });
 }
 
 void get_operation(CallPtr call) {
@@ -164,16 +178,16 @@ void get_operation(CallPtr call) {
   if (operation == nullptr) return;
   auto answer = [call, id = operation->id] {
     const auto s = call->services.snapshot();
-    std::string body = render_row(*s, TableId::operation, id.value, call->services.clock().now());
-    if (body.empty()) return answer_error(*call, Error{ErrorCode::not_found, "the operation is no longer kept", {}, 0});
-    answer_json(*call, 200, std::move(body));
+    const Operation* row = s->operations.find(id.value);
+    if (row == nullptr) return answer_error(*call, Error{ErrorCode::not_found, "the operation is no longer kept", {}, 0});
+    answer_json(*call, 200, render_for(*call, *s, *row));
   };
   const std::string text = call->query("wait");
   if (text.empty() || operation->state != OperationState::running) return answer();
   Result<Duration> wait = parse_duration(text);
   if (!wait) return answer_error(*call, wait.error());
   const BootTime until = call->services.clock().boot_now() + std::min(*wait, seconds(600));
-  Status added = call->hub.add([call, answer, until, id = operation->id] {
+  Status added = call->hub.add(call->identity, CommitHub::For::answer, [call, answer, until, id = operation->id] {
     const Operation* now = call->services.snapshot()->operations.find(id.value);
     const bool over = now == nullptr || now->state != OperationState::running || call->services.clock().boot_now() > until;
     if (over) answer();
@@ -186,7 +200,7 @@ namespace {
 
 // Who may not ask for something may not ask for it again either, nor take it back.
 bool may_ask(const Call& call, const Operation& operation) {
-  if ((!operation.kind.starts_with("node.") && operation.kind != kRebalanceKind) || pool_admin(call.identity)) return true;
+  if (!about_nodes(operation) || pool_admin(call.identity)) return true;
   answer_error(call, Error{ErrorCode::forbidden, "this operation is about nodes: that needs the role admin of the whole pool; " + call.identity.text + " does not have it", {}, 0});
   return false;
 }

@@ -79,7 +79,7 @@ struct ProjectSpec {
 BOOST_DESCRIBE_STRUCT(ProjectSpec, (), (allow_privileged, preemption, host_paths))
 
 struct SessionRequest {
-  std::string name = "admin";
+  std::string name;  // empty: as the token is called that makes it; "admin" for the bootstrap credential
 };
 BOOST_DESCRIBE_STRUCT(SessionRequest, (), (name))
 

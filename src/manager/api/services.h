@@ -25,8 +25,8 @@ namespace tutti::manager {
 
 struct SchedulerStatus;
 
-// Who a request comes from. `text` stands in rows and logs: "token:admin", "node:node-1". Never from a header of
-// the peer's choosing.
+// Who a request comes from. `text` stands in rows and logs: "token:admin#ID" (model/token.h), "node:node-1". Never from a
+// header of the peer's choosing, and never the same for two.
 struct Identity {
   std::string text;
   Role role = Role::viewer;

@@ -352,9 +352,9 @@ RebalanceStatus rebalance_status(const Snapshot& s, const scheduler::RebalancePl
           .left_out = plan.left_out};
 }
 
-std::string render(const Snapshot& s, const Operation& row, Time now) {
+std::string render(const Snapshot& s, const Operation& row, Time now, bool whole) {
   OperationStatus status;
-  if (row.rebalance) status.moves = move_statuses(s, row.rebalance->moves);
+  if (row.rebalance && whole) status.moves = move_statuses(s, row.rebalance->moves);
   status.operation = row.kind;
   status.target_kind = row.target_kind;
   status.target = row.target != 0 ? id_text(row.target) : "";
@@ -362,8 +362,11 @@ std::string render(const Snapshot& s, const Operation& row, Time now) {
   status.progress = row.progress;
   status.done = row.done;
   status.total = row.total;
-  status.message = row.message;
+  if (whole) status.message = row.message;
   status.steps = row.steps;
+  if (!whole) {
+    for (OperationStep& step : status.steps) step.message.clear();
+  }
   status.finished = row.finished;
   if (row.state == OperationState::running && row.progress > 0 && now > row.created) {
     status.eta_ms = (now - row.created).ms() * (100 - row.progress) / row.progress;

@@ -251,7 +251,8 @@ std::string render(const Snapshot& s, const JobVersion& row);
 std::string render(const Snapshot& s, const Instance& row, bool summary = false);
 std::string render(const Snapshot& s, const Node& row, bool summary = false);
 std::string render(const Snapshot& s, const Image& row);
-std::string render(const Snapshot& s, const Operation& row, Time now);
+// Without `whole`: what it says of nodes and of other projects' instances is left out.
+std::string render(const Snapshot& s, const Operation& row, Time now, bool whole = true);
 std::string render(const Snapshot& s, const Token& row);
 std::string render(const Snapshot& s, const Event& row);
 std::string render(const Snapshot& s, const Project& row);

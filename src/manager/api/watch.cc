@@ -34,6 +34,8 @@ struct Watch {
   Cursor at;
   BootTime spoke;
   std::atomic<bool> closed{false};
+  std::shared_ptr<void> right;  // while its token works
+  bool over = false;            // it does not any more; on the hub's thread, like poll()
 
   bool visible(const Snapshot& s, const state::WatchEvent& event) const {
     if (table ? event.table != *table : kind_of(event.table).empty()) return false;
@@ -67,17 +69,20 @@ struct Watch {
                          std::string(kind_of(event.table)) + "\",\"object\":" + object + "}\n\n");
   }
 
+  bool say_and_end(const Error& error) {
+    writer->write("event: error\ndata: " + problem_json(error, call->request_id) + "\n\n");
+    writer->finish();
+    return true;
+  }
+
   // True: over.
   bool poll() {
     if (closed) return true;
+    if (over) return say_and_end(token_ended());
     const BootTime now = call->services.clock().boot_now();
     while (writer->pending_bytes() < kWatchPendingBytes / 2) {
       auto batch = call->services.events_after(at, 256);
-      if (!batch) {
-        writer->write("event: error\ndata: " + problem_json(batch.error(), call->request_id) + "\n\n");
-        writer->finish();
-        return true;
-      }
+      if (!batch) return say_and_end(batch.error());
       if (batch->to.revision == at.revision) break;
       const auto s = call->services.snapshot();
       for (const state::WatchEvent& event : batch->events) {
@@ -124,10 +129,11 @@ void watch_table(CallPtr call, std::optional<TableId> table) {
   });
   const std::string cursor = to_text(watch->at);
   watch->writer->write("id: " + cursor + "\nevent: ready\ndata: {\"cursor\":\"" + cursor + "\",\"type\":\"ready\"}\n\n");
-  if (Status added = call->hub.add([watch] { return watch->poll(); }); !added) {
-    watch->writer->write("event: error\ndata: " + problem_json(added.error(), call->request_id) + "\n\n");
-    watch->writer->finish();
-  }
+  watch->right = call->hub.while_works(call->identity.token, [weak] {
+    if (auto one = weak.lock()) one->over = true;
+  });
+  Status added = call->hub.add(call->identity, CommitHub::For::watch, [watch] { return watch->poll(); });
+  if (!added) watch->say_and_end(added.error());
 }
 
 }  // namespace tutti::manager
