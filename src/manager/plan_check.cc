@@ -37,7 +37,12 @@ Plan without_forbidden(const Snapshot& state, Plan plan) {
   }
   std::erase_if(left, [&](const Placement& one) { return one.together && broken.contains(job_of(state, one.instance)); });
   plan.placements = std::move(left);
-  std::erase_if(plan.push_aside, [&](const PushAside& one) { return !may_be(state, one.instance, one.node); });
+  for (const PushAside& one : plan.push_aside) {
+    if (one.together && !may_be(state, one.instance, one.node)) broken.insert(job_of(state, one.instance));
+  }
+  std::erase_if(plan.push_aside, [&](const PushAside& one) {
+    return !may_be(state, one.instance, one.node) || (one.together && broken.contains(job_of(state, one.instance)));
+  });
   return plan;
 }
 

@@ -96,15 +96,17 @@ void CommitHub::end_without_right() {
   std::vector<std::shared_ptr<Guard>> over;
   {
     std::lock_guard lock(mutex_);
-    std::erase_if(guards_, [&](auto& entry) {
-      auto& [token, guards] = entry;
+    for (auto at = guards_.begin(); at != guards_.end();) {
+      auto& [token, guards] = *at;
       std::erase_if(guards, [](const auto& weak) { return weak.expired(); });
-      if (guards.empty()) return true;
-      if (still_works(*state, token, now)) return false;
+      if (!guards.empty() && still_works(*state, token, now)) {
+        ++at;
+        continue;
+      }
       for (const auto& weak : guards)
         if (auto guard = weak.lock()) over.push_back(std::move(guard));
-      return true;
-    });
+      at = guards_.erase(at);
+    }
   }
   for (const auto& guard : over) (*guard)();
 }
@@ -121,7 +123,7 @@ void CommitHub::run() {
       fresh_.clear();
     }
     end_without_right();
-    const auto over = std::stable_partition(pollers.begin(), pollers.end(), [](const Poller& one) { return !one.poll(); });
+    const auto over = std::partition(pollers.begin(), pollers.end(), [](const Poller& one) { return !one.poll(); });
     if (over == pollers.end()) continue;
     {
       std::lock_guard lock(mutex_);
