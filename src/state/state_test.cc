@@ -221,13 +221,18 @@ TEST(State, S02_TwoPlansCannotBothGetTheLastRoomOrPort) {
   JobSpec spec = Pool1::spec("big", 3);
   spec.tasks[0].resources.cpu = {600};
   const JobId job = pool.submit(spec);
-  const InstanceId a = pool.create(job, 0), b = pool.create(job, 1), small = pool.create(pool.submit(Pool1::spec("small", 1)), 0);
+  const auto with_port = [](const std::string& name) {
+    JobSpec out = Pool1::spec(name, 1);
+    out.tasks[0].ports = {{"http", 80, 0, Protocol::tcp}};
+    return out;
+  };
+  const InstanceId a = pool.create(job, 0), b = pool.create(job, 1), small = pool.create(pool.submit(with_port("small")), 0);
   Plan plan;
   plan.placements = {{a, 1, node, {}}, {b, 1, node, {}}};
   EXPECT_EQ(pool.run(ApplyPlan{plan})->number, 1u);
   const PortBinding port{"web", "http", 80, 20000, Protocol::tcp};
   EXPECT_EQ(pool.place(small, node, {port}), 1u);
-  const InstanceId other = pool.create(pool.submit(Pool1::spec("other", 1)), 0);
+  const InstanceId other = pool.create(pool.submit(with_port("other")), 0);
   EXPECT_EQ(pool.place(other, node, {port}), 0u) << "the port is taken";
   EXPECT_TRUE(pool.state().pending.contains(b.value));
 }
@@ -258,6 +263,7 @@ TEST(State, WhatWasGivenUpHoldsItsRoomAndPortsUntilItsNodeHasClearedIt) {
   const NodeId node = pool.add_node(1);
   JobSpec spec = Pool1::spec("big", 2);
   spec.tasks[0].resources.cpu = {600};
+  spec.tasks[0].ports = {{"http", 80, 0, Protocol::tcp}};
   const JobId job = pool.submit(spec);
   const InstanceId lost = pool.create(job, 0);
   const PortBinding port{"web", "http", 80, 20000, Protocol::tcp};
@@ -271,8 +277,10 @@ TEST(State, WhatWasGivenUpHoldsItsRoomAndPortsUntilItsNodeHasClearedIt) {
   ASSERT_TRUE(pool.run(ApplyActions{give_up}));
   ASSERT_TRUE(pool.run(SetNodeHealth{node, 1, NodeHealth::ready, "heard again"}));
   const InstanceId next = pool.create(job, 0);
-  EXPECT_EQ(pool.place(next, node), 0u) << "its node is back, and it may still run there";
-  const InstanceId small = pool.create(pool.submit(Pool1::spec("small", 1)), 0);
+  EXPECT_EQ(pool.place(next, node, {{"web", "http", 80, 20001, Protocol::tcp}}), 0u) << "its node is back, and it may still run there";
+  JobSpec wants_port = Pool1::spec("small", 1);
+  wants_port.tasks[0].ports = spec.tasks[0].ports;
+  const InstanceId small = pool.create(pool.submit(wants_port), 0);
   EXPECT_EQ(pool.place(small, node, {port}), 0u);
   InstanceReport gone;
   gone.instance = lost;
