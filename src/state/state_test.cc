@@ -458,9 +458,11 @@ TEST(State, LoadingGivesBackExactlyWhatWasThere) {
   pool.initialise();
   const NodeId node = pool.add_node();
   for (int i = 0; i < 20; ++i) {
-    const JobId job = pool.submit(Pool1::spec("job" + std::to_string(i), 1));
+    JobSpec spec = Pool1::spec("job" + std::to_string(i), 1);
+    spec.tasks[0].ports = {{"http", 80, 0, Protocol::tcp}};
+    const JobId job = pool.submit(spec);
     const InstanceId instance = pool.create(job, 0);
-    pool.place(instance, node, {{"web", "http", 80, 20000 + i, Protocol::tcp}});
+    ASSERT_EQ(pool.place(instance, node, {{"web", "http", 80, 20000 + i, Protocol::tcp}}), 1u);
     if (i % 3 == 0) pool.report(instance, TaskState::running);
     if (i == 10) {
       ASSERT_TRUE(pool.engine->checkpoint(pool.now));
