@@ -112,7 +112,8 @@ TEST(Tokens, SessionsGoWithTheirToken) {
 
 TEST(Tokens, ExpiredSessionsAreTrimmedAtOnce) {
   Bare pool;
-  const TokenId session{pool.make(TokenId{pool.make({}, "ci", seconds(10))->id}, "s", seconds(10))->id};
+  const TokenId root{pool.make({}, "ci", seconds(10))->id};
+  const TokenId session{pool.make(root, "s", seconds(10))->id};
   EXPECT_TRUE(pool.run(TrimHistory{})->unchanged);
   pool.now = pool.now + seconds(11);
   EXPECT_FALSE(pool.works(session));
@@ -130,9 +131,10 @@ TEST(Tokens, NamesAreNames) {
 
 TEST(Tokens, NobodyIsTakenForAnother) {
   Bare pool;
-  const Token& one = *pool.at->tokens.find(pool.made().value);
-  const std::string first = identity_text(one);
-  const std::string second = identity_text(*pool.at->tokens.find(pool.made().value));
+  const TokenId one = pool.made();
+  const TokenId other = pool.made();
+  const std::string first = identity_text(*pool.at->tokens.find(one.value));
+  const std::string second = identity_text(*pool.at->tokens.find(other.value));
   EXPECT_NE(first, second);
   EXPECT_TRUE(first.starts_with("token:ci#"));
   Token old;
