@@ -91,11 +91,13 @@ struct InstanceDetail {
   Time counted_since;                 // reschedules are counted from here (ReschedulePolicy::interval)
   Time placed;                        // on its node, in this generation
   Time running_since;                 // by the manager's clock: it runs and its checks pass, without a restart since; 0: not so
+  Time healthy_told;                  // when the last event that says so was written
+  Time unhealthy_told;
   InstanceId pushed_by;               // told to go to make room for that one (J07); 0: for nobody
   bool operator==(const InstanceDetail&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(InstanceDetail, (), (tasks, ports, devices, address, reason, reschedules, avoid,
-  counted_since, placed, running_since, pushed_by))
+  counted_since, placed, running_since, healthy_told, unhealthy_told, pushed_by))
 
 // The hot half stays within 128 bytes. Its name is not stored: instance_name().
 struct Instance {

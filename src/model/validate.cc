@@ -67,8 +67,7 @@ class Validator {
       const std::string field = "tasks[" + std::to_string(i) + "].";
       if (t.ports.size() > kListMax) wrong(field + "ports", "more than " + std::to_string(kListMax));
       if (t.health.size() > limits::kHealthChecksMax)
-        wrong(field + "health",
-              "more than " + std::to_string(limits::kHealthChecksMax) + " checks (kHealthChecksMax)");
+        wrong(field + "health", "more than " + std::to_string(limits::kHealthChecksMax) + " checks (kHealthChecksMax)");
     }
   }
   void contents() {
@@ -132,14 +131,14 @@ class Validator {
       return wrong(field, "less than " + std::to_string(kCpuMin) + "m",
                    n + " means " + n + " millicores: write " + n + "c or " + n + "000m");
     }
-    range<int64_t>(field, value.value, 0, kMillicoresMax);
+    range<int64_t>(field, value.value, 0, limits::kMillicoresMax);
   }
   void size(std::string_view field, Bytes value) {
     if (value.value > 0 && value.value < kMemoryMin) {
       std::string n = std::to_string(value.value);
       return wrong(field, "less than 1Mi", n + " means " + n + " bytes: write " + n + "Mi");
     }
-    range<int64_t>(field, value.value, 0, kSizeBytesMax);
+    range<int64_t>(field, value.value, 0, limits::kSizeBytesMax);
   }
 
   void job() {
@@ -149,7 +148,8 @@ class Validator {
     range("pending_timeout", spec_.pending_timeout, Duration{}, kDurationMax);
     if (spec_.ttl) {
       range("ttl", *spec_.ttl, Duration{}, kDurationMax);
-      if (spec_.type != JobType::batch) wrong("ttl", "only a batch job ends by itself: leave it out, or say type: batch");
+      if (spec_.type != JobType::batch)
+        wrong("ttl", "only a batch job ends by itself: leave it out, or say type: batch");
     }
     update();
     if (spec_.labels.size() > limits::kLabelsMax) {
@@ -179,8 +179,7 @@ class Validator {
     for (size_t i = 0; i < p.affinities.size() && i < limits::kAffinitiesMax; ++i) {
       const std::string field = "placement.affinities[" + std::to_string(i) + "]";
       auto parsed = Constraint::parse(p.affinities[i].constraint);
-      if (!parsed)
-        wrong(field + ".constraint", parsed.error().message, "write constraint: \"node.label.disk == ssd\"");
+      if (!parsed) wrong(field + ".constraint", parsed.error().message, "write constraint: \"node.label.disk == ssd\"");
       range<int32_t>(field + ".weight", p.affinities[i].weight, -100, 100);
     }
     if (p.spread.size() > limits::kSpreadsMax)
@@ -207,7 +206,8 @@ class Validator {
     const PlacementSpec& p = spec_.placement;
     if (!p.same_node && !p.all_or_nothing) return;
     const std::string field = p.same_node ? "placement.same_node" : "placement.all_or_nothing";
-    if (spec_.type == JobType::system) return wrong(field, "a system job has an instance on every node", "leave it out");
+    if (spec_.type == JobType::system)
+      return wrong(field, "a system job has an instance on every node", "leave it out");
     int64_t instances = 0;
     for (const GroupView& group : groups_of(spec_)) instances += std::clamp<int64_t>(group.count, 0, limits::kCountMax);
     if (instances > limits::kTogetherMax) {
@@ -222,11 +222,14 @@ class Validator {
     range("update.min_healthy_time", u.min_healthy_time, Duration{}, kDurationMax);
     range("update.healthy_deadline", u.healthy_deadline, Duration{}, kDurationMax);
     range("update.progress_deadline", u.progress_deadline, Duration{}, kDurationMax);
-    range<int32_t>("disruption.max_unavailable", spec_.disruption.max_unavailable, 1, static_cast<int32_t>(limits::kCountMax));
+    range<int32_t>("disruption.max_unavailable", spec_.disruption.max_unavailable, 1,
+                   static_cast<int32_t>(limits::kCountMax));
     if (u.healthy_deadline.ns > 0 && u.healthy_deadline <= u.min_healthy_time)
-      wrong("update.healthy_deadline", "not more than update.min_healthy_time", "nothing could ever be healthy in time");
+      wrong("update.healthy_deadline", "not more than update.min_healthy_time",
+            "nothing could ever be healthy in time");
     if (u.progress_deadline.ns > 0 && u.progress_deadline <= u.min_healthy_time)
-      wrong("update.progress_deadline", "not more than update.min_healthy_time", "nothing could ever be healthy in time");
+      wrong("update.progress_deadline", "not more than update.min_healthy_time",
+            "nothing could ever be healthy in time");
     if (u.auto_promote && !wants_promotion(u))
       wrong("update.auto_promote", "there is nothing to promote", "strategy: canary or blue-green");
     if (spec_.type == JobType::batch && u != UpdatePolicy{})
@@ -324,8 +327,8 @@ class Validator {
     }
     range<int64_t>("limits.pids", t.limits.pids, 0, 4'194'304);
     range<int64_t>("limits.open_files", t.limits.open_files, 0, 1'073'741'816);
-    range<int64_t>("limits.io_read_per_second", t.limits.io_read_per_second.value, 0, kSizeBytesMax);
-    range<int64_t>("limits.io_write_per_second", t.limits.io_write_per_second.value, 0, kSizeBytesMax);
+    range<int64_t>("limits.io_read_per_second", t.limits.io_read_per_second.value, 0, limits::kSizeBytesMax);
+    range<int64_t>("limits.io_write_per_second", t.limits.io_write_per_second.value, 0, limits::kSizeBytesMax);
     if (t.limits.cpuset.find_first_not_of("0123456789,-") != std::string::npos) {
       wrong("limits.cpuset", "not a set of cpus: " + quoted(t.limits.cpuset), "write 0-3,8");
     }
@@ -444,15 +447,23 @@ class Validator {
   // Tasks of one group live in one network namespace and are counted together.
   void groups() {
     std::map<std::string_view, Group> seen;
+    int64_t instances = 0;
     for (size_t i = 0; i < spec_.tasks.size(); ++i) {
       const TaskSpec& t = spec_.tasks[i];
       Group& group = seen[t.group.empty() ? t.name : t.group];
       at_ = "tasks[" + std::to_string(i) + "].";
-      if (group.first != nullptr) member(t, *group.first);
+      if (group.first != nullptr)
+        member(t, *group.first);
+      else
+        instances += std::clamp<int64_t>(t.count, 0, limits::kCountMax);
       shared_ports(t, group);
       if (group.first == nullptr) group.first = &t;
     }
     at_ = "";
+    if (instances > limits::kInstancesPerJobMax)
+      wrong(
+          "tasks", std::to_string(instances) + " instances in all",
+          "at most " + std::to_string(limits::kInstancesPerJobMax) + " (kInstancesPerJobMax): make several jobs of it");
   }
   void member(const TaskSpec& t, const TaskSpec& first) {
     if (t.count != first.count) {
@@ -469,8 +480,8 @@ class Validator {
       const int32_t port = t.ports[i].container;
       const auto [has, fresh] = group.ports.try_emplace({port, t.ports[i].protocol}, &t);
       if (fresh || has->second == &t) continue;
-      wrong("ports[" + std::to_string(i) + "].container", "port " + std::to_string(port) + " is taken by task " +
-                                                              quoted(has->second->name) + " of the same group");
+      wrong("ports[" + std::to_string(i) + "].container",
+            "port " + std::to_string(port) + " is taken by task " + quoted(has->second->name) + " of the same group");
     }
   }
 

@@ -10,9 +10,6 @@
 namespace tutti {
 
 inline constexpr size_t kValidationErrorsMax = 20;
-// What a task may ask for, and a node may have.
-inline constexpr int64_t kMillicoresMax = 1'000'000;  // 1,000 cores
-inline constexpr int64_t kSizeBytesMax = int64_t{1} << 50;
 
 // Of a spec after apply_defaults(). The project's own rules (privileges, host paths) are not its business.
 Status validate(const JobSpec& spec);

@@ -21,8 +21,8 @@ class InventoryValidator {
     texts();
     range("port_first", i_.port_first, 1, kPortMax);
     range("port_last", i_.port_last, i_.port_first, kPortMax);
-    range("cores", i_.cores, 0, kMillicoresMax / 1000);
-    range("memory", i_.memory.value, 0, kSizeBytesMax);
+    range("cores", i_.cores, 0, limits::kMillicoresMax / 1000);
+    range("memory", i_.memory.value, 0, limits::kSizeBytesMax);
     resources("capacity", i_.capacity);
     resources("reserved", i_.reserved);
     for (const auto& [name, count] : i_.limits) {
@@ -42,9 +42,9 @@ class InventoryValidator {
     if (value < least || value > most) wrong(fmt::format("{} is {}, not {} to {}", what, value, least, most));
   }
   void resources(const std::string& what, const Resources& r) {
-    range(what + ".cpu", r.cpu.value, 0, kMillicoresMax);
-    range(what + ".memory", r.memory.value, 0, kSizeBytesMax);
-    range(what + ".disk", r.disk.value, 0, kSizeBytesMax);
+    range(what + ".cpu", r.cpu.value, 0, limits::kMillicoresMax);
+    range(what + ".memory", r.memory.value, 0, limits::kSizeBytesMax);
+    range(what + ".disk", r.disk.value, 0, limits::kSizeBytesMax);
   }
   void text(std::string_view what, std::string_view value) {
     if (printable(value) != value)
@@ -80,7 +80,7 @@ class InventoryValidator {
       text("the id of a device", device.id);
       text("the kind of a device", device.kind);
       text("the model of a device", device.model);
-      range("the memory of a device", device.memory.value, 0, kSizeBytesMax);
+      range("the memory of a device", device.memory.value, 0, limits::kSizeBytesMax);
       if (device.id.empty()) wrong("a device has no id");
       if (!ids.insert(device.id).second) wrong("two devices are called " + printable(device.id));
     }

@@ -204,6 +204,18 @@ TEST(Validate, the_ports_of_a_group_are_compared_once_each) {
                                "tasks[99].ports[7].container: port 21 is taken by task \"t1\" of the same group"));
 }
 
+TEST(Validate, the_counts_of_a_job_have_a_limit_together) {
+  JobSpec spec = good();
+  spec.tasks.resize(6, spec.tasks[1]);
+  for (size_t i = 0; i < spec.tasks.size(); ++i) {
+    spec.tasks[i].name = spec.tasks[i].group = "t" + std::to_string(i);
+    spec.tasks[i].count = i < 5 ? limits::kCountMax : 0;
+  }
+  EXPECT_THAT(wrong(spec), ::testing::IsEmpty());
+  spec.tasks[5].count = 1;
+  EXPECT_THAT(wrong(spec), ::testing::ElementsAre("tasks: 500001 instances in all"));
+}
+
 TEST(Validate, signals) {
   EXPECT_EQ(*parse_signal("TERM"), 15);
   EXPECT_EQ(*parse_signal("SIGHUP"), 1);

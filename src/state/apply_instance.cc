@@ -92,6 +92,11 @@ InstanceId create(ApplyContext& c, TakenSlots& taken, const CreateInstance& want
   row.detail = fresh_detail(c.state(), row, {}, {});
   const InstanceId id = row.id;
   c.draft.put(std::move(row));
+  // Told by the one that fills it: those that find it full come again and again.
+  if (c.state().instances.size() == limits::kInstancesMax) {
+    emit(c, "pool.full", "error", TableId::pool, 0, "", {},
+         fmt::format("the pool holds {} instances (limit kInstancesMax): no more are made until others are removed", limits::kInstancesMax));
+  }
   return id;
 }
 

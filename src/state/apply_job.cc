@@ -84,6 +84,18 @@ Status same_kind(const Job& present, const JobSpec& before, const JobSpec& after
   return fail(ErrorCode::conflict, "job " + present.name + " cannot become, or cease to be, periodic or parameterized: delete it first, or take another name");
 }
 
+// All its groups together, with the counts that they were scaled to.
+Status within_instances(const Job& job, const JobSpec& spec) {
+  if (spec.type == JobType::system) return {};  // its instances are as many as nodes
+  int64_t sum = 0;
+  for (const GroupView& group : groups_of(spec)) {
+    sum += job.counts.contains(group.name) ? job.counts.at(group.name) : std::clamp<int64_t>(group.count, 0, limits::kCountMax);
+  }
+  if (sum <= limits::kInstancesPerJobMax) return {};
+  return fail(ErrorCode::unprocessable, fmt::format("job {} would have {} instances in all, more than {} (limit kInstancesPerJobMax): make several jobs of it",
+                                                    spec.job, sum, limits::kInstancesPerJobMax));
+}
+
 }  // namespace
 
 Status still_allowed(const Snapshot& state, const Job& job, const JobVersion* version) {
@@ -137,6 +149,9 @@ Result<Outcome> apply_one(ApplyContext& c, const SubmitJob& command) {
   const JobVersion* newest = present != nullptr ? newest_version(c.state(), *present) : nullptr;
   if (newest != nullptr) TUTTI_CHECK(same_kind(*present, *newest->spec, command.spec));
   TUTTI_CHECK(check_after(c.state(), command.project, command.spec));
+  Job scaled = present != nullptr ? *present : Job{};
+  if (const JobVersion* active = c.state().version_of(scaled.id, scaled.active_version)) forget_scales(scaled, active->spec.get(), command.spec);
+  TUTTI_CHECK(within_instances(scaled, command.spec));
   Outcome outcome{.table = TableId::job};
   if (newest != nullptr && !present->stopped && !present->deleted && *newest->spec == command.spec &&
       newest->state != VersionState::failed && (newest->images == command.images || newest->state == VersionState::resolving) &&
@@ -216,6 +231,7 @@ Result<Outcome> apply_one(ApplyContext& c, const ScaleJob& command) {
   const auto& view = *std::find_if(groups.begin(), groups.end(), [&](const GroupView& g) { return g.name == group; });
   if (command.count > (scaled != job.counts.end() ? scaled->second : view.count)) TUTTI_CHECK(still_allowed(c.state(), job));
   job.counts[group] = command.count;
+  TUTTI_CHECK(within_instances(job, *version->spec));
   const PlacementSpec& placement = version->spec->placement;
   if (placement.all_or_nothing || placement.same_node) {
     int64_t together = 0;

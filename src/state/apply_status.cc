@@ -35,19 +35,25 @@ bool merge_task(TaskStatus& have, TaskStatus told, uint32_t generation) {
   return true;
 }
 
-void announce_health(ApplyContext& c, const Instance& row, const std::string& task, HealthState before, const TaskStatus& after) {
-  if (after.health == before) return;
+// Of a check that alternates many times a second people read one line now and then: else a single task would push
+// everybody's events out. What it says stands in its row all the same.
+void announce_health(ApplyContext& c, const Instance& row, InstanceDetail& detail, const std::string& task, HealthState before,
+                     const TaskStatus& after) {
+  if (after.health == before || (after.health != HealthState::unhealthy && after.health != HealthState::healthy)) return;
+  Time& told = after.health == HealthState::healthy ? detail.healthy_told : detail.unhealthy_told;
+  if (told && c.now >= told && c.now - told < seconds(limits::kHealthEventSeconds)) return;
+  told = c.now;
   if (after.health == HealthState::unhealthy) emit_instance(c, row, "instance.unhealthy", "warning", task + after.reason);
-  if (after.health == HealthState::healthy) emit_instance(c, row, "instance.healthy", "info", task + "its checks pass");
+  else emit_instance(c, row, "instance.healthy", "info", task + "its checks pass");
 }
 
-void announce(ApplyContext& c, const Instance& row, const TaskStatus& before, const TaskStatus& after) {
-  const std::string task = row.detail->tasks.size() > 1 ? "task " + after.task + ": " : "";
-  if (before.position == after.position) return announce_health(c, row, task, before.health, after);
+void announce(ApplyContext& c, const Instance& row, InstanceDetail& detail, const TaskStatus& before, const TaskStatus& after) {
+  const std::string task = detail.tasks.size() > 1 ? "task " + after.task + ": " : "";
+  if (before.position == after.position) return announce_health(c, row, detail, task, before.health, after);
   switch (after.position.state) {
     case TaskState::running:
       emit_instance(c, row, "instance.running", "info", task + (after.restarts > 0 ? fmt::format("restarted ({} so far)", after.restarts) : "running"));
-      announce_health(c, row, task, HealthState::none, after);
+      announce_health(c, row, detail, task, HealthState::none, after);
       break;
     case TaskState::completed: emit_instance(c, row, "instance.completed", "info", task + after.reason); break;
     case TaskState::failed: emit_instance(c, row, "instance.failed", "error", task + after.reason); break;
@@ -86,7 +92,7 @@ void merge(ApplyContext& c, NodeId node, const InstanceReport& report) {
       if (!merge_task(task, told, row.generation)) continue;
       changed = true;
       restarted = restarted || task.position.attempt != before.position.attempt;
-      announce(c, row, before, task);
+      announce(c, row, detail, before, task);
     }
   }
   if (report.address.size() <= kAddressBytesMax && detail.address != report.address) detail.address = report.address, changed = true;

@@ -136,6 +136,35 @@ TEST(StateLimits, WhatIsPlacedAtOnceIsNotScaledBeyondItsLimit) {
   EXPECT_NE(beyond.error().message.find("kTogetherMax"), std::string::npos);
 }
 
+TEST(StateLimits, AllGroupsOfAJobTogetherHaveALimit) {
+  Bare pool;
+  JobSpec spec;
+  spec.job = "wide";
+  for (int i = 0; i < 6; ++i) {
+    TaskSpec task;
+    task.name = task.group = "t" + std::to_string(i);
+    task.driver = "fake";
+    task.count = i == 0 ? 1 : limits::kCountMax;
+    spec.tasks.push_back(task);
+  }
+  const auto refused = pool.run(SubmitJob{spec, pool.project, {}, {}});
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("kInstancesPerJobMax"), std::string::npos);
+  spec.tasks[0].count = 0;
+  const auto made = pool.run(SubmitJob{spec, pool.project, {}, {}});
+  ASSERT_TRUE(made) << made.error().to_string();
+  const auto beyond = pool.run(ScaleJob{JobId{made->id}, "t0", 1});
+  ASSERT_FALSE(beyond);
+  EXPECT_NE(beyond.error().message.find("kInstancesPerJobMax"), std::string::npos);
+  ASSERT_TRUE(pool.run(ScaleJob{JobId{made->id}, "t1", 10}));
+  ASSERT_TRUE(pool.run(ScaleJob{JobId{made->id}, "t0", limits::kCountMax - 10}));
+  TaskSpec more = spec.tasks[0];
+  more.name = more.group = "t6";
+  more.count = 1;
+  spec.tasks.push_back(more);
+  EXPECT_FALSE(pool.run(SubmitJob{spec, pool.project, {}, {}})) << "with what it was scaled to";
+}
+
 TEST(StateLimits, WhatAWorkerSaysOfItsNodeIsLookedAt) {
   Bare pool;
   const NodeId made = pool.node();

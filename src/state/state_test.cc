@@ -161,6 +161,7 @@ TEST(State, AnInstanceWorksWhileItsChecksPass) {
     return count;
   };
   EXPECT_FALSE(works(told(HealthState::starting)));
+  auto later = [&] { pool.now = pool.now + seconds(limits::kHealthEventSeconds); };
   EXPECT_TRUE(works(told(HealthState::healthy)));
   EXPECT_EQ(events("instance.healthy"), 1);
   const Revision before = pool.state().instances.find(id.value)->revision;
@@ -170,8 +171,19 @@ TEST(State, AnInstanceWorksWhileItsChecksPass) {
   EXPECT_EQ(sick.state, TaskState::running);
   EXPECT_EQ(sick.detail->tasks[0].reason, "readiness: status 500");
   EXPECT_EQ(events("instance.unhealthy"), 1);
+  later();
   EXPECT_TRUE(works(told(HealthState::healthy)));
   EXPECT_EQ(events("instance.healthy"), 2);
+  later();
+  for (int i = 0; i < 50; ++i) {
+    EXPECT_FALSE(works(told(HealthState::unhealthy, "again"))) << "what it is stands in its row at once";
+    EXPECT_TRUE(works(told(HealthState::healthy)));
+  }
+  EXPECT_EQ(events("instance.unhealthy"), 2) << "a check that flaps is told now and then";
+  EXPECT_EQ(events("instance.healthy"), 3);
+  later();
+  EXPECT_FALSE(works(told(HealthState::unhealthy, "again")));
+  EXPECT_EQ(events("instance.unhealthy"), 3);
   pool.reopen();
   EXPECT_EQ(pool.state().instances.find(id.value)->detail->tasks[0].health, HealthState::healthy);
 }

@@ -23,8 +23,8 @@ namespace {
 
 using Steady = std::chrono::steady_clock;
 constexpr size_t kSaidBytesMax = limits::kCheckOutputBytesMax - 48;  // its exit code stands before it
-constexpr size_t kPerInstanceMax = 2;                                // of the kCheckCommandsAtOnceMax
-constexpr size_t kPerJobMax = 8;
+constexpr size_t limits::kCheckCommandsPerInstanceMax = 2;           // of the kCheckCommandsAtOnceMax
+constexpr size_t limits::kCheckCommandsPerJobMax = 8;
 constexpr size_t kDescendantsMax = 10'000;
 constexpr int kLastReadsMax = 64;  // 256 KiB: four pipes full
 
@@ -105,9 +105,10 @@ std::optional<CheckCommands::Waiting> CheckCommands::take() {
   for (size_t i = 0; i < waiting_.size(); ++i, ++at) {
     if (at == waiting_.end()) at = waiting_.begin();
     auto& [job, queue] = *at;
-    if (of_job_[job] >= kPerJobMax) continue;
-    const auto next = std::ranges::find_if(
-        queue, [&](const Waiting& each) { return of_instance_[each.job.run.instance] < kPerInstanceMax; });
+    if (of_job_[job] >= limits::kCheckCommandsPerJobMax) continue;
+    const auto next = std::ranges::find_if(queue, [&](const Waiting& each) {
+      return of_instance_[each.job.run.instance] < limits::kCheckCommandsPerInstanceMax;
+    });
     if (next == queue.end()) continue;
     Waiting taken = std::move(*next);
     turn_ = job;

@@ -3,7 +3,7 @@
 //
 // Owner: Checks. run() from the I/O thread; `done` comes on a thread of the pool, once, unless stop() came before. A
 // command that takes longer than its timeout is killed with what it has started. At most kCheckCommandsAtOnceMax at
-// once, of them 2 of one instance and 8 of one job, so that a task
+// once, of them kCheckCommandsPerInstanceMax of one instance and kCheckCommandsPerJobMax of one job, so that a task
 // whose checks hang holds up its own. Further ones wait, the jobs take turns, and their timeout counts from when they
 // begin. Of what a command says, the last kCheckOutputBytesMax are kept.
 

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "base/limits.h"
 #include "base/printable.h"
 #include "base/text.h"
 #include "model/validate.h"
@@ -93,10 +94,10 @@ Inventory fingerprint(const FingerprintOptions& options, driver::Registry& drive
   out.port_last = options.port_last;
   out.attributes = options.attributes;
   // More than that nobody gives out: a file system may be larger.
-  out.memory.value = std::min(out.memory.value, kSizeBytesMax);
-  out.capacity.cpu.value = std::min(out.capacity.cpu.value, kMillicoresMax);
-  out.capacity.memory.value = std::min(out.capacity.memory.value, kSizeBytesMax);
-  out.capacity.disk.value = std::min(out.capacity.disk.value, kSizeBytesMax);
+  out.memory.value = std::min(out.memory.value, limits::kSizeBytesMax);
+  out.capacity.cpu.value = std::min(out.capacity.cpu.value, limits::kMillicoresMax);
+  out.capacity.memory.value = std::min(out.capacity.memory.value, limits::kSizeBytesMax);
+  out.capacity.disk.value = std::min(out.capacity.disk.value, limits::kSizeBytesMax);
   make_printable(out);
   return out;
 }
