@@ -23,8 +23,6 @@ namespace {
 
 using Steady = std::chrono::steady_clock;
 constexpr size_t kSaidBytesMax = limits::kCheckOutputBytesMax - 48;  // its exit code stands before it
-constexpr size_t limits::kCheckCommandsPerInstanceMax = 2;           // of the kCheckCommandsAtOnceMax
-constexpr size_t limits::kCheckCommandsPerJobMax = 8;
 constexpr size_t kDescendantsMax = 10'000;
 constexpr int kLastReadsMax = 64;  // 256 KiB: four pipes full
 
