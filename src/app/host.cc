@@ -5,18 +5,16 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "net/http.h"
+#include "sys/file.h"
 
 namespace tutti::app {
 
 Status NodeHost::use(const WelcomeMessage& welcome, const worker::NodeIdentity& identity,
                      const std::vector<worker::LiveInstance>& live) {
-  TUTTI_TRY(const net::Endpoint endpoint, net::parse_endpoint(identity.worker_address));
-  auto fetcher = std::shared_ptr<worker::ImageFetcher>(
-      worker::make_http_fetcher(endpoint, {identity.authority, {}, identity.certificate, identity.private_key}));
+  TUTTI_CHECK(fetch_as(identity));
   std::shared_ptr<worker::ImageStore> images;
   {
     std::lock_guard lock(mutex_);
-    fetcher_ = fetcher;
     images = images_;
     network_.reset();  // of the welcome before: it holds the ports that the next one takes
   }
@@ -42,6 +40,20 @@ Status NodeHost::use(const WelcomeMessage& welcome, const worker::NodeIdentity& 
   }
   network_ = std::move(*network);
   return {};
+}
+
+// A fetch under way goes on with what it began with.
+Status NodeHost::fetch_as(const worker::NodeIdentity& identity) {
+  TUTTI_TRY(const net::Endpoint endpoint, net::parse_endpoint(identity.worker_address));
+  std::shared_ptr<worker::ImageFetcher> fetcher =
+      worker::make_http_fetcher(endpoint, {identity.authority, {}, identity.certificate, identity.private_key});
+  std::lock_guard lock(mutex_);
+  fetcher_.swap(fetcher);
+  return {};
+}
+
+void NodeHost::renewed(const worker::NodeIdentity& identity) {
+  if (Status used = fetch_as(identity); !used) log_error("images are fetched with the old certificate", {{"error", used.error().to_string()}});
 }
 
 std::shared_ptr<worker::InstanceNetwork> NodeHost::network() const {
@@ -93,6 +105,7 @@ void NodeHost::on_images(std::function<void(NodeImages)> told) {
 }
 
 void NodeHost::tell_images(worker::ImageStore& images) {
+  std::lock_guard one(telling_);
   auto stored = images.list();
   std::function<void(NodeImages)> told;
   {
@@ -107,6 +120,28 @@ void NodeHost::tell_images(worker::ImageStore& images) {
   });
   if (out.held.size() > limits::kImagesToldMax) out.held.resize(limits::kImagesToldMax);
   told(std::move(out));
+}
+
+// The rule is unused_image_kept(): after a day, or after minutes where the disk is low.
+void NodeHost::tidy_images(const std::vector<std::string>& in_use, Time now) {
+  std::shared_ptr<worker::ImageStore> images;
+  {
+    std::lock_guard lock(mutex_);
+    images = images_;
+  }
+  if (!images) return;
+  const auto free = sys::free_percent(data_dir_ + "/images");
+  if (!free) return log_warning("the disk of the images cannot be looked at", {{"error", free.error().to_string()}});
+  const Duration kept = worker::unused_image_kept(*free);
+  auto removed = images->remove_unused(in_use, now - kept);
+  if (!removed) log_warning("unused images were not removed", {{"error", removed.error().to_string()}});
+  if (removed && removed->empty()) return;
+  if (removed) log_info("images removed", {{"count", std::to_string(removed->size())}, {"unused_for", format_duration(kept)}, {"disk_free_percent", std::to_string(*free)}});
+  {
+    std::lock_guard lock(mutex_);
+    known_images_.clear();
+  }
+  tell_images(*images);
 }
 
 void NodeHost::sweep(const std::vector<InstanceId>& live) {

@@ -109,6 +109,9 @@ inline constexpr size_t kInventoryBytesMax = 64u << 10;     // what a worker say
 
 // Images.
 inline constexpr size_t kImagesToldMax = 100;               // of those on a node: the largest
+inline constexpr int64_t kImageUnusedSeconds = 24 * 3600;   // that no instance of a node has needed: then it goes from there
+inline constexpr int64_t kImageUnusedLowSeconds = 600;      // likewise, while that node's disk is low
+inline constexpr int kDiskLowPercent = 15;                  // free on the disk of a node's images
 inline constexpr size_t kManifestBytesMax = 4u << 20;
 inline constexpr int64_t kPruneGraceSeconds = 24 * 3600;    // content nobody refers to stays so long
 inline constexpr int64_t kPruneGraceSecondsMin = 600;       // longer than a push takes between a layer and its manifest

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -145,6 +146,13 @@ bool leads_through_link(const std::string& path) {
   how.resolve = RESOLVE_NO_SYMLINKS;
   const UniqueFd fd(static_cast<int>(syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how)));
   return !fd && errno == ELOOP;
+}
+
+Result<int> free_percent(const std::string& path) {
+  struct statvfs disk {};
+  if (::statvfs(path.c_str(), &disk) != 0) return fail_errno("look at the disk of " + path, errno);
+  if (disk.f_blocks == 0) return 100;  // a file system without a size
+  return static_cast<int>(uint64_t{disk.f_bavail} * 100 / disk.f_blocks);
 }
 
 bool exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }

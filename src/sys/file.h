@@ -33,6 +33,9 @@ bool exists(const std::string& path);
 // Whether a symbolic link stands anywhere on the way. False where the path ends in nothing.
 bool leads_through_link(const std::string& path);
 
+// How much of the file system that `path` is on can still be written, from 0 to 100.
+Result<int> free_percent(const std::string& path);
+
 // A lock that belongs to the open file: children that inherit the fd hold it too, and the kernel frees it when the last
 // of them is gone. The proof that a process lives, without the danger of a process id given twice.
 // `conflict` when somebody else holds it.

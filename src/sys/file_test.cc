@@ -46,6 +46,15 @@ TEST_F(FileTest, ReadsProcAndRefusesWhatIsTooLarge) {
   EXPECT_EQ(read_file(root_ + "/absent").error().code, ErrorCode::not_found);
 }
 
+TEST_F(FileTest, SaysHowMuchOfADiskIsFree) {
+  const auto free = free_percent(root_);
+  ASSERT_TRUE(free);
+  EXPECT_GE(*free, 0);
+  EXPECT_LE(*free, 100);
+  EXPECT_EQ(free_percent("/proc").value(), 100);
+  EXPECT_EQ(free_percent(root_ + "/absent").error().code, ErrorCode::not_found);
+}
+
 TEST_F(FileTest, RemovesTreesButNotWhatLinksPointTo) {
   ASSERT_TRUE(make_dirs(root_ + "/precious"));
   ASSERT_TRUE(write_file_atomic(root_ + "/precious/file", "keep"));

@@ -174,7 +174,8 @@ CheckResult CheckCommands::follow(const driver::ExecSession& session, Duration t
   auto ended = sys::pidfd_open(session.pid);
   const auto deadline = Steady::now() + std::chrono::nanoseconds(timeout.ns);
   std::string said;
-  bool late = false;
+  // Without a way to wait for its end nobody could say when it is late.
+  bool late = !ended;
   bool over = !ended;
   while (!over) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Steady::now()).count() + 1;
@@ -193,6 +194,7 @@ CheckResult CheckCommands::follow(const driver::ExecSession& session, Duration t
   if (out) read_rest(out.get(), said);
   if (err) read_rest(err.get(), said);
   const int code = sys::reap(session.pid).value_or(-1);
+  if (!ended) return {false, "it cannot be waited for: " + ended.error().to_string()};
   const std::string words(trim(said));
   if (late) return {false, "no end within " + format_duration(timeout) + (words.empty() ? "" : ": " + words)};
   if (code == 0) return {true, {}};

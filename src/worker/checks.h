@@ -40,7 +40,7 @@ class Checks {
 
   void watch(CheckedRun run);
   void unwatch(InstanceId instance, uint16_t task);
-  // Any thread, before the I/O thread ends: no command runs after it.
+  // Any thread, while `io` is there: no command runs after it.
   void stop() { commands_.stop(); }
 
  private:

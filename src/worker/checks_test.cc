@@ -2,7 +2,9 @@
 #include "worker/checks.h"
 
 #include <gmock/gmock.h>
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -90,6 +92,9 @@ class TestServer {
 // Runs commands on this machine, beside a task that is none.
 class ShellDriver final : public driver::Driver, public driver::ExecDriver {
  public:
+  ~ShellDriver() override {
+    if (before_) ::setrlimit(RLIMIT_NOFILE, &*before_);
+  }
   std::string name() const override { return "fake"; }
   driver::Capabilities capabilities() const override { return {}; }
   DriverInfo fingerprint() override { return {"fake", "", true, ""}; }
@@ -112,6 +117,10 @@ class ShellDriver final : public driver::Driver, public driver::ExecDriver {
                            .inherit_env = true,
                            .fds = {{in->read.get(), 0}, {out->write.get(), 1}, {err->write.get(), 2}}});
     if (!pid) return driver::failed(pid.error());
+    if (leaves_no_descriptor) {
+      for (sys::UniqueFd* end : {&in->read, &in->write, &out->write, &err->write}) end->reset();
+      use_up_descriptors();
+    }
     return driver::ExecSession{in->write.release(), out->read.release(), err->read.release(), *pid, {}};
   }
   driver::DriverResult<driver::ExecSession> attach(const driver::RunContext&, const driver::Handle&) override {
@@ -120,6 +129,21 @@ class ShellDriver final : public driver::Driver, public driver::ExecDriver {
   driver::DriverResult<std::string> root_path(const driver::RunContext&, const driver::Handle&) override {
     return std::string("/");
   }
+
+  bool leaves_no_descriptor = false;
+
+ private:
+  // Until this driver goes.
+  void use_up_descriptors() {
+    rlimit most{};
+    ::getrlimit(RLIMIT_NOFILE, &most);
+    before_ = most;
+    most.rlim_cur = 256;
+    ::setrlimit(RLIMIT_NOFILE, &most);
+    for (int fd = 0; (fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0;) taken_.emplace_back(fd);
+  }
+  std::optional<rlimit> before_;
+  std::vector<sys::UniqueFd> taken_;
 };
 
 class ChecksTest : public testing::Test {
@@ -148,9 +172,10 @@ class ChecksTest : public testing::Test {
     out.failures = 1;
     return out;
   }
-  void watch(std::vector<HealthCheck> checks, HealthState before = HealthState::starting) {
+  void watch(std::vector<HealthCheck> checks, HealthState before = HealthState::starting, uint16_t task = 1) {
     CheckedRun run;
     run.instance = InstanceId{7};
+    run.task = task;
     run.before = before;
     run.spec.health = std::move(checks);
     run.driver = &driver_;
@@ -294,18 +319,40 @@ TEST_F(ChecksTest, CommandsThatHangDoNotStopThoseOfOthers) {
 }
 
 TEST_F(ChecksTest, AFailedLivenessCheckIsToldOnceAndAsksNoMore) {
+  char path[] = "/tmp/tutti-check-XXXXXX";
+  const sys::UniqueFd made(::mkstemp(path));
   HealthCheck alive = check(CheckType::exec);
   alive.kind = CheckKind::liveness;
   alive.name = "liveness";
-  alive.command = {"/bin/false"};
+  alive.command = {"/bin/sh", "-c", std::string("echo asked >> ") + path + "; exit 1"};
   watch({alive});
   const HealthChange dead = next();
   EXPECT_TRUE(dead.restart);
   EXPECT_EQ(dead.reason, "liveness check failed: exit code 1");
-  watch({alive});
-  EXPECT_TRUE(next().restart);
+  // Asked as often as the first, and ten times: were the first asked again, it would be meanwhile.
+  HealthCheck second = check(CheckType::exec);
+  second.kind = CheckKind::liveness;
+  second.name = "second";
+  second.failures = 10;
+  second.command = {"/bin/false"};
+  watch({second}, HealthState::starting, 2);
+  EXPECT_EQ(next().reason, "liveness check second failed 10 times in a row: exit code 1");
+  std::string asked;
+  std::getline(std::ifstream(path), asked, '\0');
+  ::unlink(path);
+  EXPECT_EQ(asked, "asked\n");
   std::lock_guard lock(mutex_);
   EXPECT_EQ(changes_.size(), 2u);
+}
+
+TEST_F(ChecksTest, ACommandThatCannotBeWaitedForIsKilled) {
+  driver_.leaves_no_descriptor = true;
+  HealthCheck exec = check(CheckType::exec);
+  exec.interval = seconds(3600);
+  exec.timeout = seconds(3600);
+  exec.command = {"/bin/sleep", "1000"};
+  watch({exec});
+  EXPECT_THAT(next().reason, HasSubstr("cannot be waited for"));
 }
 
 TEST_F(ChecksTest, TheOthersBeginWhenItHasStarted) {

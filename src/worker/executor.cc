@@ -72,6 +72,11 @@ std::map<std::string, std::string> environment(const Assignment& a, const TaskSp
 
 }  // namespace
 
+const std::string& image_of(const SpecMessage& spec, const TaskSpec& task) {
+  auto resolved = spec.images.find(task.image);
+  return resolved == spec.images.end() ? task.image : resolved->second;
+}
+
 Executor::Executor(ExecutorPaths paths, driver::Registry& drivers, Host host, int threads)
     : paths_(std::move(paths)), drivers_(drivers), host_(std::move(host)) {
   for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(false); });
@@ -200,8 +205,7 @@ driver::DriverResult<driver::RunContext> Executor::full_context(const Job& job) 
   driver::RunContext run = context(s.assignment, s.spec, s.task, job.op.generation, job.op.attempt);
   driver::Driver* driver = drivers_.find(s.task.driver);
   if (driver->capabilities().images && !s.task.image.empty()) {
-    auto resolved = s.spec.images.find(s.task.image);
-    auto image = host_.image(resolved == s.spec.images.end() ? s.task.image : resolved->second);
+    auto image = host_.image(image_of(s.spec, s.task));
     if (!image) {
       const bool refused = image.error().code == ErrorCode::invalid || image.error().code == ErrorCode::unsupported;
       Error error = std::move(image).error();

@@ -40,6 +40,9 @@ struct ExecutorPaths {
   std::string node_name;
 };
 
+// The image that a task runs: by digest, where the manager has resolved it.
+const std::string& image_of(const SpecMessage& spec, const TaskSpec& task);
+
 class Executor {
  public:
   Executor(ExecutorPaths paths, driver::Registry& drivers, Host host, int threads);

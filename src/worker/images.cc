@@ -51,6 +51,13 @@ bool is_tar_layer(const std::string& type) {
          type == "application/vnd.docker.image.rootfs.diff.tar" || type.empty();
 }
 
+// When a record was written or marked last.
+Time used_at(const std::string& path) {
+  struct stat st{};
+  if (::stat(path.c_str(), &st) != 0) return {};
+  return {int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec};
+}
+
 Error mismatch(const std::string& what, const std::string& expected, const std::string& got) {
   return {ErrorCode::invalid,
           what + " is not what its digest says: expected " + expected + ", got " + got +
@@ -203,7 +210,10 @@ Result<driver::ImageOnDisk> ImageStore::ensure(const std::string& reference, Ima
                                                std::stop_token stop) {
   TUTTI_TRY(Target target, target_of(reference));
   std::shared_lock shared(removal_);
-  if (auto here = load(target.digest)) return here;
+  if (auto here = load(target.digest)) {
+    mark_used(target.digest);
+    return here;
+  }
   Turn turn(*this, target.digest, stop);
   if (!turn.mine()) return fail(ErrorCode::cancelled, "image " + reference + ": stopped");
   if (auto here = load(target.digest)) return here;
@@ -359,7 +369,15 @@ Result<std::vector<StoredImage>> ImageStore::list() {
   return images;
 }
 
-Result<std::vector<std::string>> ImageStore::remove_unused(const std::vector<std::string>& in_use) {
+Duration unused_image_kept(int free_percent) {
+  return seconds(free_percent < limits::kDiskLowPercent ? limits::kImageUnusedLowSeconds : limits::kImageUnusedSeconds);
+}
+
+void ImageStore::mark_used(const std::string& digest) const {
+  (void)::utimensat(AT_FDCWD, image_path(digest).c_str(), nullptr, 0);  // where it fails, it may go early, and come again
+}
+
+Result<std::vector<std::string>> ImageStore::remove_unused(const std::vector<std::string>& in_use, Time before) {
   std::vector<std::string> removed;
   std::unique_lock alone(removal_, std::try_to_lock);
   if (!alone) return removed;
@@ -373,7 +391,9 @@ Result<std::vector<std::string>> ImageStore::remove_unused(const std::vector<std
     std::string path = dir_ + "/images/" + name;
     auto text = sys::read_file(path);
     auto record = text ? parse_image_record(*text) : Result<ImageRecord>(tl::make_unexpected(text.error()));
-    if (record && keep.contains(record->digest)) {
+    const bool used = record && keep.contains(record->digest);
+    if (used) mark_used(record->digest);
+    if (used || (record && used_at(path) >= before)) {
       for (const std::string& layer : record->layers) kept_layers.insert(short_name(layer));
       continue;
     }

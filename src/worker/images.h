@@ -52,6 +52,9 @@ struct StoredImage {
   size_t layers = 0;
 };
 
+// How long an image that nothing uses is kept, where so much of the disk is free (limits.h).
+Duration unused_image_kept(int free_percent);
+
 class ImageStore {
  public:
   // Makes the folders, removes what a killed process left half done.
@@ -65,9 +68,11 @@ class ImageStore {
   // Whether ensure() would need no fetcher.
   bool has(const std::string& reference);
   Result<std::vector<StoredImage>> list();
-  // Removes images that are not in `in_use` (references as given to ensure; every one that an instance has or waits
-  // for), then layers of no image. Returns the references; nothing, while an ensure() is under way.
-  Result<std::vector<std::string>> remove_unused(const std::vector<std::string>& in_use);
+  // Removes images that were neither in `in_use` (references as given to ensure; every one that an instance has or waits
+  // for) nor asked of ensure() since `before`, then layers of no image. Returns the references; nothing, while an ensure()
+  // is under way. `before` in the past by more than a moment: what an instance that has just come was told to be ready
+  // stays. The modification time of an image's record is when it was used last.
+  Result<std::vector<std::string>> remove_unused(const std::vector<std::string>& in_use, Time before);
 
  private:
   struct Resolved {
@@ -80,6 +85,7 @@ class ImageStore {
   };
   ImageStore(std::string directory, std::string platform)
       : dir_(std::move(directory)), platform_(std::move(platform)) {}
+  void mark_used(const std::string& digest) const;
   static Result<Target> target_of(const std::string& reference);
   Status sweep();
   Result<driver::ImageOnDisk> load(const std::string& digest);

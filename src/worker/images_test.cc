@@ -20,6 +20,7 @@ namespace tutti::worker {
 namespace {
 
 namespace fs = std::filesystem;
+constexpr Time kEver{INT64_MAX};
 
 // A registry in memory, which counts what is asked of it and can be told to go wrong.
 class FakeRegistry final : public ImageFetcher {
@@ -283,7 +284,7 @@ TEST_F(ImageStoreTest, AWaiterCanBeStopped) {
   std::thread stopper([&] { stop.request_stop(); });
   EXPECT_EQ(store_->ensure(reference, registry_, stop.get_token()).error().code, ErrorCode::cancelled);
   stopper.join();
-  EXPECT_TRUE(store_->remove_unused({}).value().empty()) << "nothing is removed under one that fetches";
+  EXPECT_TRUE(store_->remove_unused({}, kEver).value().empty()) << "nothing is removed under one that fetches";
   {
     std::lock_guard lock(mutex);
     go_on = true;
@@ -301,8 +302,8 @@ TEST_F(ImageStoreTest, UnusedOnesGo) {
   std::string two = image({low, top});
   auto kept = store_->ensure(one, registry_);
   ASSERT_TRUE(kept.has_value() && store_->ensure(two, registry_).has_value());
-  EXPECT_EQ(store_->remove_unused({one, two}).value().size(), 0u);
-  EXPECT_EQ(store_->remove_unused({one}).value(), std::vector<std::string>{two});
+  EXPECT_EQ(store_->remove_unused({one, two}, kEver).value().size(), 0u);
+  EXPECT_EQ(store_->remove_unused({one}, kEver).value(), std::vector<std::string>{two});
   EXPECT_FALSE(store_->has(two));
   EXPECT_TRUE(store_->has(one));
   for (const std::string& dir : kept->lower_dirs) EXPECT_TRUE(fs::exists(dir));
@@ -310,8 +311,29 @@ TEST_F(ImageStoreTest, UnusedOnesGo) {
   ASSERT_TRUE(store_->ensure(two, registry_).has_value());
   EXPECT_EQ(registry_.asked[top.digest], 2);
   EXPECT_EQ(registry_.asked[low.digest], 1);
-  EXPECT_EQ(store_->remove_unused({}).value().size(), 2u);
+  EXPECT_EQ(store_->remove_unused({}, kEver).value().size(), 2u);
   EXPECT_EQ(count("layers"), 0u);
+}
+
+TEST_F(ImageStoreTest, WhatWasUsedALittleWhileAgoStays) {
+  std::string old = image({layer("old", "1")});
+  std::string late = image({layer("late", "2")});
+  std::string held = image({layer("held", "3")});
+  for (const std::string& each : {old, late, held}) ASSERT_TRUE(store_->ensure(each, registry_).has_value());
+  const auto yesterday = fs::file_time_type::clock::now() - std::chrono::hours(25);
+  for (const auto& record : fs::directory_iterator(base_ / "images" / "images")) fs::last_write_time(record, yesterday);
+  open();                                                    // another worker process
+  ASSERT_TRUE(store_->ensure(late, registry_).has_value());  // for an instance that ends at once
+  const Time now = SystemClock().now();
+  EXPECT_EQ(store_->remove_unused({held}, now - seconds(24 * 3600)).value(), std::vector<std::string>{old});
+  // Its instance has gone just now: the time counts from there.
+  EXPECT_TRUE(store_->remove_unused({}, now - seconds(600)).value().empty());
+  EXPECT_TRUE(store_->has(late) && store_->has(held));
+}
+
+TEST(ImageRule, WhereTheDiskIsLowTheyGoSooner) {
+  EXPECT_EQ(unused_image_kept(15), seconds(24 * 3600));
+  EXPECT_EQ(unused_image_kept(14), seconds(600));
 }
 
 // Killed in the middle of the second layer: the first stays, the half one goes, and the rest is fetched.

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <future>
+#include <set>
 
 #include "base/limits.h"
 #include "base/log.h"
@@ -15,6 +16,7 @@
 #include "base/steady_clock.h"
 #include "driver/lease_page.h"
 #include "model/codec.h"
+#include "net/backoff.h"
 #include "net/http.h"
 #include "sys/fd.h"
 #include "sys/file.h"
@@ -26,8 +28,8 @@ namespace tutti::worker {
 namespace {
 
 constexpr size_t kSessionPendingBytes = 4u << 20;
-constexpr int64_t kReconnectMaxMs = 5'000;
 constexpr int64_t kRenewAgainSeconds = 10;  // after a renewal that failed
+constexpr Duration kTidyEvery = seconds(60);
 
 class WorkerImpl final : public Worker {
  public:
@@ -37,10 +39,12 @@ class WorkerImpl final : public Worker {
 
   ~WorkerImpl() override {
     stopping_ = true;
+    if (io_) io_->stop();  // what the others post to it from now on is never run
     if (checks_) checks_->stop();
     streams_.reset();
     executor_.reset();
-    io_.reset();
+    for (std::jthread* each : {&renewing_, &tidying_})
+      if (each->joinable()) each->join();
     if (page_ != nullptr) ::munmap(page_, 4096);
   }
 
@@ -118,10 +122,9 @@ class WorkerImpl final : public Worker {
 
   void retry(const std::string& why) {
     if (stopping_) return;
-    if (failures_++ % 20 == 0) log_warning("not connected to the manager", {{"address", identity_.worker_address}, {"error", why}});
-    // Jitter keeps a pool from coming back all at once.
-    const int64_t most = std::min<int64_t>(kReconnectMaxMs, int64_t{100} << std::min(failures_, 6));
-    io_->after(milliseconds(most / 2 + static_cast<int64_t>(random_.below(static_cast<uint64_t>(most / 2 + 1)))), [this] { connect(); });
+    const net::Backoff::Next next = backoff_.failed(random_);
+    if (next.tell) log_warning("not connected to the manager", {{"address", identity_.worker_address}, {"error", why}});
+    io_->after(next.wait, [this] { connect(); });
   }
 
   void opened(std::shared_ptr<net::WebSocket> socket) {
@@ -134,7 +137,7 @@ class WorkerImpl final : public Worker {
         log_error("the manager sent what is no message", {{"error", message.error().to_string()}});
         return socket->close("not a message");
       }
-      failures_ = 0;
+      backoff_.worked();
       core_->received(*message, now());
       carry_out();
     };
@@ -161,6 +164,7 @@ class WorkerImpl final : public Worker {
       renew_at_ = wall + seconds(3600);
       renew_certificate();
     }
+    if (swept_ && !tidy_under_way_ && clock_.boot_now() >= tidy_at_) tidy_images();
     arm();
   }
 
@@ -189,8 +193,23 @@ class WorkerImpl final : public Worker {
       log_info("certificate renewed");
       io_->post([this, identity] {
         identity_ = identity;
-        if (session_) session_->close("the certificate was renewed");  // whatever else uses it takes the new one with the next welcome
+        host_.renewed(identity_);
+        if (session_) session_->close("the certificate was renewed");
       });
+    });
+  }
+
+  // Removing may take a while, so on a thread of its own too.
+  void tidy_images() {
+    if (tidying_.joinable()) tidying_.join();
+    tidy_at_ = clock_.boot_now() + kTidyEvery;
+    tidy_under_way_ = true;
+    std::set<std::string> in_use;
+    for (const Runner* runner : core_->runners())
+      for (const TaskSpec& task : runner->spec().spec->tasks) in_use.insert(image_of(runner->spec(), task));
+    tidying_ = std::jthread([this, in_use = std::vector<std::string>(in_use.begin(), in_use.end()), at = clock_.now()] {
+      host_.tidy_images(in_use, at);
+      io_->post([this] { tidy_under_way_ = false; });
     });
   }
 
@@ -229,7 +248,8 @@ class WorkerImpl final : public Worker {
       pool_ = pool;
       if (Status saved = sys::write_file_atomic(options_.data_dir + "/identity/pool", pool_); !saved) log_error("not saved", {{"error", saved.error().to_string()}});
     }
-    (void)sys::write_file_atomic(options_.data_dir + "/identity/subnet", use.welcome.subnet);
+    // For 'tutti worker --purge', which finds the node's network by it.
+    if (Status saved = sys::write_file_atomic(options_.data_dir + "/identity/subnet", use.welcome.subnet); !saved) log_error("not saved", {{"error", saved.error().to_string()}});
     host_.on_images([this](NodeImages images) {
       io_->post([this, images = std::move(images)] {
         core_->set_images(images, now());
@@ -274,9 +294,9 @@ class WorkerImpl final : public Worker {
             carry_out();
           });
         },
-        [this, id = op.instance](uint32_t generation, uint32_t attempt, uint16_t task, driver::ExitStatus status) {
-          if (stopping_) return;
-          io_->post([this, id, generation, attempt, task, status = std::move(status)] {
+        // Drivers outlive this worker, and so may what they tell.
+        [this, io = io_, id = op.instance](uint32_t generation, uint32_t attempt, uint16_t task, driver::ExitStatus status) {
+          io->post([this, id, generation, attempt, task, status = std::move(status)] {
             core_->exited(id, task, generation, attempt, status, now());
             carry_out();
           });
@@ -319,6 +339,7 @@ class WorkerImpl final : public Worker {
   }
   // From a stream's thread: the answer comes from the I/O thread, which owns the runners.
   bool is_over(InstanceId id, const std::string& name) {
+    if (stopping_) return true;
     auto promise = std::make_shared<std::promise<bool>>();
     auto future = promise->get_future();
     io_->post([this, id, name, promise] {
@@ -356,12 +377,15 @@ class WorkerImpl final : public Worker {
   BootTime armed_;  // when the next tick comes; 0: none is on its way
   std::vector<Op> early_;   // asked for before the pool's name was known
   bool swept_ = false;
-  int failures_ = 0;
+  net::Backoff backoff_;
   Time renew_at_;
   std::jthread renewing_;
+  BootTime tidy_at_;
+  bool tidy_under_way_ = false;
+  std::jthread tidying_;
 
   std::unique_ptr<Checks> checks_;  // its timers run on the thread below
-  std::unique_ptr<net::IoThread> io_;
+  std::shared_ptr<net::IoThread> io_;
   std::unique_ptr<Executor> executor_;
   std::unique_ptr<Streams> streams_;
 };

@@ -37,6 +37,22 @@ N01_a_network_goes_when_its_instance_ended_without_a_worker() {
   eventually 10 no_rule_with "$node" 18092
   t job delete n01e -q
 }
+C01_images_that_nothing_uses_go_from_a_node() {
+  for name in c01used c01late c01old; do "$tutti" image import "$work/rootfs" "$name:1" --cmd "/bin/$name" -q; done
+  printf 'job: c01u\ntasks:\n  - {name: main, image: "c01used:1", constraints: ["node.name == node-1"], stop_grace: 1s, command: [sleep, "%s"]}\n' "$nap" | t job run - -q
+  for name in late old; do printf 'job: c01%s\ntype: batch\ntasks:\n  - {name: main, image: "c01%s:1", constraints: ["node.name == node-1"], command: ["true"]}\n' "$name" "$name" | t job run - -q; done
+  images=$work/pool/worker-1/images/images
+  record() { grep -l "c01$1@" "$images"/*.json; }
+  for name in late old; do record "$name"; t job delete "c01$name" -q; done
+  digest=$(jq -r .digest "$(record old)")
+  told() { t node show node-1 -o json | jq -e --arg d "$digest" '.status.images.held[] | select(.digest == $d)'; }
+  eventually 10 told; touch -d '25 hours ago' "$(record used)" "$(record old)"
+  old=$(worker_pid node-1); kill -9 "$old"; eventually 20 worker_back node-1 "$old"  # it looks at once, then every minute
+  eventually 20 fails record old
+  record late; eventually 10 sh -c "[ -z \"\$(find '$(record used)' -mmin +60)\" ]"; count_running c01u 1
+  eventually 10 fails told
+  [ "$(t instance exec c01u-main-0 -- echo works)" = works ]; t job delete c01u -q
+}
 C04_logs_follow_over_rotation_and_restart() {
   # 24 MB in 1 KB lines: more than two files, fewer than are kept.
   job c04r 1 'n=0; pad=$(head -c 1000 /dev/zero | tr \\\\0 x); while [ $n -lt 24000 ]; do n=$((n+1)); echo $n $pad; done; echo written; sleep 1000' | t job run - -q
