@@ -78,7 +78,16 @@ struct WelcomeMessage {
 };
 BOOST_DESCRIBE_STRUCT(WelcomeMessage, (), (node, node_name, pool_id, pool_name, subnet, beat_ms, lease_ms, now))
 
-// A spec travels once per (job, version).
+// Which spec: a version of a job.
+struct SpecKey {
+  JobId job;
+  uint32_t version = 0;
+  auto operator<=>(const SpecKey&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(SpecKey, (), (job, version))
+
+// A spec travels once per session and (job, version), and again if it was forgotten meanwhile: a session begins with none,
+// and the manager says which the worker shall drop, in the message that took the last instance of them away.
 struct SpecMessage {
   JobId job;
   uint32_t version = 0;
@@ -112,8 +121,9 @@ struct AssignMessage {
   std::vector<Assignment> assignments;    // new or changed
   std::vector<InstanceId> keep;           // complete only: held as it should be
   std::vector<InstanceId> removed;        // clear away and report gone
+  std::vector<SpecKey> forget_specs;      // behind all of that: no instance is assigned of them any more
 };
-BOOST_DESCRIBE_STRUCT(AssignMessage, (), (complete, more, specs, assignments, keep, removed))
+BOOST_DESCRIBE_STRUCT(AssignMessage, (), (complete, more, specs, assignments, keep, removed, forget_specs))
 
 // Please open a WebSocket to /v1/worker/stream?ticket=… for this. One per stream, each with its own flow control.
 enum class StreamKind : uint8_t { logs, exec, attach, copy_in, copy_out, stats, signal };

@@ -24,7 +24,6 @@ Core::Core(uint64_t process, std::string boot_id) : process_(process), boot_id_(
 void Core::load(std::vector<InstanceRecord> records, Now now) {
   for (const InstanceRecord& record : records) {
     const InstanceId id = record.assignment.instance;
-    specs_[{record.assignment.job, record.assignment.job_version}] = record.spec;
     runners_[id].runner = std::make_unique<Runner>(record, now);
     advance(id, now);
   }
@@ -70,12 +69,13 @@ void Core::received(const ManagerMessage& message, Now now) {
     const bool same = welcome_used_ && w.node == welcome_.node && w.pool_id == welcome_.pool_id && w.subnet == welcome_.subnet;
     welcome_ = w;
     welcome_used_ = true;
+    specs_.clear();  // the manager begins with none as well
     if (!same) outputs_.push_back(UseWelcome{w});
     // Whatever is known here is told again: acknowledgements of the last session may be lost.
     for (const auto& [id, held] : runners_) dirty_.insert(id);
     dirty_.insert(gone_.begin(), gone_.end());
     urgent_ = true;
-    images_due_ = !images_.held.empty();
+    images_due_ = images_.has_value();
     beat(now);
   }
   if (!welcomed_ || message.epoch != epoch_ || message.session != session_) return;
@@ -118,6 +118,7 @@ void Core::assign(const AssignMessage& message, Now now) {
     remove(id);
     advance(id, now);
   }
+  for (const SpecKey& key : message.forget_specs) specs_.erase(key);
   if (!message.complete) return;
   for (const Assignment& assignment : message.assignments) named_.insert(assignment.instance);
   named_.insert(message.keep.begin(), message.keep.end());

@@ -7,6 +7,7 @@
 //   session   hello → welcome → assign(complete) … ; every message of the manager carries (epoch, session) and older
 //             ones are dropped. Statuses go out as a set of dirty ids, one message under way at a time, again after a
 //             reconnect until they were acknowledged.
+//   specs     those that the manager sent in this session and has not told to forget. Runners keep their own.
 //   lease     counted from when the acknowledged beat was sent, on the boot-time clock.
 
 #include <deque>
@@ -85,6 +86,7 @@ class Core {
   bool lease_valid(Now now) const { return now.boot < lease_until_; }
   const Runner* find(InstanceId instance) const;
   std::vector<const Runner*> runners() const;
+  const std::map<SpecKey, SpecMessage>& specs() const { return specs_; }
 
  private:
   void assign(const AssignMessage& message, Now now);
@@ -110,9 +112,9 @@ class Core {
   };
   std::map<InstanceId, Held> runners_;
   std::set<std::pair<Time, InstanceId>> due_;
-  NodeImages images_;
+  std::optional<NodeImages> images_;  // none: not looked at yet
   bool images_due_ = false;
-  std::map<std::pair<JobId, uint32_t>, SpecMessage> specs_;
+  std::map<SpecKey, SpecMessage> specs_;
   std::vector<Output> outputs_;
 
   bool connected_ = false;

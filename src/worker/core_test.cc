@@ -105,6 +105,35 @@ TEST(Core, BeatsTwiceALeaseWhateverIsSaid) {
   EXPECT_EQ(b.beats().size(), 1u);
 }
 
+TEST(Core, ForgetsSpecsWhenItIsTold) {
+  Bench b;
+  b.open();
+  b.assign_one("first", 1);
+  b.assign_one("second", 2);
+  ASSERT_EQ(b.core.specs().size(), 2u);
+  ManagerMessage gone = b.message();
+  gone.assign = AssignMessage{};
+  gone.assign->removed = {InstanceId{101}};
+  gone.assign->forget_specs = {{JobId{1}, 1}, {JobId{9}, 1}};
+  b.core.received(gone, b.now);
+  ASSERT_EQ(b.core.specs().size(), 1u);
+  EXPECT_EQ(b.core.specs().begin()->first.job, JobId{2});
+  EXPECT_NE(b.core.find(InstanceId{101}), nullptr);  // being cleared away, by the spec that it has
+  // Of one whose spec was forgotten, it comes again with it.
+  b.assign_one("first", 1);
+  EXPECT_EQ(b.core.specs().size(), 2u);
+}
+
+TEST(Core, ASessionBeginsWithoutSpecs) {
+  Bench b;
+  b.open();
+  b.assign_one("first", 1);
+  b.core.session_closed(b.now);
+  b.open();
+  EXPECT_TRUE(b.core.specs().empty());
+  EXPECT_NE(b.core.find(InstanceId{101}), nullptr);
+}
+
 TEST(Core, TriesAgainWhatIsDueAndOnlyThat) {
   Bench b;
   b.open();

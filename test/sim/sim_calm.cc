@@ -196,6 +196,14 @@ std::string SimWorld::leftovers() const {
     for (const auto& [id, text] : host->records()) {
       if (known(id) == nullptr) out += host->name + " has a record of " + to_text(id) + ", which is not its; ";
     }
+    if (host->core() != nullptr) {
+      for (const auto& [key, spec] : host->core()->specs()) {
+        const bool runs = std::ranges::any_of(host->core()->runners(), [&](const worker::Runner* runner) {
+          return runner->assignment().job == key.job && runner->assignment().job_version == key.version;
+        });
+        if (!runs) out += host->name + " remembers version " + std::to_string(key.version) + " of job " + to_text(key.job) + ", which it has nothing of; ";
+      }
+    }
     const IdSet* held = state.instances_by_node.find(host->node.value);
     if (held == nullptr) continue;
     held->for_each([&](uint64_t id, const Unit&) {

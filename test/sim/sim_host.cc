@@ -251,6 +251,7 @@ void SimHost::perform(worker::Output& output) {
       for (const auto& [key, run] : runs_) world_.check_once(*this, key);
     }
   } else if (auto* close = std::get_if<worker::CloseSession>(&output)) {
+    if (close->reason == "assignment without its spec") sim_.broken(name + " was sent an " + close->reason);
     if (close->for_good && !leaving && world_.manager->state().nodes.contains(node.value))
       sim_.broken(name + " was sent away: " + close->reason);
     if (connection) connection->close(kWorkerSide);

@@ -150,7 +150,7 @@ void Dispatcher::begin(Session& session, HelloMessage hello) {
   session.phase = Phase::beginning;
   std::vector<InstanceId> ids;
   for (const HeldInstance& held : hello.held) {
-    session.held[held.instance] = held.assignment_hash;
+    session.held[held.instance] = {held.assignment_hash, {}};
     ids.push_back(held.instance);
   }
   outputs_.push_back(SubmitForWorker{
@@ -212,14 +212,18 @@ void Dispatcher::go_live(Session& session, uint64_t number, Time now) {
 size_t Dispatcher::add_assignment(Session& session, AssignMessage& message, const Instance& instance,
                                   const Assignment& assignment) {
   size_t bytes = 512 + 128 * (assignment.ports.size() + assignment.devices.size());
-  const std::pair<JobId, uint32_t> key{instance.job, instance.job_version};
-  if (session.specs_sent.insert(key).second) {
+  const SpecKey key{instance.job, instance.job_version};
+  auto [count, first] = session.specs.try_emplace(key, 0);
+  if (first) {
     const JobVersion* version = snapshot_->version_of(instance);
     message.specs.push_back({version->job, version->number, version->spec, version->images});
     bytes += bytes_of(*version);
   }
+  ++count->second;
   message.assignments.push_back(assignment);
-  session.held[instance.id] = hash_of(assignment);
+  Held& held = session.held[instance.id];
+  uncount(session, message, held);
+  held = {hash_of(assignment), key};
   return bytes;
 }
 
@@ -231,6 +235,23 @@ size_t Dispatcher::bytes_of(const JobVersion& version) {
   at->second = to_json(*version.spec, {.omit_defaults = true}).size();
   for (const auto& [reference, digest] : version.images) at->second += reference.size() + digest.size() + 8;
   return at->second;
+}
+
+// The last of its version may go: whether it does is seen once the message is whole.
+void Dispatcher::uncount(Session& session, AssignMessage& message, const Held& held) {
+  if (held.spec && --session.specs.at(*held.spec) == 0) message.forget_specs.push_back(*held.spec);
+}
+
+// Of what uncount() found, all that nothing later in the message is of. The worker does the same with this message, so
+// that both know of the same specs at any time.
+void Dispatcher::forget_specs(Session& session, AssignMessage& message) {
+  std::vector<SpecKey>& keys = message.forget_specs;
+  std::erase_if(keys, [&](const SpecKey& key) {
+    auto at = session.specs.find(key);
+    if (at == session.specs.end() || at->second > 0) return true;
+    session.specs.erase(at);
+    return false;
+  });
 }
 
 // The first message(s) of a session: everything of this node, by name where the worker has it as it should be.
@@ -265,7 +286,7 @@ void Dispatcher::send_complete(Session& session) {
       }
       wanted.insert(instance->id);
       auto held = session.held.find(instance->id);
-      if (held != session.held.end() && held->second == hash_of(*assignment)) {
+      if (held != session.held.end() && held->second.assignment_hash == hash_of(*assignment)) {
         part.keep.push_back(instance->id);
       } else {
         bytes += add_assignment(session, part, *instance, *assignment);
@@ -274,6 +295,7 @@ void Dispatcher::send_complete(Session& session) {
     });
   }
   send(false);
+  // None of them has a spec of this session: nothing is to be forgotten yet.
   std::erase_if(session.held, [&](const auto& entry) { return !wanted.contains(entry.first); });
 }
 
@@ -330,14 +352,16 @@ void Dispatcher::flush(Session& session) {
       if (!assignment) {
         if (held != session.held.end()) {
           part.removed.push_back(id);
+          uncount(session, part, held->second);
           session.held.erase(held);
         }
         continue;
       }
-      if (held != session.held.end() && held->second == hash_of(*assignment)) continue;
+      if (held != session.held.end() && held->second.assignment_hash == hash_of(*assignment)) continue;
       bytes += add_assignment(session, part, *instance, *assignment);
     }
     if (part.assignments.empty() && part.removed.empty()) continue;
+    forget_specs(session, part);
     ManagerMessage message = envelope(session);
     message.assign = std::move(part);
     outputs_.push_back(SendToWorker{session.connection, std::move(message)});

@@ -57,6 +57,10 @@ class Dispatcher {
 
  private:
   enum class Phase : uint8_t { connected, beginning, live };
+  struct Held {
+    uint64_t assignment_hash = 0;
+    std::optional<SpecKey> spec;  // counted in `specs`; none: held since before this session
+  };
   struct Session {
     ConnectionId connection = 0;
     NodeId node;
@@ -64,8 +68,8 @@ class Dispatcher {
     Phase phase = Phase::connected;
     uint64_t number = 0;
     bool blocked = false;
-    std::map<InstanceId, uint64_t> held;                 // what the worker has: instance → assignment hash
-    std::set<std::pair<JobId, uint32_t>> specs_sent;
+    std::map<InstanceId, Held> held;                     // what the worker has
+    std::map<SpecKey, size_t> specs;                     // what it was sent, and how many of `held` are of it
     std::set<InstanceId> dirty;
     std::optional<uint64_t> status_under_way;            // tag of the status being committed
   };
@@ -76,6 +80,8 @@ class Dispatcher {
   void flush(Session& session);
   size_t add_assignment(Session& session, AssignMessage& message, const Instance& instance, const Assignment& assignment);
   size_t bytes_of(const JobVersion& version);
+  static void uncount(Session& session, AssignMessage& message, const Held& held);
+  static void forget_specs(Session& session, AssignMessage& message);
   ManagerMessage envelope(const Session& session) const;
   void drop(ConnectionId connection, std::string reason);
   Session* session_at(NodeId node);
