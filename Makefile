@@ -44,6 +44,7 @@ planted: release
 
 lint: deps
 	@scripts/check-arrows
+	@find src test -name '*.h' -o -name '*.cc' | xargs clang-format-19 --dry-run -Werror || { echo "lint: run 'make format'"; exit 1; }
 
 tsan: deps
 	@cmake --preset tsan >build-tsan.log 2>&1 || { tail -20 build-tsan.log; exit 1; }

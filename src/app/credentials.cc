@@ -21,12 +21,16 @@ Result<net::KeyPair> load_authority(const std::string& data_dir, const std::stri
   return pair;
 }
 
-bool BootstrapFile::exists() const { return sys::exists(path_); }
+bool BootstrapFile::exists() const {
+  return sys::exists(path_);
+}
 
 Status BootstrapFile::write(const std::string& credential) {
   return sys::write_file_atomic(path_, credential + "\n", {0600, true});
 }
 
-void BootstrapFile::remove() { (void)sys::remove_tree(path_); }
+void BootstrapFile::remove() {
+  (void)sys::remove_tree(path_);
+}
 
 }  // namespace tutti::app

@@ -25,11 +25,13 @@ Status NodeHost::use(const WelcomeMessage& welcome, const worker::NodeIdentity& 
     images_ = images;
   }
   tell_images(*images);
-  auto network = worker::InstanceNetwork::open({welcome.pool_id.substr(0, 6), welcome.node_name, welcome.subnet, run_dir_});
+  auto network =
+      worker::InstanceNetwork::open({welcome.pool_id.substr(0, 6), welcome.node_name, welcome.subnet, run_dir_});
   if (network) {
     // Before it is handed out: no teardown comes between.
     for (InstanceId lost : (*network)->adopt(live)) {
-      log_warning("the network of a running instance is gone: it gets a new one when it starts over", {{"instance", to_text(lost)}});
+      log_warning("the network of a running instance is gone: it gets a new one when it starts over",
+                  {{"instance", to_text(lost)}});
     }
   }
   std::lock_guard lock(mutex_);
@@ -53,7 +55,8 @@ Status NodeHost::fetch_as(const worker::NodeIdentity& identity) {
 }
 
 void NodeHost::renewed(const worker::NodeIdentity& identity) {
-  if (Status used = fetch_as(identity); !used) log_error("images are fetched with the old certificate", {{"error", used.error().to_string()}});
+  if (Status used = fetch_as(identity); !used)
+    log_error("images are fetched with the old certificate", {{"error", used.error().to_string()}});
 }
 
 std::shared_ptr<worker::InstanceNetwork> NodeHost::network() const {
@@ -61,11 +64,13 @@ std::shared_ptr<worker::InstanceNetwork> NodeHost::network() const {
   return network_;
 }
 
-driver::DriverResult<worker::NetworkUp> NodeHost::network_up(InstanceId instance, const std::vector<PortBinding>& ports, NetworkMode mode) {
+driver::DriverResult<worker::NetworkUp> NodeHost::network_up(InstanceId instance, const std::vector<PortBinding>& ports,
+                                                             NetworkMode mode) {
   auto network = this->network();
   if (!network) {
     std::lock_guard lock(mutex_);
-    return driver::retryable({ErrorCode::unavailable, "this node has no network for instances: " + network_error_, {}, 0});
+    return driver::retryable(
+        {ErrorCode::unavailable, "this node has no network for instances: " + network_error_, {}, 0});
   }
   auto attached = network->setup(instance, mode, ports);
   if (!attached) return tl::make_unexpected(std::move(attached).error());
@@ -114,7 +119,8 @@ void NodeHost::tell_images(worker::ImageStore& images) {
   }
   if (!stored || !told) return;
   NodeImages out;
-  for (worker::StoredImage& image : *stored) out.held.push_back({std::move(image.digest), {static_cast<int64_t>(image.bytes)}});
+  for (worker::StoredImage& image : *stored)
+    out.held.push_back({std::move(image.digest), {static_cast<int64_t>(image.bytes)}});
   std::sort(out.held.begin(), out.held.end(), [](const HeldImage& a, const HeldImage& b) {
     return std::pair(b.bytes, a.digest) < std::pair(a.bytes, b.digest);
   });
@@ -136,7 +142,10 @@ void NodeHost::tidy_images(const std::vector<std::string>& in_use, Time now) {
   auto removed = images->remove_unused(in_use, now - kept);
   if (!removed) log_warning("unused images were not removed", {{"error", removed.error().to_string()}});
   if (removed && removed->empty()) return;
-  if (removed) log_info("images removed", {{"count", std::to_string(removed->size())}, {"unused_for", format_duration(kept)}, {"disk_free_percent", std::to_string(*free)}});
+  if (removed)
+    log_info("images removed", {{"count", std::to_string(removed->size())},
+                                {"unused_for", format_duration(kept)},
+                                {"disk_free_percent", std::to_string(*free)}});
   {
     std::lock_guard lock(mutex_);
     known_images_.clear();
@@ -147,7 +156,8 @@ void NodeHost::tidy_images(const std::vector<std::string>& in_use, Time now) {
 void NodeHost::sweep(const std::vector<InstanceId>& live) {
   auto network = this->network();
   if (!network) return;
-  if (Status swept = network->sweep(live); !swept) log_warning("network leftovers", {{"error", swept.error().to_string()}});
+  if (Status swept = network->sweep(live); !swept)
+    log_warning("network leftovers", {{"error", swept.error().to_string()}});
 }
 
 void NodeHost::remove_everything(const std::string& pool_id, const std::string& node_name, const std::string& subnet) {

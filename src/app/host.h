@@ -19,7 +19,8 @@ class NodeHost final : public worker::HostServices {
   Status use(const WelcomeMessage& welcome, const worker::NodeIdentity& identity,
              const std::vector<worker::LiveInstance>& live) override;
   void renewed(const worker::NodeIdentity& identity) override;
-  driver::DriverResult<worker::NetworkUp> network_up(InstanceId instance, const std::vector<PortBinding>& ports, NetworkMode mode) override;
+  driver::DriverResult<worker::NetworkUp> network_up(InstanceId instance, const std::vector<PortBinding>& ports,
+                                                     NetworkMode mode) override;
   Status network_down(InstanceId instance) override;
   Result<driver::ImageOnDisk> image(const std::string& reference) override;
   void on_images(std::function<void(NodeImages)> told) override;

@@ -20,7 +20,8 @@ namespace tutti::app {
 int complain(const Error& error) {
   std::fprintf(stderr, "tutti: %s\n", error.message.c_str());
   for (const ErrorDetail& detail : error.details) {
-    std::fprintf(stderr, "  %s%s%s%s%s\n", detail.path.c_str(), detail.path.empty() ? "" : ": ", detail.message.c_str(), detail.hint.empty() ? "" : ": ", detail.hint.c_str());
+    std::fprintf(stderr, "  %s%s%s%s%s\n", detail.path.c_str(), detail.path.empty() ? "" : ": ", detail.message.c_str(),
+                 detail.hint.empty() ? "" : ": ", detail.hint.c_str());
   }
   return error.code == ErrorCode::invalid ? 2 : 1;
 }
@@ -52,16 +53,17 @@ std::string default_run_dir(const std::string& data_dir) {
 }
 
 std::vector<Setting> manager_settings() {
-  return with_log_settings({{"data", "/var/lib/tutti", "where state, catalog and keys are kept"},
-          {"name", "tutti", "the pool's name"},
-          {"listen", "127.0.0.1", "address of the API"},
-          {"api-port", "7171", "port of the API; 0: any"},
-          {"worker-listen", "127.0.0.1", "address that workers dial"},
-          {"worker-port", "7172", "port that workers dial; 0: any"},
-          {"names", "", "further host names and addresses of the certificate, comma separated; the first is advertised"},
-          {"network", "", "prefix that node subnets are cut from, like 10.86.0.0/16; empty: chosen at the first start"},
-          {"insecure-registries", "", "registries fetched from without verified TLS, comma separated"},
-          {"ready-file", "", "written when the manager serves: its ports, for scripts"}});
+  return with_log_settings(
+      {{"data", "/var/lib/tutti", "where state, catalog and keys are kept"},
+       {"name", "tutti", "the pool's name"},
+       {"listen", "127.0.0.1", "address of the API"},
+       {"api-port", "7171", "port of the API; 0: any"},
+       {"worker-listen", "127.0.0.1", "address that workers dial"},
+       {"worker-port", "7172", "port that workers dial; 0: any"},
+       {"names", "", "further host names and addresses of the certificate, comma separated; the first is advertised"},
+       {"network", "", "prefix that node subnets are cut from, like 10.86.0.0/16; empty: chosen at the first start"},
+       {"insecure-registries", "", "registries fetched from without verified TLS, comma separated"},
+       {"ready-file", "", "written when the manager serves: its ports, for scripts"}});
 }
 
 std::vector<Setting> with_log_settings(std::vector<Setting> own) {
@@ -72,7 +74,10 @@ std::vector<Setting> with_log_settings(std::vector<Setting> own) {
 
 void configure_log(const Settings& settings, const std::string& component) {
   const std::string& level = settings.get("log-level");
-  configure_logging(level == "debug" ? LogLevel::debug : level == "warning" ? LogLevel::warning : level == "error" ? LogLevel::error : LogLevel::info,
+  configure_logging(level == "debug"     ? LogLevel::debug
+                    : level == "warning" ? LogLevel::warning
+                    : level == "error"   ? LogLevel::error
+                                         : LogLevel::info,
                     settings.get("log-format") == "json" ? LogFormat::json : LogFormat::text, component);
 }
 
@@ -90,7 +95,9 @@ static Result<size_t> connections_per_port() {
   const uint64_t free = descriptors - std::min<uint64_t>(descriptors, limits::kDescriptorsReserved);
   const size_t each = std::min<uint64_t>(free / 2, limits::kConnectionsMax);
   if (each < 64) {
-    return fail(ErrorCode::unavailable, "a process here may have " + std::to_string(descriptors) + " open files, too few for a manager: raise the limit (ulimit -Hn, LimitNOFILE=) to 1024 at least");
+    return fail(ErrorCode::unavailable,
+                "a process here may have " + std::to_string(descriptors) +
+                    " open files, too few for a manager: raise the limit (ulimit -Hn, LimitNOFILE=) to 1024 at least");
   }
   return each;
 }
@@ -111,14 +118,18 @@ static Result<std::unique_ptr<manager::Manager>> open_manager(const Settings& se
   options.network = settings.get("network");
   options.insecure_registries = words(settings.get("insecure-registries"));
   TUTTI_TRY(options.connections_max, connections_per_port());
-  return manager::Manager::open(std::move(options), store::make_sqlite_store(data + "/state.db"), std::make_unique<BootstrapFile>(data));
+  return manager::Manager::open(std::move(options), store::make_sqlite_store(data + "/state.db"),
+                                std::make_unique<BootstrapFile>(data));
 }
 
 int run_manager(const std::vector<std::string>& arguments) {
   Settings settings(manager_settings());
   if (Status loaded = settings.load(arguments); !loaded) return complain(loaded.error());
   if (settings.help_wanted()) {
-    std::printf("Example: tutti manager --data /var/lib/tutti --listen 0.0.0.0 --worker-listen 0.0.0.0 --names pool.example\n\nThe manager of a pool: state, API, scheduler.\n\n%s", settings.help_text().c_str());
+    std::printf(
+        "Example: tutti manager --data /var/lib/tutti --listen 0.0.0.0 --worker-listen 0.0.0.0 --names "
+        "pool.example\n\nThe manager of a pool: state, API, scheduler.\n\n%s",
+        settings.help_text().c_str());
     return 0;
   }
   ::umask(0077);  // what is stored is nobody else's, whatever the folder's own mode says
@@ -127,10 +138,14 @@ int run_manager(const std::vector<std::string>& arguments) {
   const std::string data = settings.get("data");
   auto manager = open_manager(settings, data);
   if (!manager) return complain(manager.error());
-  log_info("serving", {{"api", std::to_string((*manager)->api_port())}, {"workers", std::to_string((*manager)->worker_port())}, {"data", data}});
-  if (BootstrapFile(data).exists()) log_info("no admin has logged in yet", {{"credential", data + "/bootstrap-credential"}});
+  log_info("serving", {{"api", std::to_string((*manager)->api_port())},
+                       {"workers", std::to_string((*manager)->worker_port())},
+                       {"data", data}});
+  if (BootstrapFile(data).exists())
+    log_info("no admin has logged in yet", {{"credential", data + "/bootstrap-credential"}});
   if (const std::string& file = settings.get("ready-file"); !file.empty()) {
-    const std::string ports = std::to_string((*manager)->api_port()) + " " + std::to_string((*manager)->worker_port()) + "\n";
+    const std::string ports =
+        std::to_string((*manager)->api_port()) + " " + std::to_string((*manager)->worker_port()) + "\n";
     if (Status written = sys::write_file_atomic(file, ports); !written) return complain(written.error());
   }
   while (wait_for_signal(500) == 0) {

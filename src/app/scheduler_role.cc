@@ -1,5 +1,6 @@
-// `tutti scheduler`: schedules for a manager elsewhere (T04). Holds a replica of what placing needs, plans with the same
-// Planner as the one inside the manager, and sends the plans. It keeps nothing: killed, it comes back with a snapshot.
+// `tutti scheduler`: schedules for a manager elsewhere (T04). Holds a replica of what placing needs, plans with the
+// same Planner as the one inside the manager, and sends the plans. It keeps nothing: killed, it comes back with a
+// snapshot.
 
 #include <algorithm>
 #include <atomic>
@@ -23,9 +24,10 @@
 namespace tutti::app {
 
 std::vector<Setting> scheduler_settings() {
-  return with_log_settings({{"manager", "", "host:port of the manager's API"},
-          {"token", "", "a token of the role scheduler ('tutti node token --role scheduler' makes one)"},
-          {"name", "scheduler", "the name it is listed by"}});
+  return with_log_settings(
+      {{"manager", "", "host:port of the manager's API"},
+       {"token", "", "a token of the role scheduler ('tutti node token --role scheduler' makes one)"},
+       {"name", "scheduler", "the name it is listed by"}});
 }
 
 namespace {
@@ -36,7 +38,10 @@ constexpr size_t kPendingBytes = 8u << 20;
 class SchedulerProcess {
  public:
   SchedulerProcess(net::Endpoint manager, net::ClientTls tls, std::string token, std::string name)
-      : manager_(std::move(manager)), tls_(std::move(tls)), token_(std::move(token)), name_(std::move(name)),
+      : manager_(std::move(manager)),
+        tls_(std::move(tls)),
+        token_(std::move(token)),
+        name_(std::move(name)),
         io_(net::make_io_thread("scheduler")) {}
   void start() {
     io_->post([this] { connect(); });
@@ -100,7 +105,8 @@ class SchedulerProcess {
       auto order = from_json<SchedulerOrder>(text, {.allow_unknown = true, .what = "scheduler order"});
       if (!order) return give_up(order.error());
       if (order->share) {
-        log_info("share of the work", {{"share", std::to_string(order->share->index + 1) + " of " + std::to_string(order->share->of)}});
+        log_info("share of the work",
+                 {{"share", std::to_string(order->share->index + 1) + " of " + std::to_string(order->share->of)}});
         planner_.take_share({order->share->index, order->share->of});
         shared_ = true;
       }
@@ -118,7 +124,8 @@ class SchedulerProcess {
     if (stopping_ || !socket_ || !shared_) return;
     const auto started = std::chrono::steady_clock::now();
     if (std::optional<Plan> plan = planner_.step(clock_.now())) {
-      health_.plan_us = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - started).count();
+      health_.plan_us =
+          std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - started).count();
       health_.proposed += static_cast<int64_t>(plan->placements.size());
       send({.hello = {}, .plan = std::move(*plan), .health = {}});
     }
@@ -181,23 +188,26 @@ int run_scheduler(const std::vector<std::string>& arguments) {
   Settings settings(scheduler_settings());
   if (Status loaded = settings.load(arguments); !loaded) return complain(loaded.error());
   if (settings.help_wanted()) {
-    std::printf("Example: tutti scheduler --manager pool.example:7171 --token TOKEN\n\n"
-                "A scheduler in a process of its own, beside the one inside the manager.\n\n%s",
-                settings.help_text().c_str());
+    std::printf(
+        "Example: tutti scheduler --manager pool.example:7171 --token TOKEN\n\n"
+        "A scheduler in a process of its own, beside the one inside the manager.\n\n%s",
+        settings.help_text().c_str());
     return 0;
   }
   block_signals();
   configure_log(settings, "scheduler");
   for (const char* key : {"manager", "token"})
     if (settings.get(key).empty())
-      return complain({ErrorCode::invalid, std::string("say --") + key + ": 'tutti scheduler --help' shows how", {}, 0});
+      return complain(
+          {ErrorCode::invalid, std::string("say --") + key + ": 'tutti scheduler --help' shows how", {}, 0});
   auto endpoint = net::parse_endpoint(settings.get("manager"));
   if (!endpoint) return complain(endpoint.error());
   // "<token>.<hash of the authority's certificate>"
   const std::string& given = settings.get("token");
   const size_t dot = given.find('.');
   if (dot == std::string::npos)
-    return complain({ErrorCode::invalid, "this is no scheduler's token: 'tutti node token --role scheduler' makes one", {}, 0});
+    return complain(
+        {ErrorCode::invalid, "this is no scheduler's token: 'tutti node token --role scheduler' makes one", {}, 0});
   net::ClientTls tls;
   tls.authority_sha256 = given.substr(dot + 1);
   SchedulerProcess process(std::move(*endpoint), std::move(tls), given.substr(0, dot), settings.get("name"));

@@ -13,7 +13,8 @@ namespace {
 constexpr const char* kDefaultFile = "/etc/tutti/tutti.yaml";
 
 std::string environment_name(std::string key) {
-  std::transform(key.begin(), key.end(), key.begin(), [](unsigned char c) { return c == '-' ? '_' : static_cast<char>(std::toupper(c)); });
+  std::transform(key.begin(), key.end(), key.begin(),
+                 [](unsigned char c) { return c == '-' ? '_' : static_cast<char>(std::toupper(c)); });
   return "TUTTI_" + key;
 }
 
@@ -29,7 +30,8 @@ Status Settings::set(const std::string& key, std::string value, std::string orig
     std::vector<std::string_view> known;
     for (const Setting& setting : table_) known.push_back(setting.key);
     const std::string_view nearest = nearest_word(key, known);
-    return fail(ErrorCode::invalid, origin + ": there is no setting '" + key + "'" + (nearest.empty() ? "" : ": did you mean '" + std::string(nearest) + "'?"));
+    return fail(ErrorCode::invalid, origin + ": there is no setting '" + key + "'" +
+                                        (nearest.empty() ? "" : ": did you mean '" + std::string(nearest) + "'?"));
   }
   at->second = {std::move(value), std::move(origin)};
   return {};
@@ -44,11 +46,13 @@ Status Settings::load_file(const std::string& path, bool required) {
   auto document = parse_yaml_document(*text);
   if (!document) return tl::make_unexpected(std::move(document).error().in(path));
   if (document->size() == 0 || (*document)[0].kind == DocKind::null) return {};
-  if ((*document)[0].kind != DocKind::map) return fail(ErrorCode::invalid, path + ": a settings file holds 'key: value' lines");
+  if ((*document)[0].kind != DocKind::map)
+    return fail(ErrorCode::invalid, path + ": a settings file holds 'key: value' lines");
   for (uint32_t i = 1; i < (*document)[0].next; i = (*document)[i].next) {
     const DocNode& node = (*document)[i];
     if (node.kind != DocKind::plain && node.kind != DocKind::string) {
-      return fail(ErrorCode::invalid, path + ", " + to_text(document->position(i)) + ": " + std::string(node.key) + " takes one value");
+      return fail(ErrorCode::invalid,
+                  path + ", " + to_text(document->position(i)) + ": " + std::string(node.key) + " takes one value");
     }
     TUTTI_CHECK(set(std::string(node.key), std::string(node.text), path + ", " + to_text(document->position(i))));
   }
@@ -65,7 +69,8 @@ Status Settings::load(const std::vector<std::string>& arguments) {
       help_ = true;
       return {};
     }
-    if (!argument.starts_with("--")) return fail(ErrorCode::invalid, "'" + argument + "' was not expected: settings are written --key value");
+    if (!argument.starts_with("--"))
+      return fail(ErrorCode::invalid, "'" + argument + "' was not expected: settings are written --key value");
     argument.erase(0, 2);
     std::string value;
     if (const size_t at = argument.find('='); at != std::string::npos) {
@@ -76,8 +81,10 @@ Status Settings::load(const std::vector<std::string>& arguments) {
     } else {
       value = "true";
     }
-    if (argument == "config") file = value;
-    else flags.emplace_back(argument, value);
+    if (argument == "config")
+      file = value;
+    else
+      flags.emplace_back(argument, value);
   }
   TUTTI_CHECK(load_file(file.empty() ? kDefaultFile : file, !file.empty()));
   for (const Setting& setting : table_) {
@@ -93,7 +100,9 @@ const std::string& Settings::get(const std::string& key) const {
   return values_.at(key).value;
 }
 
-const std::string& Settings::origin(const std::string& key) const { return values_.at(key).origin; }
+const std::string& Settings::origin(const std::string& key) const {
+  return values_.at(key).origin;
+}
 
 bool Settings::flag(const std::string& key) const {
   const std::string& value = get(key);
@@ -105,7 +114,8 @@ Result<int64_t> Settings::number(const std::string& key, int64_t least, int64_t 
   char* end = nullptr;
   const long long value = std::strtoll(text.c_str(), &end, 10);
   if (text.empty() || *end != 0 || value < least || value > most) {
-    return fail(ErrorCode::invalid, origin(key) + ": " + key + " is a number from " + std::to_string(least) + " to " + std::to_string(most) + ", not '" + text + "'");
+    return fail(ErrorCode::invalid, origin(key) + ": " + key + " is a number from " + std::to_string(least) + " to " +
+                                        std::to_string(most) + ", not '" + text + "'");
   }
   return value;
 }
@@ -113,7 +123,8 @@ Result<int64_t> Settings::number(const std::string& key, int64_t least, int64_t 
 std::string Settings::help_text() const {
   std::string out;
   for (const Setting& setting : table_) {
-    out += "  --" + setting.key + std::string(setting.key.size() < 20 ? 20 - setting.key.size() : 1, ' ') + setting.help;
+    out +=
+        "  --" + setting.key + std::string(setting.key.size() < 20 ? 20 - setting.key.size() : 1, ' ') + setting.help;
     if (!setting.default_value.empty()) out += " (" + setting.default_value + ")";
     out += "\n";
   }
@@ -126,7 +137,11 @@ std::string Settings::show() const {
   for (const Setting& setting : table_) {
     const Value& value = values_.at(setting.key);
     const bool secret = setting.key == "token";
-    out += setting.key + ": " + (secret && !value.value.empty() ? "(set)" : value.value.empty() ? "\"\"" : value.value) + "  # " + value.origin + "\n";
+    out += setting.key + ": " +
+           (secret && !value.value.empty() ? "(set)"
+            : value.value.empty()          ? "\"\""
+                                           : value.value) +
+           "  # " + value.origin + "\n";
   }
   return out;
 }

@@ -13,7 +13,7 @@
 namespace tutti::app {
 
 struct Setting {
-  std::string key;           // "api-port": flag --api-port, file key api-port, environment TUTTI_API_PORT
+  std::string key;  // "api-port": flag --api-port, file key api-port, environment TUTTI_API_PORT
   std::string default_value;
   std::string help;
 };

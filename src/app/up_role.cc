@@ -23,22 +23,24 @@
 namespace tutti::app {
 
 std::vector<Setting> up_settings() {
-  return {{"data", "/var/lib/tutti", "where everything of this pool is kept"},
-          {"workers", "1", "how many; 0: a manager alone; more than one: each in a network namespace of its own, as if it were a machine"},
-          {"name", "tutti", "the pool's name"},
-          {"context", "local", "the command line's context that is written for it"},
-          {"api-port", "7171", "port of the API; 0: any, the same again at the next start"},
-          {"worker-port", "7172", "port that workers dial; 0: any, the same again at the next start"},
-          {"worker-cpu", "", "given out by each worker at most"},
-          {"worker-memory", "", "given out by each worker at most"},
-          {"reserve-cpu", "", "of each worker, kept for the system"},
-          {"reserve-memory", "", "of each worker, kept for the system"},
-          {"node-limits", "", "of each worker: licence=2,encoder=1"},
-          {"threads", "", "of each worker: operations at a time"},
-          {"container-runtime", "", "of each worker: crun or runc"},
-          {"respawn", "true", "start a manager or worker again that ended"},
-          {"rm", "false", "when it stops: end everything that runs and take away what the workers made"},
-          {"log-level", "warning", "of manager and workers"}};
+  return {
+      {"data", "/var/lib/tutti", "where everything of this pool is kept"},
+      {"workers", "1",
+       "how many; 0: a manager alone; more than one: each in a network namespace of its own, as if it were a machine"},
+      {"name", "tutti", "the pool's name"},
+      {"context", "local", "the command line's context that is written for it"},
+      {"api-port", "7171", "port of the API; 0: any, the same again at the next start"},
+      {"worker-port", "7172", "port that workers dial; 0: any, the same again at the next start"},
+      {"worker-cpu", "", "given out by each worker at most"},
+      {"worker-memory", "", "given out by each worker at most"},
+      {"reserve-cpu", "", "of each worker, kept for the system"},
+      {"reserve-memory", "", "of each worker, kept for the system"},
+      {"node-limits", "", "of each worker: licence=2,encoder=1"},
+      {"threads", "", "of each worker: operations at a time"},
+      {"container-runtime", "", "of each worker: crun or runc"},
+      {"respawn", "true", "start a manager or worker again that ended"},
+      {"rm", "false", "when it stops: end everything that runs and take away what the workers made"},
+      {"log-level", "warning", "of manager and workers"}};
 }
 
 namespace {
@@ -46,12 +48,14 @@ namespace {
 struct Child {
   std::string title;
   std::vector<std::string> arguments;
-  int netns = -1;          // entered before exec
+  int netns = -1;  // entered before exec
   pid_t pid = 0;
   int64_t started_ms = 0;
 };
 
-int64_t now_ms() { return SystemClock().boot_now().ns / 1'000'000; }
+int64_t now_ms() {
+  return SystemClock().boot_now().ns / 1'000'000;
+}
 
 // Starts one of our own roles; it ends when we do, however that happens.
 void spawn(Child& child) {
@@ -77,14 +81,16 @@ void spawn(Child& child) {
 
 class Up {
  public:
-  explicit Up(const Settings& settings) : settings_(settings), data_(settings.get("data")), run_(default_run_dir(data_)) {}
+  explicit Up(const Settings& settings)
+      : settings_(settings), data_(settings.get("data")), run_(default_run_dir(data_)) {}
 
   Status start() {
     TUTTI_TRY(const int64_t workers, settings_.number("workers", 0, 200));
     TUTTI_CHECK(sys::make_dirs(data_, 0711));  // a process has a home below it
     TUTTI_CHECK(sys::make_dirs(run_, 0711));
     auto lock = sys::take_lock(run_ + "/up.lock");
-    if (!lock) return fail(ErrorCode::conflict, "a pool is up in " + data_ + " already: stop it, or say another --data");
+    if (!lock)
+      return fail(ErrorCode::conflict, "a pool is up in " + data_ + " already: stop it, or say another --data");
     lock_ = std::move(*lock);
     host_address_ = "127.0.0.1";
     if (workers > 1) {
@@ -104,7 +110,9 @@ class Up {
       pid_t pid = 0;
       while ((pid = ::waitpid(-1, &status, WNOHANG)) > 0) {
         for (Child& child : children_) {
-          if (child.pid == pid) child.pid = 0, std::fprintf(stderr, "tutti: %s ended (%s)\n", child.title.c_str(), WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "exited");
+          if (child.pid == pid)
+            child.pid = 0, std::fprintf(stderr, "tutti: %s ended (%s)\n", child.title.c_str(),
+                                        WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "exited");
         }
       }
       for (Child& child : children_) {
@@ -122,7 +130,8 @@ class Up {
   std::string address() const { return host_address_ + ":" + std::to_string(api_port_); }
 
  private:
-  // Asks, and kills what has not gone 5 s later. A child that was waited for is forgotten: its number may be another's by then.
+  // Asks, and kills what has not gone 5 s later. A child that was waited for is forgotten: its number may be another's
+  // by then.
   static void end(Child& child) {
     if (child.pid <= 0) return;
     ::kill(child.pid, SIGTERM);
@@ -135,7 +144,8 @@ class Up {
     child.pid = 0;
   }
 
-  // A port that was left to us stays what it was at the last start: contexts and certificates know it. Unless it is taken.
+  // A port that was left to us stays what it was at the last start: contexts and certificates know it. Unless it is
+  // taken.
   std::string port_for(const std::string& setting) const {
     const std::string& wanted = settings_.get(setting);
     if (wanted != "0") return wanted;
@@ -162,9 +172,25 @@ class Up {
     (void)sys::remove_tree(ready);
     Child manager;
     manager.title = "manager";
-    manager.arguments = {"manager", "--data", data_ + "/manager", "--name", settings_.get("name"), "--listen", host_address_, "--worker-listen", host_address_,
-                         "--names", host_address_, "--api-port", port_for("api-port"), "--worker-port", port_for("worker-port"),
-                         "--ready-file", ready, "--log-level", settings_.get("log-level")};
+    manager.arguments = {"manager",
+                         "--data",
+                         data_ + "/manager",
+                         "--name",
+                         settings_.get("name"),
+                         "--listen",
+                         host_address_,
+                         "--worker-listen",
+                         host_address_,
+                         "--names",
+                         host_address_,
+                         "--api-port",
+                         port_for("api-port"),
+                         "--worker-port",
+                         port_for("worker-port"),
+                         "--ready-file",
+                         ready,
+                         "--log-level",
+                         settings_.get("log-level")};
     spawn(manager);
     children_.push_back(manager);
     for (int i = 0; i < 600; ++i) {
@@ -196,11 +222,13 @@ class Up {
     return fail(ErrorCode::timeout, "the manager was not ready within 30 s");
   }
 
-  // A new pool's bootstrap credential becomes a token, which is kept; later starts write the context again with that one.
+  // A new pool's bootstrap credential becomes a token, which is kept; later starts write the context again with that
+  // one.
   Result<cli::Context> log_in() {
     TUTTI_TRY(const std::string authority, sys::read_file(data_ + "/manager/authority.pem"));
     if (auto credential = sys::read_file(data_ + "/manager/bootstrap-credential")) {
-      TUTTI_TRY(cli::Context context, cli::login(address(), authority, std::string(trim(*credential)), settings_.get("context")));
+      TUTTI_TRY(cli::Context context,
+                cli::login(address(), authority, std::string(trim(*credential)), settings_.get("context")));
       TUTTI_CHECK(sys::write_file_atomic(data_ + "/admin-token", context.token, {0600, true}));
       return context;
     }
@@ -219,24 +247,34 @@ class Up {
     request.body = "{\"name\":\"up\",\"node_name\":\"node-" + std::to_string(i + 1) + "\"}";
     TUTTI_TRY(const net::Response answer, client->call(request, seconds(30)));
     const size_t at = answer.body.find("\"token\":\"");
-    if (answer.status != 201 || at == std::string::npos) return fail(ErrorCode::unavailable, "no join token: " + answer.body);
+    if (answer.status != 201 || at == std::string::npos)
+      return fail(ErrorCode::unavailable, "no join token: " + answer.body);
     return answer.body.substr(at + 9, answer.body.find('"', at + 9) - at - 9);
   }
 
   Status start_worker(int i, const cli::Context& context) {
     Child worker;
     worker.title = "worker node-" + std::to_string(i + 1);
-    worker.arguments = {"worker", "--data", worker_data(i), "--run", worker_run(i), "--log-level", settings_.get("log-level")};
+    worker.arguments = {
+        "worker", "--data", worker_data(i), "--run", worker_run(i), "--log-level", settings_.get("log-level")};
     // Where the manager is now: a node that joined before may know an address that is no longer right.
-    worker.arguments.insert(worker.arguments.end(), {"--worker-address", host_address_ + ":" + std::to_string(worker_port_)});
+    worker.arguments.insert(worker.arguments.end(),
+                            {"--worker-address", host_address_ + ":" + std::to_string(worker_port_)});
     if (!sys::exists(worker_data(i) + "/identity/node.json")) {
       TUTTI_TRY(const std::string token, join_token(context, i));
-      worker.arguments.insert(worker.arguments.end(), {"--manager", address(), "--token", token, "--name", "node-" + std::to_string(i + 1)});
+      worker.arguments.insert(worker.arguments.end(),
+                              {"--manager", address(), "--token", token, "--name", "node-" + std::to_string(i + 1)});
     }
     using Names = std::initializer_list<std::pair<const char*, const char*>>;
-    for (const auto& [from, to] : Names{{"worker-cpu", "cpu"}, {"worker-memory", "memory"}, {"reserve-cpu", "reserve-cpu"}, {"reserve-memory", "reserve-memory"},
-                                        {"node-limits", "node-limits"}, {"threads", "threads"}, {"container-runtime", "container-runtime"}}) {
-      if (!settings_.get(from).empty()) worker.arguments.insert(worker.arguments.end(), {std::string("--") + to, settings_.get(from)});
+    for (const auto& [from, to] : Names{{"worker-cpu", "cpu"},
+                                        {"worker-memory", "memory"},
+                                        {"reserve-cpu", "reserve-cpu"},
+                                        {"reserve-memory", "reserve-memory"},
+                                        {"node-limits", "node-limits"},
+                                        {"threads", "threads"},
+                                        {"container-runtime", "container-runtime"}}) {
+      if (!settings_.get(from).empty())
+        worker.arguments.insert(worker.arguments.end(), {std::string("--") + to, settings_.get(from)});
     }
     if (hosts_) {
       worker.netns = hosts_->netns(static_cast<size_t>(i));
@@ -275,7 +313,10 @@ int run_up(const std::vector<std::string>& arguments) {
   Settings settings(up_settings());
   if (Status loaded = settings.load(arguments); !loaded) return complain(loaded.error());
   if (settings.help_wanted()) {
-    std::printf("Example: tutti up --workers 2\n\nA whole pool on this machine: manager, scheduler, workers. Ends with Ctrl-C.\n\n%s", settings.help_text().c_str());
+    std::printf(
+        "Example: tutti up --workers 2\n\nA whole pool on this machine: manager, scheduler, workers. Ends with "
+        "Ctrl-C.\n\n%s",
+        settings.help_text().c_str());
     return 0;
   }
   block_signals();
@@ -284,7 +325,8 @@ int run_up(const std::vector<std::string>& arguments) {
     up.stop();
     return complain(started.error());
   }
-  std::printf("pool '%s' is up: API at https://%s, context '%s'. Try: tutti node list\n", settings.get("name").c_str(), up.address().c_str(), settings.get("context").c_str());
+  std::printf("pool '%s' is up: API at https://%s, context '%s'. Try: tutti node list\n", settings.get("name").c_str(),
+              up.address().c_str(), settings.get("context").c_str());
   std::fflush(stdout);
   up.supervise();
   std::printf("stopping\n");

@@ -8,7 +8,6 @@
 #include "app/host.h"
 #include "app/roles.h"
 #include "base/limits.h"
-#include "worker/gpus.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "base/version.h"
@@ -16,29 +15,32 @@
 #include "model/values.h"
 #include "sys/cgroup.h"
 #include "sys/file.h"
+#include "worker/gpus.h"
 #include "worker/worker.h"
 
 namespace tutti::app {
 
 std::vector<Setting> worker_settings() {
-  return with_log_settings({{"data", "/var/lib/tutti-worker", "where disks, images and the node's identity are kept"},
-          {"run", "", "where what runs is recorded, in /run; empty: from the data directory"},
-          {"manager", "", "host:port of the manager's API, for the first join"},
-          {"worker-address", "", "host:port that workers dial; empty: what the manager said at the join"},
-          {"token", "", "join token, for the first join ('tutti node token')"},
-          {"name", "", "the node's name; empty: the manager chooses"},
-          {"address", "", "address that others reach this node at; empty: found out"},
-          {"reserve-cpu", "", "kept for the system: 500m, 1c"},
-          {"reserve-memory", "", "kept for the system: 512Mi"},
-          {"cpu", "", "given out at most, instead of what the machine has"},
-          {"memory", "", "given out at most, instead of what the machine has"},
-          {"port-first", "20000", "first host port that the scheduler may give out"},
-          {"port-last", "31999", "last one"},
-          {"node-limits", "", "countable things that tasks ask for with node_limits: licence=2,encoder=1"},
-          {"devices", "", "devices instead of those found: kind:model:memory*count, as gpu:T4:16Gi*2,gpu:A100:80Gi; none: has none"},
-          {"threads", "4", "operations at a time"},
-          {"container-runtime", "", "crun or runc; empty: crun, or runc where crun is missing or does not answer"},
-          {"purge", "false", "end everything of this worker, take away what is left of it, and exit"}});
+  return with_log_settings(
+      {{"data", "/var/lib/tutti-worker", "where disks, images and the node's identity are kept"},
+       {"run", "", "where what runs is recorded, in /run; empty: from the data directory"},
+       {"manager", "", "host:port of the manager's API, for the first join"},
+       {"worker-address", "", "host:port that workers dial; empty: what the manager said at the join"},
+       {"token", "", "join token, for the first join ('tutti node token')"},
+       {"name", "", "the node's name; empty: the manager chooses"},
+       {"address", "", "address that others reach this node at; empty: found out"},
+       {"reserve-cpu", "", "kept for the system: 500m, 1c"},
+       {"reserve-memory", "", "kept for the system: 512Mi"},
+       {"cpu", "", "given out at most, instead of what the machine has"},
+       {"memory", "", "given out at most, instead of what the machine has"},
+       {"port-first", "20000", "first host port that the scheduler may give out"},
+       {"port-last", "31999", "last one"},
+       {"node-limits", "", "countable things that tasks ask for with node_limits: licence=2,encoder=1"},
+       {"devices", "",
+        "devices instead of those found: kind:model:memory*count, as gpu:T4:16Gi*2,gpu:A100:80Gi; none: has none"},
+       {"threads", "4", "operations at a time"},
+       {"container-runtime", "", "crun or runc; empty: crun, or runc where crun is missing or does not answer"},
+       {"purge", "false", "end everything of this worker, take away what is left of it, and exit"}});
 }
 
 namespace {
@@ -52,7 +54,8 @@ Result<std::map<std::string, int64_t>> parse_node_limits(const std::string& text
     const char* end = part.data() + part.size();
     const bool number = at != std::string::npos && std::from_chars(part.data() + at + 1, end, count).ptr == end;
     if (!number || !is_name(part.substr(0, at)) || count < 1 || count > limits::kNodeLimitMax)
-      return fail(ErrorCode::invalid, "node-limits: '" + part + "' is not name=count (at most " + std::to_string(limits::kNodeLimitMax) + ", kNodeLimitMax): write licence=2");
+      return fail(ErrorCode::invalid, "node-limits: '" + part + "' is not name=count (at most " +
+                                          std::to_string(limits::kNodeLimitMax) + ", kNodeLimitMax): write licence=2");
     out[part.substr(0, at)] = count;
   }
   return out;
@@ -94,7 +97,9 @@ Result<worker::NodeIdentity> identity_of(const Settings& settings) {
   if (present) return present;
   if (present.error().code != ErrorCode::not_found) return present;
   if (settings.get("manager").empty() || settings.get("token").empty()) {
-    return fail(ErrorCode::invalid, "this node has not joined a pool yet: say --manager HOST:PORT and --token TOKEN ('tutti node token' makes one)");
+    return fail(ErrorCode::invalid,
+                "this node has not joined a pool yet: say --manager HOST:PORT and --token TOKEN ('tutti node token' "
+                "makes one)");
   }
   return worker::join(data, settings.get("manager"), settings.get("token"), settings.get("name"));
 }
@@ -111,7 +116,8 @@ int purge(const std::string& data, const std::string& run, driver::Registry& dri
   }
   if (auto groups = sys::Cgroups::detect(); groups && !pool.empty()) {
     (void)(*groups)->remove("tutti-" + pool + "/" + name, seconds(2));
-    for (const std::string& folder : (*groups)->folders("tutti-" + pool)) ::rmdir(folder.c_str());  // when we were the last
+    for (const std::string& folder : (*groups)->folders("tutti-" + pool))
+      ::rmdir(folder.c_str());  // when we were the last
   }
   if (!subnet.empty()) host.remove_everything(pool, name, subnet);
   if (Status removed = sys::remove_tree(run); !removed) return complain(removed.error());
@@ -124,7 +130,10 @@ int run_worker(const std::vector<std::string>& arguments) {
   Settings settings(worker_settings());
   if (Status loaded = settings.load(arguments); !loaded) return complain(loaded.error());
   if (settings.help_wanted()) {
-    std::printf("Example: tutti worker --manager pool.example:7171 --token TOKEN\n\nThe worker of a node: runs what the manager assigns.\n\n%s", settings.help_text().c_str());
+    std::printf(
+        "Example: tutti worker --manager pool.example:7171 --token TOKEN\n\nThe worker of a node: runs what the "
+        "manager assigns.\n\n%s",
+        settings.help_text().c_str());
     return 0;
   }
   block_signals();
@@ -136,7 +145,8 @@ int run_worker(const std::vector<std::string>& arguments) {
     if (Status made = sys::make_dirs(dir, 0711); !made) return complain(made.error());
   }
   driver::Registry drivers;
-  if (Status added = add_drivers(drivers, options.data_dir, options.run_dir, settings.get("container-runtime")); !added) return complain(added.error());
+  if (Status added = add_drivers(drivers, options.data_dir, options.run_dir, settings.get("container-runtime")); !added)
+    return complain(added.error());
   if (settings.flag("purge")) return purge(options.data_dir, options.run_dir, drivers);
   auto fingerprint = fingerprint_options(settings);
   if (!fingerprint) return complain(fingerprint.error());

@@ -47,7 +47,8 @@ Result<uint64_t> parse_id_text(std::string_view text) {
   uint64_t v = 0;
   for (char c : text) {
     size_t at = kAlphabet.find(c);
-    if (at == std::string_view::npos) return fail(ErrorCode::invalid, "not a letter of an id: '" + std::string(1, c) + "'");
+    if (at == std::string_view::npos)
+      return fail(ErrorCode::invalid, "not a letter of an id: '" + std::string(1, c) + "'");
     v = (v << 5) | at;
   }
   return unscramble(v);

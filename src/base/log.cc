@@ -99,8 +99,10 @@ void log_record(LogLevel level, std::string_view message, std::initializer_list<
       line += ' ';
       line += field.key;
       line += '=';
-      if (is_plain(field.value)) line += field.value;
-      else append_quoted(line, field.value);
+      if (is_plain(field.value))
+        line += field.value;
+      else
+        append_quoted(line, field.value);
     }
     line += '\n';
   }

@@ -23,9 +23,17 @@ struct LogField {
 void configure_logging(LogLevel level, LogFormat format, std::string component);
 
 void log_record(LogLevel level, std::string_view message, std::initializer_list<LogField> fields);
-inline void log_debug(std::string_view m, std::initializer_list<LogField> f = {}) { log_record(LogLevel::debug, m, f); }
-inline void log_info(std::string_view m, std::initializer_list<LogField> f = {}) { log_record(LogLevel::info, m, f); }
-inline void log_warning(std::string_view m, std::initializer_list<LogField> f = {}) { log_record(LogLevel::warning, m, f); }
-inline void log_error(std::string_view m, std::initializer_list<LogField> f = {}) { log_record(LogLevel::error, m, f); }
+inline void log_debug(std::string_view m, std::initializer_list<LogField> f = {}) {
+  log_record(LogLevel::debug, m, f);
+}
+inline void log_info(std::string_view m, std::initializer_list<LogField> f = {}) {
+  log_record(LogLevel::info, m, f);
+}
+inline void log_warning(std::string_view m, std::initializer_list<LogField> f = {}) {
+  log_record(LogLevel::warning, m, f);
+}
+inline void log_error(std::string_view m, std::initializer_list<LogField> f = {}) {
+  log_record(LogLevel::error, m, f);
+}
 
 }  // namespace tutti

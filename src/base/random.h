@@ -24,7 +24,8 @@ class SeededRandom final : public Random {
   uint64_t state_;
 };
 
-// `bytes` from the kernel's generator (getrandom), as lower-case hex. For secrets and nonces. Aborts if the kernel refuses.
+// `bytes` from the kernel's generator (getrandom), as lower-case hex. For secrets and nonces. Aborts if the kernel
+// refuses.
 std::string secure_random_hex(size_t bytes);
 
 }  // namespace tutti

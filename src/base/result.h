@@ -69,20 +69,21 @@ int http_status(ErrorCode code);
 
 }  // namespace tutti
 
-#define TUTTI_INVARIANT(expr, why) \
-  ((expr) ? (void)0 : ::tutti::invariant_broken(__FILE__, __LINE__, #expr, why))
+#define TUTTI_INVARIANT(expr, why) ((expr) ? (void)0 : ::tutti::invariant_broken(__FILE__, __LINE__, #expr, why))
 
 #define TUTTI_CONCAT_(a, b) a##b
 #define TUTTI_CONCAT(a, b) TUTTI_CONCAT_(a, b)
 
 // TUTTI_TRY(auto x, call()): x is the value, or this function returns the error.
 #define TUTTI_TRY(decl, expr) TUTTI_TRY_(TUTTI_CONCAT(tutti_try_, __LINE__), decl, expr)
-#define TUTTI_TRY_(tmp, decl, expr)                                   \
-  auto tmp = (expr);                                                  \
-  if (!tmp) [[unlikely]] return tl::make_unexpected(std::move(tmp).error()); \
+#define TUTTI_TRY_(tmp, decl, expr)                     \
+  auto tmp = (expr);                                    \
+  if (!tmp) [[unlikely]]                                \
+    return tl::make_unexpected(std::move(tmp).error()); \
   decl = std::move(*tmp)
 
 // TUTTI_CHECK(call()): this function returns the error of a Status, if it has one.
 #define TUTTI_CHECK(expr) TUTTI_CHECK_(TUTTI_CONCAT(tutti_try_, __LINE__), expr)
-#define TUTTI_CHECK_(tmp, expr) \
-  if (auto tmp = (expr); !tmp) [[unlikely]] return tl::make_unexpected(std::move(tmp).error())
+#define TUTTI_CHECK_(tmp, expr)             \
+  if (auto tmp = (expr); !tmp) [[unlikely]] \
+  return tl::make_unexpected(std::move(tmp).error())

@@ -128,8 +128,10 @@ std::string format_time(Time t) {
   put(clock.seconds().count(), 2);
   out += '.';
   const int64_t ns = clock.subseconds().count();
-  if (ns % 1'000'000 == 0) put(ns / 1'000'000, 3);
-  else put(ns, 9);
+  if (ns % 1'000'000 == 0)
+    put(ns / 1'000'000, 3);
+  else
+    put(ns, 9);
   return out += 'Z';
 }
 
@@ -141,7 +143,8 @@ Result<Time> parse_time(std::string_view text) {
   auto year = digits(text, 0, 4), month = digits(text, 5, 2), day = digits(text, 8, 2), hour = digits(text, 11, 2),
        minute = digits(text, 14, 2), second = digits(text, 17, 2);
   if (!year || !month || !day || !hour || !minute || !second) return refuse();
-  if (text[4] != '-' || text[7] != '-' || (text[10] != 'T' && text[10] != 't') || text[13] != ':' || text[16] != ':') return refuse();
+  if (text[4] != '-' || text[7] != '-' || (text[10] != 'T' && text[10] != 't') || text[13] != ':' || text[16] != ':')
+    return refuse();
   if (*month < 1 || *month > 12 || *day < 1 || *day > 31 || *hour > 23 || *minute > 59 || *second > 60) return refuse();
   size_t at = 19;
   int64_t ns = 0;
@@ -182,6 +185,8 @@ Time SystemClock::now() const {
   const int64_t ns = read_clock(CLOCK_REALTIME);
   return {ns - ns % 1'000'000};
 }
-BootTime SystemClock::boot_now() const { return {read_clock(CLOCK_BOOTTIME)}; }
+BootTime SystemClock::boot_now() const {
+  return {read_clock(CLOCK_BOOTTIME)};
+}
 
 }  // namespace tutti

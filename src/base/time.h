@@ -22,8 +22,12 @@ struct Duration {
   constexpr Duration operator-(Duration o) const { return {ns - o.ns}; }
   constexpr Duration operator*(int64_t k) const { return {ns * k}; }
 };
-constexpr Duration milliseconds(int64_t n) { return {n * 1'000'000}; }
-constexpr Duration seconds(int64_t n) { return {n * 1'000'000'000}; }
+constexpr Duration milliseconds(int64_t n) {
+  return {n * 1'000'000};
+}
+constexpr Duration seconds(int64_t n) {
+  return {n * 1'000'000'000};
+}
 
 struct Time {
   int64_t ns = 0;  // since 1970-01-01 UTC; 0: never

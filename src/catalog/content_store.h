@@ -106,8 +106,8 @@ class ContentStore {
   // Removes sessions nobody has touched for `older`; returns how many.
   Result<size_t> sweep_uploads(Duration older);
 
-  // That the scope was given this content just now: a blob, or a manifest of which all that it refers to was checked to be the
-  // scope's. Known for collect()'s grace, also after a restart.
+  // That the scope was given this content just now: a blob, or a manifest of which all that it refers to was checked to
+  // be the scope's. Known for collect()'s grace, also after a restart.
   enum class Arrived : uint8_t { blob, manifest };
   Status note_arrival(std::string_view scope, std::string_view digest, Arrived as);
   bool has_arrived(std::string_view scope, std::string_view digest) const;

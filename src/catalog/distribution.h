@@ -6,8 +6,8 @@
 // The caller authenticates (401 with WWW-Authenticate is its own answer) and says per request what the identity may;
 // wanted() tells it which repository and verb a request is about. handle() returns at once and may be called from any
 // thread; disk work runs on a small pool here. Store and table must outlive this object, and the server must be
-// stopped, and no put() of the table be under way, before it ends. Bytes are kept once for all repositories, but had only
-// through one that has them (repository_contents.h): a digest alone opens nothing.
+// stopped, and no put() of the table be under way, before it ends. Bytes are kept once for all repositories, but had
+// only through one that has them (repository_contents.h): a digest alone opens nothing.
 
 #include <functional>
 #include <map>

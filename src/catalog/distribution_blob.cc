@@ -116,7 +116,8 @@ void Distribution::start_upload(const Call& call) {
   if (oci::is_digest(mount) && is_repository(from)) {
     bool allowed =
         call.access.can_pull_from ? call.access.can_pull_from(from) : (from == repository && call.access.can_pull);
-    if (allowed && contents_.holds(from, mount) && store_.touch(mount) && store_.note_arrival(repository, mount, ContentStore::Arrived::blob))
+    if (allowed && contents_.holds(from, mount) && store_.touch(mount) &&
+        store_.note_arrival(repository, mount, ContentStore::Arrived::blob))
       return call.responder->send(blob_created(repository, mount));
   }
   std::string digest = call.request->query_value("digest");

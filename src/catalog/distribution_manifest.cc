@@ -82,8 +82,11 @@ void Distribution::get_manifest(const Call& call) {
   }
   // Who got it by its tag goes on by digests, also when the tag means another one meanwhile.
   const bool by_tag = digest != route.reference;
-  const bool held = by_tag ? store_.note_arrival(route.repository, digest, ContentStore::Arrived::manifest).has_value() : contents_.holds(route.repository, digest);
-  if (!held) return call.responder->send(registry_error(404, "MANIFEST_UNKNOWN", "no manifest " + digest + " in " + route.repository));
+  const bool held = by_tag ? store_.note_arrival(route.repository, digest, ContentStore::Arrived::manifest).has_value()
+                           : contents_.holds(route.repository, digest);
+  if (!held)
+    return call.responder->send(
+        registry_error(404, "MANIFEST_UNKNOWN", "no manifest " + digest + " in " + route.repository));
   auto bytes = store_.read(digest, limits::kManifestBytesMax);
   auto facts = bytes ? read_manifest(*bytes) : Result<ManifestFacts>(tl::make_unexpected(bytes.error()));
   if (!facts) {
@@ -143,15 +146,18 @@ void Distribution::put_manifest(const Call& call) {
                   "{\"digest\":" + json_text(blob) + "}");
   }
   if (const std::string other = contents_.missing(call.route.repository, *facts); !other.empty()) {
-    return refuse(400, "MANIFEST_BLOB_UNKNOWN", call.route.repository + " has no " + other + ": push or mount it before the manifest that refers to it",
-                  "{\"digest\":" + json_text(other) + "}");
+    return refuse(
+        400, "MANIFEST_BLOB_UNKNOWN",
+        call.route.repository + " has no " + other + ": push or mount it before the manifest that refers to it",
+        "{\"digest\":" + json_text(other) + "}");
   }
   auto stored = store_.put(body);
   auto row = stored ? describe_manifest(store_, digest) : Result<TagRow>(tl::make_unexpected(stored.error()));
   if (!row) return refuse(http_status(row.error().code), "MANIFEST_INVALID", row.error().message);
   row->repository = call.route.repository;
   row->tag = reference;
-  if (Status noted = store_.note_arrival(row->repository, digest, ContentStore::Arrived::manifest); !noted) return refuse(500, "UNKNOWN", noted.error().to_string());
+  if (Status noted = store_.note_arrival(row->repository, digest, ContentStore::Arrived::manifest); !noted)
+    return refuse(500, "UNKNOWN", noted.error().to_string());
   tags_.put(std::move(*row), [arriving, digest, call, subject = facts->subject](Status status) {
     if (!status) return call.responder->send(registry_error(status.error(), "UNKNOWN"));
     net::Response response = empty_response(201, {{"location", "/v2/" + call.route.repository + "/manifests/" + digest},

@@ -280,14 +280,16 @@ TEST_F(DistributionTest, ADigestOpensNothingElsewhere) {
   // Nor does a manifest of one's own that names it,
   EXPECT_EQ(call("PUT", "/v2/mine/manifests/v1", secret.manifest).status, 400);
   // or a subject,
-  SmallImage bait("bait", R"(,"subject":{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":")" + manifest + R"(","size":1})");
+  SmallImage bait("bait", R"(,"subject":{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":")" +
+                              manifest + R"(","size":1})");
   push("mine", "v1", bait);
   EXPECT_EQ(call("GET", "/v2/mine/blobs/" + layer).status, 404);
   // or a layer that looks like a manifest, by itself or below an index.
   push_blob("mine", secret.manifest);
   EXPECT_EQ(call("GET", "/v2/mine/blobs/" + layer).status, 404);
-  const std::string index = R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":")" +
-                            manifest + R"(","size":)" + std::to_string(secret.manifest.size()) + "}]}";
+  const std::string index =
+      R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":")" +
+      manifest + R"(","size":)" + std::to_string(secret.manifest.size()) + "}]}";
   EXPECT_EQ(call("PUT", "/v2/mine/manifests/v2", index).status, 400);
   SmallImage trojan(secret.manifest);
   push("mine", "v3", trojan);
@@ -299,9 +301,14 @@ TEST_F(DistributionTest, WhatWasPushedOrMountedIsTheRepositorys) {
   push("from", "v1", image);
   Access access{"t", true, true, true, [](const std::string& name) { return name == "from"; }};
   for (const std::string& blob : {image.layer, image.config}) {
-    EXPECT_EQ(call("POST", "/v2/to/blobs/uploads/?mount=" + digest_of(blob) + "&from=from", Sent{{}, {}, false, access}).status, 201);
+    EXPECT_EQ(call("POST", "/v2/to/blobs/uploads/?mount=" + digest_of(blob) + "&from=from", Sent{{}, {}, false, access})
+                  .status,
+              201);
   }
-  EXPECT_EQ(call("POST", "/v2/to/blobs/uploads/?mount=" + digest_of(image.layer) + "&from=empty", Sent{{}, {}, false, Access{"t", true, true, true, [](const std::string&) { return true; }}}).status, 202)
+  EXPECT_EQ(call("POST", "/v2/to/blobs/uploads/?mount=" + digest_of(image.layer) + "&from=empty",
+                 Sent{{}, {}, false, Access{"t", true, true, true, [](const std::string&) { return true; }}})
+                .status,
+            202)
       << "it has no such blob to give";
   EXPECT_EQ(call("PUT", "/v2/to/manifests/v1", image.manifest).status, 201);
   // A pull under way goes on when the tag moves or goes.

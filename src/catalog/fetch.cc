@@ -96,20 +96,24 @@ std::string last_words(const std::string& output) {
 }
 
 Result<std::string> find_skopeo(const FetchOptions& options, const std::string& for_what) {
-  std::string program = options.skopeo.find('/') == std::string::npos ? sys::find_program(options.skopeo) : options.skopeo;
+  std::string program =
+      options.skopeo.find('/') == std::string::npos ? sys::find_program(options.skopeo) : options.skopeo;
   if (program.empty() || access(program.c_str(), X_OK) != 0) {
-    return fail(ErrorCode::unsupported, for_what + " needs skopeo, which is not installed here: apt-get install skopeo");
+    return fail(ErrorCode::unsupported,
+                for_what + " needs skopeo, which is not installed here: apt-get install skopeo");
   }
   return program;
 }
 
-Result<std::string> write_auth_file(const WorkFolder& folder, const std::string& registry, const Credentials& credentials) {
+Result<std::string> write_auth_file(const WorkFolder& folder, const std::string& registry,
+                                    const Credentials& credentials) {
   std::string file = folder.path() + "/auth.json";
   std::string secret = net::base64_encode(credentials.user + ":" + credentials.password);
   std::string key = registry == "docker.io" ? "https://index.docker.io/v1/" : registry;
   sys::WriteOptions only_us;
   only_us.mode = 0600;
-  TUTTI_CHECK(sys::write_file_atomic(file, "{\"auths\":{" + json_text(key) + ":{\"auth\":" + json_text(secret) + "}}}", only_us));
+  TUTTI_CHECK(sys::write_file_atomic(file, "{\"auths\":{" + json_text(key) + ":{\"auth\":" + json_text(secret) + "}}}",
+                                     only_us));
   return file;
 }
 
@@ -200,7 +204,8 @@ Status push_with_skopeo(const ContentStore& store, const std::string& digest, co
                         const Credentials& credentials, const FetchOptions& options, std::stop_token stop) {
   TUTTI_TRY(oci::Reference parsed, oci::parse_reference(target));
   if (parsed.registry.empty() || !parsed.digest.empty()) {
-    return fail(ErrorCode::invalid, "push goes to REGISTRY/NAME[:TAG], not to '" + target + "': name the registry, like registry.example.com/app:1");
+    return fail(ErrorCode::invalid, "push goes to REGISTRY/NAME[:TAG], not to '" + target +
+                                        "': name the registry, like registry.example.com/app:1");
   }
   TUTTI_TRY(const std::string program, find_skopeo(options, "pushing to " + parsed.registry));
   WorkFolder folder(options.work_dir + "/push-" + secure_random_hex(8));
@@ -210,7 +215,8 @@ Status push_with_skopeo(const ContentStore& store, const std::string& digest, co
   if (!sys::exists("/etc/containers/policy.json")) argv.push_back("--insecure-policy");
   argv.insert(argv.end(), {"copy", "--quiet", "--all", "--preserve-digests"});
   const auto& insecure = options.insecure_registries;
-  if (std::find(insecure.begin(), insecure.end(), parsed.registry) != insecure.end()) argv.push_back("--dest-tls-verify=false");
+  if (std::find(insecure.begin(), insecure.end(), parsed.registry) != insecure.end())
+    argv.push_back("--dest-tls-verify=false");
   if (!credentials.user.empty()) {
     TUTTI_TRY(std::string file, write_auth_file(folder, parsed.registry, credentials));
     argv.insert(argv.end(), {"--dest-authfile", file});
@@ -218,7 +224,8 @@ Status push_with_skopeo(const ContentStore& store, const std::string& digest, co
   argv.insert(argv.end(), {"oci:" + folder.path() + "/layout:pushed", docker_name(parsed, parsed.registry)});
   auto finished = run(std::move(argv), folder, options.timeout, stop);
   if (!finished) return tl::make_unexpected(std::move(finished).error().in("push " + target));
-  if (finished->exit_code != 0) return tl::make_unexpected(explain_skopeo(finished->output, finished->exit_code, target, parsed.registry, "push"));
+  if (finished->exit_code != 0)
+    return tl::make_unexpected(explain_skopeo(finished->output, finished->exit_code, target, parsed.registry, "push"));
   return {};
 }
 

@@ -1,7 +1,7 @@
 #pragma once
-// Images from and to any registry, by `skopeo`: copied into a folder of our own as an OCI layout, verified into the content
-// store, folder removed. Blocking (minutes for a large image): call from a worker thread. Credentials go to skopeo in
-// a file that only we can read, never on its command line, and never into an error or a log.
+// Images from and to any registry, by `skopeo`: copied into a folder of our own as an OCI layout, verified into the
+// content store, folder removed. Blocking (minutes for a large image): call from a worker thread. Credentials go to
+// skopeo in a file that only we can read, never on its command line, and never into an error or a log.
 
 #include <functional>
 #include <stop_token>
@@ -41,7 +41,8 @@ Result<Fetched> fetch_with_skopeo(ContentStore& store, const std::string& refere
                                   const FetchOptions& options, std::stop_token stop,
                                   const std::function<void(std::string)>& progress);
 
-// The other way: what `digest` leads to, with every architecture that is here, to a registry elsewhere. The same errors.
+// The other way: what `digest` leads to, with every architecture that is here, to a registry elsewhere. The same
+// errors.
 Status push_with_skopeo(const ContentStore& store, const std::string& digest, const std::string& target,
                         const Credentials& credentials, const FetchOptions& options, std::stop_token stop);
 

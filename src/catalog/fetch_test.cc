@@ -28,9 +28,12 @@ TEST(Explain, WhatSkopeoSays) {
   EXPECT_EQ(code("reading manifest 1 in r/x: unauthorized: authentication required"), ErrorCode::forbidden);
   EXPECT_EQ(code("pinging container registry r: Get \"https://r/v2/\": dial tcp: lookup r: no such host"),
             ErrorCode::unavailable);
-  EXPECT_EQ(code("pinging container registry 127.0.0.1:40403: Get \"https://127.0.0.1:40403/v2/\": dial tcp 127.0.0.1:40403: connect: connection refused"),
-            ErrorCode::unavailable) << "a port is no status";
-  EXPECT_EQ(code("time=\"2026-11-21T05:40:40Z\" pinging container registry 127.0.0.1:44041: connection refused"), ErrorCode::unavailable);
+  EXPECT_EQ(code("pinging container registry 127.0.0.1:40403: Get \"https://127.0.0.1:40403/v2/\": dial tcp "
+                 "127.0.0.1:40403: connect: connection refused"),
+            ErrorCode::unavailable)
+      << "a port is no status";
+  EXPECT_EQ(code("time=\"2026-11-21T05:40:40Z\" pinging container registry 127.0.0.1:44041: connection refused"),
+            ErrorCode::unavailable);
   EXPECT_EQ(code("reading manifest: StatusCode: 404, \"\""), ErrorCode::not_found);
   EXPECT_EQ(code("reading manifest: received unexpected HTTP status: 403 Forbidden"), ErrorCode::forbidden);
   EXPECT_EQ(code("x509: certificate signed by unknown authority"), ErrorCode::unavailable);

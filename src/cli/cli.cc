@@ -13,7 +13,9 @@
 namespace tutti::cli {
 namespace {
 
-int wrong_use(const std::string& message) { return complain({ErrorCode::invalid, message, {}, 0}); }
+int wrong_use(const std::string& message) {
+  return complain({ErrorCode::invalid, message, {}, 0});
+}
 
 int completion(const Session& s) {
   const std::string shell = s.words.empty() ? "bash" : s.words[0];
@@ -71,7 +73,8 @@ int run_client(int argc, char** argv) {
   auto parsed = parse_command_line({argv + std::min(argc, 1), argv + argc});
   if (!parsed) return complain(parsed.error());
   if (!parsed->help.empty()) return std::printf("%s", parsed->help.c_str()), 0;
-  if (parsed->usage == nullptr || parsed->usage->noun == "help") return std::printf("%s", help_text().c_str()), argc < 2 ? 2 : 0;
+  if (parsed->usage == nullptr || parsed->usage->noun == "help")
+    return std::printf("%s", help_text().c_str()), argc < 2 ? 2 : 0;
   Session s;
   s.invocation = std::move(*parsed);
   s.words = s.invocation.words;

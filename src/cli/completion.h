@@ -1,6 +1,7 @@
 #pragma once
-// Completion scripts for bash, zsh and fish, made from the words the command line knows. Names of objects are asked of the
-// pool as they are needed; without a pool there are none. Verbs that take a file (run, validate, import) get files. Pure.
+// Completion scripts for bash, zsh and fish, made from the words the command line knows. Names of objects are asked of
+// the pool as they are needed; without a pool there are none. Verbs that take a file (run, validate, import) get files.
+// Pure.
 
 #include <string>
 #include <string_view>

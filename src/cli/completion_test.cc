@@ -13,7 +13,8 @@ namespace {
 using testing::HasSubstr;
 using testing::Not;
 
-const CompletionWords kWords = {{"job", "run", "version"}, {{"job", {"run", "list", "show"}, true}}, {"--follow", "--tail"}};
+const CompletionWords kWords = {
+    {"job", "run", "version"}, {{"job", {"run", "list", "show"}, true}}, {"--follow", "--tail"}};
 
 class Completion : public testing::Test {
  protected:
@@ -26,7 +27,9 @@ class Completion : public testing::Test {
   ~Completion() override { EXPECT_EQ(std::system(("rm -r " + dir_).c_str()), 0); }
   void write(const std::string& name, const std::string& text) { std::ofstream(dir_ + "/" + name) << text; }
 
-  static bool installed(const std::string& shell) { return std::system(("command -v " + shell + " >/dev/null").c_str()) == 0; }
+  static bool installed(const std::string& shell) {
+    return std::system(("command -v " + shell + " >/dev/null").c_str()) == 0;
+  }
   std::string run(const std::string& shell, const std::string& text) {
     write("script", completion_script(shell.substr(0, shell.find(' ')), kWords));
     write("test", "cd " + dir_ + "\nPATH=" + dir_ + ":$PATH\n. " + dir_ + "/script\n" + text + "\n");
@@ -39,7 +42,8 @@ class Completion : public testing::Test {
   }
   // What bash offers for these words.
   std::string offered(const std::string& words) {
-    return run("bash", "COMP_WORDS=(" + words + "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _tutti; echo \"${COMPREPLY[@]}\"");
+    return run("bash",
+               "COMP_WORDS=(" + words + "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _tutti; echo \"${COMPREPLY[@]}\"");
   }
   std::string dir_;
 };
@@ -60,13 +64,19 @@ TEST_F(Completion, ZshTakesTheScript) {
 TEST_F(Completion, FishOffersVerbsAndNames) {
   if (!installed("fish")) GTEST_SKIP() << "fish is not installed";
   write("script", completion_script("fish", kWords));
-  EXPECT_EQ(std::system(("cd " + dir_ + "; PATH=" + dir_ + ":$PATH HOME=" + dir_ + " fish -c 'source script; complete -C \"tutti jobs s\"; complete -C \"tutti job show \"' >said 2>&1").c_str()), 0);
+  EXPECT_EQ(
+      std::system(("cd " + dir_ + "; PATH=" + dir_ + ":$PATH HOME=" + dir_ +
+                   " fish -c 'source script; complete -C \"tutti jobs s\"; complete -C \"tutti job show \"' >said 2>&1")
+                      .c_str()),
+      0);
   std::ifstream in(dir_ + "/said");
   const std::string said{std::istreambuf_iterator<char>(in), {}};
   EXPECT_EQ(said, "show\nshop\n");
 }
 
-TEST(CompletionScript, OtherShellsAreRefused) { EXPECT_EQ(completion_script("tcsh", kWords), ""); }
+TEST(CompletionScript, OtherShellsAreRefused) {
+  EXPECT_EQ(completion_script("tcsh", kWords), "");
+}
 
 }  // namespace
 }  // namespace tutti::cli

@@ -28,7 +28,8 @@ std::string read_text(const std::string& path) {
 }
 
 void make_parents(const std::string& path) {
-  for (size_t at = path.find('/', 1); at != std::string::npos; at = path.find('/', at + 1)) ::mkdir(path.substr(0, at).c_str(), 0700);
+  for (size_t at = path.find('/', 1); at != std::string::npos; at = path.find('/', at + 1))
+    ::mkdir(path.substr(0, at).c_str(), 0700);
 }
 
 }  // namespace
@@ -61,7 +62,8 @@ Status save_contexts(const Contexts& contexts) {
   return {};
 }
 
-Status save_context(const std::string& name, const std::string& address, const std::string& authority, const std::string& token, bool make_current) {
+Status save_context(const std::string& name, const std::string& address, const std::string& authority,
+                    const std::string& token, bool make_current) {
   TUTTI_TRY(Contexts all, load_contexts());
   std::erase_if(all.contexts, [&](const Context& c) { return c.name == name; });
   all.contexts.push_back({name, address, authority, token, ""});
@@ -79,7 +81,8 @@ Result<Context> load_context(const std::string& name) {
   return fail(ErrorCode::unavailable, "no pool is known here: 'tutti up' starts one, 'tutti login' connects to one");
 }
 
-Result<Context> login(const std::string& address, const std::string& authority, const std::string& credential, const std::string& name) {
+Result<Context> login(const std::string& address, const std::string& authority, const std::string& credential,
+                      const std::string& name) {
   TUTTI_TRY(const net::Endpoint endpoint, net::parse_endpoint(address));
   TUTTI_TRY(auto client, net::make_client(endpoint, {authority, {}, {}, {}}));
   net::Request request;
@@ -88,7 +91,8 @@ Result<Context> login(const std::string& address, const std::string& authority, 
   request.headers = {{"authorization", "Bearer " + credential}, {"content-type", "application/json"}};
   request.body = "{}";
   TUTTI_TRY(const net::Response answer, client->call(request, seconds(30)));
-  if (answer.status != 201) return fail(ErrorCode::unauthenticated, "the pool at " + address + " refused the login: " + answer.body);
+  if (answer.status != 201)
+    return fail(ErrorCode::unauthenticated, "the pool at " + address + " refused the login: " + answer.body);
   TUTTI_TRY(const Document document, parse_json_document(answer.body));
   std::string token;
   for (uint32_t i = 1; i < document[0].next; i = document[i].next) {

@@ -29,10 +29,12 @@ std::string contexts_path();
 Result<Contexts> load_contexts();  // empty when there is no file
 Status save_contexts(const Contexts& contexts);
 
-Status save_context(const std::string& name, const std::string& address, const std::string& authority, const std::string& token, bool make_current);
+Status save_context(const std::string& name, const std::string& address, const std::string& authority,
+                    const std::string& token, bool make_current);
 // The named one, or the current one. `unavailable` with what to do when there is none.
 Result<Context> load_context(const std::string& name);
 // Exchanges a credential for a token of one's own and saves the context.
-Result<Context> login(const std::string& address, const std::string& authority, const std::string& credential, const std::string& name);
+Result<Context> login(const std::string& address, const std::string& authority, const std::string& credential,
+                      const std::string& name);
 
 }  // namespace tutti::cli

@@ -24,7 +24,8 @@ int job_dispatch(Session& s) {
   for (const auto& [name, value] : s.invocation.repeated) {
     if (name != "meta") continue;
     const size_t at = value.find('=');
-    if (at == std::string::npos || at == 0) return complain({ErrorCode::invalid, "write --meta KEY=VALUE, not '" + value + "'", {}, 0});
+    if (at == std::string::npos || at == 0)
+      return complain({ErrorCode::invalid, "write --meta KEY=VALUE, not '" + value + "'", {}, 0});
     meta += (meta.empty() ? "" : ",") + json_text(value.substr(0, at)) + ":" + json_text(value.substr(at + 1));
   }
   std::string payload;
@@ -33,7 +34,8 @@ int job_dispatch(Session& s) {
     if (!read) return complain(read.error());
     payload = std::move(*read);
   }
-  return launched(s, path_of("/v1/jobs", s.words[0]) + ":dispatch", "{\"meta\":{" + meta + "},\"payload\":" + json_text(net::base64_encode(payload)) + "}");
+  return launched(s, path_of("/v1/jobs", s.words[0]) + ":dispatch",
+                  "{\"meta\":{" + meta + "},\"payload\":" + json_text(net::base64_encode(payload)) + "}");
 }
 
 int job_periodic(Session& s) {

@@ -34,7 +34,8 @@ std::string ports(const Json& row) {
 
 std::string drivers(const Json& row) {
   std::vector<std::string> out;
-  for (const Json& driver : row["status.drivers"].items()) out.push_back(driver["name"].text() + (driver["healthy"].text() == "true" ? "" : "!"));
+  for (const Json& driver : row["status.drivers"].items())
+    out.push_back(driver["name"].text() + (driver["healthy"].text() == "true" ? "" : "!"));
   return join(out, ",");
 }
 
@@ -66,8 +67,12 @@ std::string cell(const Json& row, const std::string& path) {
     for (const Json& word : row[path.substr(7)].items()) words.push_back(word.text());
     return join(words, " ");
   }
-  if (path == "~cpu") return format_millicores({row["status.used.cpu"].number()}) + "/" + format_millicores({row["status.capacity.cpu"].number()});
-  if (path == "~memory") return format_bytes({row["status.used.memory"].number()}) + "/" + format_bytes({row["status.capacity.memory"].number()});
+  if (path == "~cpu")
+    return format_millicores({row["status.used.cpu"].number()}) + "/" +
+           format_millicores({row["status.capacity.cpu"].number()});
+  if (path == "~memory")
+    return format_bytes({row["status.used.memory"].number()}) + "/" +
+           format_bytes({row["status.capacity.memory"].number()});
   if (path.starts_with("~cpu:")) return format_millicores({row[path.substr(5)].number()});
   if (path == "~count") return row["status.running"].text() + "/" + row["status.wanted"].text();
   return row[path].text();
@@ -103,8 +108,10 @@ int print_list(const Session& session, const Json& answer, const std::vector<Col
   }
   for (const Json& item : answer["items"].items()) {
     rows.emplace_back();
-    if (session.output == "name") rows.back().push_back(item["name"].text());
-    else for (const Column& column : columns) rows.back().push_back(printable(cell(item, column.path)));  // one line each
+    if (session.output == "name")
+      rows.back().push_back(item["name"].text());
+    else
+      for (const Column& column : columns) rows.back().push_back(printable(cell(item, column.path)));  // one line each
   }
   print_table(rows);
   return 0;

@@ -33,11 +33,11 @@ void print_plan(const Json& plan) {
   const std::vector<Json> moves = plan["moves"].items();
   print_moves(moves, false);
   say(stdout, "%s%zu moves for %s (policy %s)\n", moves.empty() ? "" : "\n", moves.size(), plan["aim"].text().c_str(),
-              plan["policy"].text().c_str());
+      plan["policy"].text().c_str());
   const bool by_number = plan["policy"].text() == "roundrobin";
   say(stdout, "nodes in use: %s -> %s, deviation from an even load: %s -> %s\n", plan["nodes_used"].text().c_str(),
-              plan["nodes_used_after"].text().c_str(), deviation(plan["imbalance"], by_number).c_str(),
-              deviation(plan["imbalance_after"], by_number).c_str());
+      plan["nodes_used_after"].text().c_str(), deviation(plan["imbalance"], by_number).c_str(),
+      deviation(plan["imbalance_after"], by_number).c_str());
   for (const Json& left : plan["left_out"].items())
     say(stdout, "%s left where they are: %s\n", left["instances"].text().c_str(), left["reason"].text().c_str());
   if (!moves.empty()) say(stdout, "nothing was moved: 'tutti rebalance --apply' does it\n");

@@ -14,9 +14,9 @@
 #include "cli/run_spec.h"
 #include "cli/say.h"
 #include "cli/session.h"
-#include "model/session.h"
 #include "cli/signals.h"
 #include "model/codec.h"
+#include "model/session.h"
 
 namespace tutti::cli {
 namespace {

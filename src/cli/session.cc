@@ -1,4 +1,3 @@
-#include "cli/say.h"
 #include "cli/session.h"
 
 #include <unistd.h>
@@ -9,6 +8,7 @@
 #include "base/printable.h"
 #include "base/random.h"
 #include "base/text.h"
+#include "cli/say.h"
 #include "model/codec.h"
 #include "model/values.h"
 
@@ -50,9 +50,13 @@ std::vector<Json> Json::items() const {
   return out;
 }
 
-std::string Json::key() const { return exists() ? std::string((*document_)[index_].key) : std::string(); }
+std::string Json::key() const {
+  return exists() ? std::string((*document_)[index_].key) : std::string();
+}
 
-int64_t Json::number() const { return exists() && (*document_)[index_].kind == DocKind::integer ? (*document_)[index_].integer : 0; }
+int64_t Json::number() const {
+  return exists() && (*document_)[index_].kind == DocKind::integer ? (*document_)[index_].integer : 0;
+}
 
 std::string Json::text() const {
   if (!exists()) return {};
@@ -99,11 +103,13 @@ Status Session::connect() {
   if (loaded) context = *loaded;
   const char* address = std::getenv("TUTTI_ADDRESS");
   const char* token = std::getenv("TUTTI_TOKEN");
-  if (!option("address").empty() || address != nullptr) context.address = option("address", address != nullptr ? address : "");
+  if (!option("address").empty() || address != nullptr)
+    context.address = option("address", address != nullptr ? address : "");
   if (!option("token").empty() || token != nullptr) context.token = option("token", token != nullptr ? token : "");
   if (const char* project = std::getenv("TUTTI_PROJECT")) context.project = project;
   if (!option("project").empty()) context.project = option("project");
-  if (context.address.empty()) return tl::make_unexpected(loaded ? Error{ErrorCode::unavailable, "no address", {}, 0} : loaded.error());
+  if (context.address.empty())
+    return tl::make_unexpected(loaded ? Error{ErrorCode::unavailable, "no address", {}, 0} : loaded.error());
   return {};
 }
 
@@ -111,7 +117,9 @@ net::Request Session::request(const std::string& method, const std::string& path
   net::Request out;
   out.method = method;
   out.target = path;
-  if (!context.project.empty()) out.target += (path.find('?') == std::string::npos ? "?project=" : "&project=") + net::percent_encode(context.project);
+  if (!context.project.empty())
+    out.target +=
+        (path.find('?') == std::string::npos ? "?project=" : "&project=") + net::percent_encode(context.project);
   out.path = path.substr(0, path.find('?'));
   out.headers["authorization"] = "Bearer " + context.token;
   return out;
@@ -124,30 +132,41 @@ Result<std::unique_ptr<net::Client>> Session::client() const {
 
 Error problem_of(const net::Response& response) {
   Error out;
-  out.code = response.status == 404 ? ErrorCode::not_found : response.status == 400 ? ErrorCode::invalid : response.status == 503 ? ErrorCode::unavailable
-             : response.status == 401 ? ErrorCode::unauthenticated : response.status == 504 ? ErrorCode::timeout : ErrorCode::unprocessable;
+  out.code = response.status == 404   ? ErrorCode::not_found
+             : response.status == 400 ? ErrorCode::invalid
+             : response.status == 503 ? ErrorCode::unavailable
+             : response.status == 401 ? ErrorCode::unauthenticated
+             : response.status == 504 ? ErrorCode::timeout
+                                      : ErrorCode::unprocessable;
   auto body = Json::parse(response.body);
   if (!body || !(*body)["detail"].exists()) {
     out.message = "the pool answered " + std::to_string(response.status);
     return out;
   }
   out.message = (*body)["detail"].text();
-  for (const Json& each : (*body)["errors"].items()) out.details.push_back({each["path"].text(), each["message"].text(), each["hint"].text()});
+  for (const Json& each : (*body)["errors"].items())
+    out.details.push_back({each["path"].text(), each["message"].text(), each["hint"].text()});
   return out;
 }
 
 Error placed_in_file(Error error, const std::string& file) {
   const std::string name = file == "-" ? "standard input" : file;
-  if (error.message.starts_with("job file")) error.message.replace(0, 8, name);
-  else if (!error.details.empty()) error.message = name + ": " + error.message;
+  if (error.message.starts_with("job file"))
+    error.message.replace(0, 8, name);
+  else if (!error.details.empty())
+    error.message = name + ": " + error.message;
   for (ErrorDetail& detail : error.details) {
     int line = 0;
     int column = 0;
     int length = 0;
     const size_t at = detail.message.find(" (line ");
-    if (at == std::string::npos || std::sscanf(detail.message.c_str() + at, " (line %d, column %d)%n", &line, &column, &length) != 2 || length == 0) continue;
+    if (at == std::string::npos ||
+        std::sscanf(detail.message.c_str() + at, " (line %d, column %d)%n", &line, &column, &length) != 2 ||
+        length == 0)
+      continue;
     detail.message.erase(at, static_cast<size_t>(length));
-    detail.path = name + ":" + std::to_string(line) + ":" + std::to_string(column) + (detail.path.empty() ? "" : ": " + detail.path);
+    detail.path = name + ":" + std::to_string(line) + ":" + std::to_string(column) +
+                  (detail.path.empty() ? "" : ": " + detail.path);
   }
   return error;
 }
@@ -165,7 +184,8 @@ int exit_code_of(ErrorCode code) {
 int complain(const Error& error) {
   say(stderr, "tutti: %s\n", error.message.c_str());
   for (const ErrorDetail& d : error.details) {
-    say(stderr, "  %s%s%s%s%s\n", d.path.c_str(), d.path.empty() ? "" : ": ", d.message.c_str(), d.hint.empty() ? "" : " — ", d.hint.c_str());
+    say(stderr, "  %s%s%s%s%s\n", d.path.c_str(), d.path.empty() ? "" : ": ", d.message.c_str(),
+        d.hint.empty() ? "" : " — ", d.hint.c_str());
   }
   return exit_code_of(error.code);
 }
@@ -174,13 +194,14 @@ namespace {
 
 constexpr Duration kRetryFor = seconds(5);
 
-// The connection ended on the way. That nobody listens is no such case, except right after one that was: then the manager
-// is about to come back.
+// The connection ended on the way. That nobody listens is no such case, except right after one that was: then the
+// manager is about to come back.
 bool broke(const Result<net::Response>& asked, bool once_broken) {
   if (asked) return false;
   const Error& error = asked.error();
   if (error.code == ErrorCode::unavailable) {  // also what is wrong with a certificate, which stays wrong
-    for (const char* lost : {"closed the connection", "Connection reset by peer", "Broken pipe"}) once_broken = once_broken || error.message.find(lost) != std::string::npos;
+    for (const char* lost : {"closed the connection", "Connection reset by peer", "Broken pipe"})
+      once_broken = once_broken || error.message.find(lost) != std::string::npos;
     return once_broken;
   }
   return error.code == ErrorCode::io;
@@ -188,7 +209,8 @@ bool broke(const Result<net::Response>& asked, bool once_broken) {
 
 }  // namespace
 
-Result<Json> Session::call(const std::string& method, const std::string& path, const std::string& body, const std::string& type, const std::string& if_match) {
+Result<Json> Session::call(const std::string& method, const std::string& path, const std::string& body,
+                           const std::string& type, const std::string& if_match) {
   if (!http) {
     TUTTI_TRY(http, client());
   }
@@ -197,8 +219,9 @@ Result<Json> Session::call(const std::string& method, const std::string& path, c
   if (!body.empty()) wanted.headers["content-type"] = type;
   if (!if_match.empty()) wanted.headers["if-match"] = if_match;
   if (method == "POST") wanted.headers["idempotency-key"] = secure_random_hex(16);
-  // A manager that was just killed or restarted breaks the connection, and what it had begun may have been stored or not.
-  // GET, PUT and DELETE may be asked again, POST too by its key; PATCH may not. The new manager is there within seconds.
+  // A manager that was just killed or restarted breaks the connection, and what it had begun may have been stored or
+  // not. GET, PUT and DELETE may be asked again, POST too by its key; PATCH may not. The new manager is there within
+  // seconds.
   const SystemClock clock;
   const BootTime until = clock.boot_now() + kRetryFor;
   Result<net::Response> asked = http->call(wanted, seconds(700));
@@ -229,12 +252,15 @@ int settled(Session& s, const Json& answer) {
   for (const Json& instance : (*now)["items"].items()) {
     const auto made = parse_time(instance["created"].text());
     if (!asked || !made || *made < *asked) continue;  // what it went through before is not of this
-    const bool current = instance["status.job_version"].number() == answer["object.version"].number() && instance["status.desired"].text() == "running";
+    const bool current = instance["status.job_version"].number() == answer["object.version"].number() &&
+                         instance["status.desired"].text() == "running";
     const bool over = instance["status.finished"].text() == "true" || instance["status.state"].text() == "restarting";
     if (!current || (!over && instance["status.restarts"].number() == 0)) continue;
     const std::string name = instance["name"].text();
-    say(stderr, "tutti: %s is %s: %s (%s restarts); 'tutti explain %s' says more\n", name.c_str(), over ? instance["status.state"].text().c_str() : "up again",
-                 instance["status.reason"].text().empty() ? "it ended at once" : instance["status.reason"].text().c_str(), instance["status.restarts"].text().c_str(), name.c_str());
+    say(stderr, "tutti: %s is %s: %s (%s restarts); 'tutti explain %s' says more\n", name.c_str(),
+        over ? instance["status.state"].text().c_str() : "up again",
+        instance["status.reason"].text().empty() ? "it ended at once" : instance["status.reason"].text().c_str(),
+        instance["status.restarts"].text().c_str(), name.c_str());
     return 1;
   }
   return 0;
@@ -258,8 +284,11 @@ int Session::wait_operation(const Json& answer) {
     const std::string state = (*now)["status.state"].text();
     const std::string message = (*now)["status.message"].text();
     if (!flag("quiet") && message != last) {
-      if (terminal) std::fprintf(stderr, "\r\033[K%3lld%% %s", static_cast<long long>((*now)["status.progress"].number()), printable(message).c_str());
-      else say(stderr, "%s\n", message.c_str());
+      if (terminal)
+        std::fprintf(stderr, "\r\033[K%3lld%% %s", static_cast<long long>((*now)["status.progress"].number()),
+                     printable(message).c_str());
+      else
+        say(stderr, "%s\n", message.c_str());
       last = message;
     }
     if (state != "running") {

@@ -27,8 +27,8 @@ class Json {
   int64_t number() const;
   bool exists() const { return index_ != UINT32_MAX; }
   std::vector<Json> items() const;
-  std::string key() const;                       // of a member of a map
-  std::string raw() const;                       // JSON again
+  std::string key() const;  // of a member of a map
+  std::string raw() const;  // JSON again
 
  private:
   std::shared_ptr<const Document> document_;
@@ -37,10 +37,10 @@ class Json {
 
 struct Session {
   Invocation invocation;
-  std::vector<std::string> words;              // positional, without noun and verb
+  std::vector<std::string> words;  // positional, without noun and verb
   std::string output = "table";
   Context context;
-  std::shared_ptr<net::Client> http;           // of call(): one connection for all of a command's calls
+  std::shared_ptr<net::Client> http;  // of call(): one connection for all of a command's calls
 
   bool flag(const std::string& name) const { return option(name) == "true"; }
   std::string option(const std::string& name, const std::string& fallback = "") const {

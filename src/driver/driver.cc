@@ -2,7 +2,9 @@
 
 namespace tutti::driver {
 
-void Registry::add(std::unique_ptr<Driver> driver) { drivers_.push_back(std::move(driver)); }
+void Registry::add(std::unique_ptr<Driver> driver) {
+  drivers_.push_back(std::move(driver));
+}
 
 Driver* Registry::find(std::string_view name) const {
   for (const auto& driver : drivers_) {

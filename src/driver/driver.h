@@ -37,14 +37,20 @@ struct Failure {
 template <class T>
 using DriverResult = tl::expected<T, Failure>;
 using DriverStatus = DriverResult<void>;
-inline tl::unexpected<Failure> rejected(Error e) { return tl::make_unexpected(Failure{FailureKind::rejected, std::move(e)}); }
-inline tl::unexpected<Failure> retryable(Error e) { return tl::make_unexpected(Failure{FailureKind::retryable, std::move(e)}); }
-inline tl::unexpected<Failure> failed(Error e) { return tl::make_unexpected(Failure{FailureKind::failed, std::move(e)}); }
+inline tl::unexpected<Failure> rejected(Error e) {
+  return tl::make_unexpected(Failure{FailureKind::rejected, std::move(e)});
+}
+inline tl::unexpected<Failure> retryable(Error e) {
+  return tl::make_unexpected(Failure{FailureKind::retryable, std::move(e)});
+}
+inline tl::unexpected<Failure> failed(Error e) {
+  return tl::make_unexpected(Failure{FailureKind::failed, std::move(e)});
+}
 
 // An image made ready on this node: layers unpacked and shared, never written to.
 struct ImageOnDisk {
-  std::vector<std::string> lower_dirs;   // overlayfs order: top first
-  std::vector<std::string> env;          // from the image's config
+  std::vector<std::string> lower_dirs;  // overlayfs order: top first
+  std::vector<std::string> env;         // from the image's config
   std::vector<std::string> entrypoint;
   std::vector<std::string> command;
   std::string user;
@@ -53,10 +59,10 @@ struct ImageOnDisk {
 };
 
 struct ResolvedMount {
-  std::string source;       // absolute host path; empty: tmpfs
+  std::string source;  // absolute host path; empty: tmpfs
   std::string target;
   bool read_only = false;
-  int64_t size_bytes = 0;   // tmpfs
+  int64_t size_bytes = 0;  // tmpfs
 };
 
 // One run: (instance, task, generation, attempt), with all that a driver needs to know of it.
@@ -65,21 +71,23 @@ struct RunContext {
   JobId job;
   uint32_t generation = 1;
   uint32_t attempt = 1;
-  std::string instance_name;         // hostname inside
+  std::string instance_name;  // hostname inside
   std::string task_name;
-  TaskSpec task;                     // as the user wrote it
+  TaskSpec task;  // as the user wrote it
   std::optional<ImageOnDisk> image;
   std::map<std::string, std::string> extra_env;  // TUTTI_INSTANCE, TUTTI_PORT_http …; the task's own env wins
   std::vector<ResolvedMount> mounts;
-  std::vector<std::string> dns;      // for /etc/resolv.conf; may be empty
-  std::string run_dir;   // /run/…/<instance>.<generation>.<attempt>.<task>: handle, exit status, sockets; of this run only
+  std::vector<std::string> dns;  // for /etc/resolv.conf; may be empty
+  std::string
+      run_dir;  // /run/…/<instance>.<generation>.<attempt>.<task>: handle, exit status, sockets; of this run only
   std::string disk_dir;  // writable layer and files of this task, kept over attempts and generations until destroy_disk
   std::string log_dir;   // stdout and stderr files (driver/log_file.h)
   std::string netns;     // path to enter; empty: the host's
   std::string cgroup;    // relative path of its own cgroup: "tutti-<pool>/<node>/<instance>-<task>"
   std::string lease_page;  // file with the lease deadline (driver/lease_page.h); empty: none
   // Where the task stops with the lease: when the lease that start() was asked under ends. A start that takes longer is
-  // refused as retryable, even if another lease runs by then: in between its slot may have gone to another node. 0: any time.
+  // refused as retryable, even if another lease runs by then: in between its slot may have gone to another node. 0: any
+  // time.
   BootTime start_by;
 };
 
@@ -90,16 +98,16 @@ struct Handle {
 };
 
 struct ExitStatus {
-  int32_t exit_code = 0;     // 128 + n after signal n
+  int32_t exit_code = 0;  // 128 + n after signal n
   bool oom_killed = false;
   bool lease_expired = false;  // its monitor stopped it because the lease ended
   Time finished;
-  std::string reason;        // where the code alone does not say it
+  std::string reason;  // where the code alone does not say it
 };
 
 struct Capabilities {
-  bool images = false;       // wants RunContext::image
-  bool network = false;      // wants RunContext::netns with bridge networking
+  bool images = false;         // wants RunContext::image
+  bool network = false;        // wants RunContext::netns with bridge networking
   bool keeps_running = false;  // what it starts outlives the worker
 };
 
@@ -128,7 +136,8 @@ class Driver {
   virtual void wait(const RunContext& run, const Handle& handle, std::function<void(ExitStatus)> done) = 0;
   // Asks with stop_signal, then kills after `grace`. Returns when it is dead. Fine if it already is.
   virtual DriverStatus stop(const RunContext& run, const Handle& handle, Duration grace, std::stop_token token) = 0;
-  // Removes every trace of the run (processes, mounts, cgroup, run_dir) but its disk and its logs. Fine if there is none.
+  // Removes every trace of the run (processes, mounts, cgroup, run_dir) but its disk and its logs. Fine if there is
+  // none.
   virtual DriverStatus destroy(const RunContext& run) = 0;
   // Removes disk_dir, after the last run was destroyed.
   virtual DriverStatus destroy_disk(const RunContext& run) = 0;
@@ -156,8 +165,9 @@ struct ExecSession {
   int in = -1;
   int out = -1;
   int err = -1;
-  int pid = 0;     // child of this process: reap with waitpid
-  std::string log; // exec: a file that gets, in words, why the command could not be started; read and removed by the caller
+  int pid = 0;  // child of this process: reap with waitpid
+  std::string
+      log;  // exec: a file that gets, in words, why the command could not be started; read and removed by the caller
 };
 
 // An account of the node.
@@ -174,8 +184,8 @@ class ExecDriver {
   virtual DriverResult<ExecSession> attach(const RunContext& run, const Handle& handle) = 0;
   // The file system of the running task as a path of this process ("/proc/PID/root"), for copy in and out.
   virtual DriverResult<std::string> root_path(const RunContext& run, const Handle& handle) = 0;
-  // As whom files are copied, where the task's file system is the node's own; nothing: as the worker, because all that can
-  // be reached below root_path() is the task's.
+  // As whom files are copied, where the task's file system is the node's own; nothing: as the worker, because all that
+  // can be reached below root_path() is the task's.
   virtual DriverResult<std::optional<Account>> file_account(const RunContext&) { return std::optional<Account>(); }
 };
 

@@ -89,17 +89,20 @@ void ImageResolver::work_on(const Snapshot& snapshot, const JobVersion& version)
       }
       if (--gathering->missing > 0) return;
     }
-    services_.submit(state::ActivateVersion{id, gathering->images, gathering->error}, {}, [this, id](Result<state::Outcome> result) {
-      if (!result) log_warning("job version not activated", {{"version", to_text(id)}, {"error", result.error().to_string()}});
-      std::lock_guard lock(mutex_);
-      under_way_.erase(id);
-    });
+    services_.submit(
+        state::ActivateVersion{id, gathering->images, gathering->error}, {}, [this, id](Result<state::Outcome> result) {
+          if (!result)
+            log_warning("job version not activated", {{"version", to_text(id)}, {"error", result.error().to_string()}});
+          std::lock_guard lock(mutex_);
+          under_way_.erase(id);
+        });
   };
   for (const auto& [reference, pull] : references) {
     if (version.images.contains(reference)) {
       arrived(reference, version.images.at(reference));
     } else {
-      resolve(reference, pull, [arrived, reference](Result<std::string> resolved) { arrived(reference, std::move(resolved)); });
+      resolve(reference, pull,
+              [arrived, reference](Result<std::string> resolved) { arrived(reference, std::move(resolved)); });
     }
   }
   arrived("", std::string());
@@ -107,10 +110,12 @@ void ImageResolver::work_on(const Snapshot& snapshot, const JobVersion& version)
 
 void ImageResolver::resolve(std::string reference, PullPolicy pull, std::function<void(Result<std::string>)> done) {
   std::optional<std::string> found = find_in_catalog(*services_.snapshot(), reference);
-  const bool again = pull == PullPolicy::always && found && find_in_catalog(*services_.snapshot(), reference)->starts_with(catalog_repository(reference));
+  const bool again = pull == PullPolicy::always && found &&
+                     find_in_catalog(*services_.snapshot(), reference)->starts_with(catalog_repository(reference));
   if (found && !again) return done(*found);
   if (pull == PullPolicy::never) {
-    return done(fail(ErrorCode::not_found, "not in the catalog, and pull: never forbids fetching it: push or import it first"));
+    return done(
+        fail(ErrorCode::not_found, "not in the catalog, and pull: never forbids fetching it: push or import it first"));
   }
   {
     std::lock_guard lock(mutex_);

@@ -100,7 +100,8 @@ std::string why_nowhere(const Snapshot& s, InstanceId id, Time now) {
   const Explanation e = scheduler::explain(s, id, now);
   std::string out;
   for (const Reason& reason : e.reasons) {
-    out += (out.empty() ? "" : ", ") + reason.reason + " (" + std::to_string(reason.nodes) + (reason.nodes == 1 ? " node)" : " nodes)");
+    out += (out.empty() ? "" : ", ") + reason.reason + " (" + std::to_string(reason.nodes) +
+           (reason.nodes == 1 ? " node)" : " nodes)");
   }
   return out.empty() ? "no node has room for it beside the others" : out;
 }
@@ -110,7 +111,8 @@ class Comparison {
   Comparison(const Snapshot& before, const Snapshot& after, Time now, JobPlan& plan)
       : before_(before), after_(after), now_(now), plan_(plan) {}
 
-  void add(const std::string& name, const Instance* was, const Instance* is, const std::map<InstanceId, NodeId>& placed) {
+  void add(const std::string& name, const Instance* was, const Instance* is,
+           const std::map<InstanceId, NodeId>& placed) {
     PlannedInstance out{name, step_of(was, is), was != nullptr ? node_name(before_, was->node) : "", {}, {}};
     if (out.step == PlannedStep::keep || out.step == PlannedStep::update) out.to = out.node;
     if (is != nullptr && !is->admitted) {
@@ -155,7 +157,8 @@ Result<JobPlan> plan_job(const Snapshot& snapshot, state::SubmitJob submit, Time
   JobPlan plan;
   plan.job = submit.spec.job;
   const Job* present = snapshot.job_by_name(submit.project, submit.spec.job);
-  const JobVersion* newest = present == nullptr ? nullptr : snapshot.version_of(present->id, static_cast<uint32_t>(present->version));
+  const JobVersion* newest =
+      present == nullptr ? nullptr : snapshot.version_of(present->id, static_cast<uint32_t>(present->version));
   plan.changes = diff(newest == nullptr ? JobSpec{} : *newest->spec, submit.spec);
   for (const TaskSpec& task : submit.spec.tasks) {
     const bool unknown = !task.image.empty() && !submit.images.contains(task.image);
@@ -179,7 +182,8 @@ Result<JobPlan> plan_job(const Snapshot& snapshot, state::SubmitJob submit, Time
     if (!instance->admitted) waiting.push_back(instance->id);
   }
   std::map<InstanceId, NodeId> placed;
-  for (const Placement& placement : scheduler->schedule(waiting, 1, now, waiting.size()).placements) placed[placement.instance] = placement.node;
+  for (const Placement& placement : scheduler->schedule(waiting, 1, now, waiting.size()).placements)
+    placed[placement.instance] = placement.node;
   const auto was = live_by_name(snapshot, job);
   Comparison comparison(snapshot, *after, now, plan);
   auto of = [](const auto& map, const std::string& name) { return map.contains(name) ? map.at(name) : nullptr; };

@@ -41,7 +41,8 @@ class Planning : public testing::Test {
 
   TestPool pool_;
   Time now_{1'000'000'000'000};
-  std::vector<NodeId> nodes_ = {pool_.add_node({{1000}, {1LL << 30}, {1LL << 30}}), pool_.add_node({{1000}, {1LL << 30}, {1LL << 30}})};
+  std::vector<NodeId> nodes_ = {pool_.add_node({{1000}, {1LL << 30}, {1LL << 30}}),
+                                pool_.add_node({{1000}, {1LL << 30}, {1LL << 30}})};
 };
 
 TEST_F(Planning, APeriodicJobIsToldWhenItComes) {

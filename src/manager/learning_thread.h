@@ -2,12 +2,13 @@
 // LearningThread: teaches what a Planner asks to be taught (scheduler/learner.h), on a thread that runs only when
 // nothing else wants the processor.
 //
-// Owner: Manager, or a scheduler process. One lesson at a time, the newest; its work and memory are bounded by learning.h
-// (up to kMachinesMax machines and kWantedMax requests: minutes of one core, and tens of megabytes, freed when it has
-// ended). stop() takes milliseconds.
+// Owner: Manager, or a scheduler process. One lesson at a time, the newest; its work and memory are bounded by
+// learning.h (up to kMachinesMax machines and kWantedMax requests: minutes of one core, and tens of megabytes, freed
+// when it has ended). stop() takes milliseconds.
 //
 // Each lesson has a thread of its own, made idle for good: where a process may not raise itself, there is no way back.
-// What came of it is told by the thread that waits for it, at the usual priority, since it takes locks that others want.
+// What came of it is told by the thread that waits for it, at the usual priority, since it takes locks that others
+// want.
 
 #include <atomic>
 #include <functional>

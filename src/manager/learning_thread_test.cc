@@ -82,8 +82,8 @@ TEST(LearningThread, PlacementsByWhatItTellsEqualThoseOfALessonTakenElsewhere) {
 
 constexpr scheduler::Lessons kDays{1'000'000, 100, 4};
 
-// The thread that teaches, once it has used the processor for a tick of the kernel's clock: it is in the lesson then, and
-// asks to be stopped. 0: none in time.
+// The thread that teaches, once it has used the processor for a tick of the kernel's clock: it is in the lesson then,
+// and asks to be stopped. 0: none in time.
 pid_t lesson_thread() {
   const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   while (std::chrono::steady_clock::now() < until) {

@@ -71,7 +71,10 @@ class BoundedPool {
 class ManagerImpl final : public Manager, public Services {
  public:
   ManagerImpl(ManagerOptions options, std::unique_ptr<store::Store> store, std::unique_ptr<Bootstrap> bootstrap)
-      : options_(std::move(options)), store_(std::move(store)), bootstrap_(std::move(bootstrap)), tags_(*this),
+      : options_(std::move(options)),
+        store_(std::move(store)),
+        bootstrap_(std::move(bootstrap)),
+        tags_(*this),
         resolver_(*this, [this](const std::string& reference) { return fetch(reference); }) {}
 
   ~ManagerImpl() override {
@@ -125,7 +128,9 @@ class ManagerImpl final : public Manager, public Services {
   void submit(state::Command command, state::CommandMeta meta, state::Done done) override {
     loop_->submit(std::move(command), std::move(meta), std::move(done));
   }
-  Result<state::Engine::WatchBatch> events_after(Cursor from, size_t most) const override { return loop_->events_after(from, most); }
+  Result<state::Engine::WatchBatch> events_after(Cursor from, size_t most) const override {
+    return loop_->events_after(from, most);
+  }
   std::shared_ptr<void> on_commit(std::function<void()> wake) override {
     auto entry = std::make_shared<std::function<void()>>(std::move(wake));
     std::lock_guard lock(wakes_mutex_);
@@ -143,20 +148,25 @@ class ManagerImpl final : public Manager, public Services {
     resolver_.resolve(std::move(reference), pull, std::move(done));
   }
   Result<std::string> prune_images(Duration grace) override {
-    if (pruning_.exchange(true)) return fail(ErrorCode::conflict, "the catalog is being pruned already: see 'tutti operation list'");
-    const PruneWorld world{*content_, [this] { return snapshot(); }, [this](state::Command command) { return loop_->submit_and_wait(std::move(command)); }};
+    if (pruning_.exchange(true))
+      return fail(ErrorCode::conflict, "the catalog is being pruned already: see 'tutti operation list'");
+    const PruneWorld world{*content_, [this] { return snapshot(); },
+                           [this](state::Command command) { return loop_->submit_and_wait(std::move(command)); }};
     Result<PruneReport> report = prune_catalog(world, grace, clock_.now());
     pruning_ = false;
     if (!report) return tl::make_unexpected(std::move(report).error());
     return describe(*report);
   }
-  Result<std::string> push_image(const std::string& reference, const std::string& target, const catalog::Credentials& credentials) override {
+  Result<std::string> push_image(const std::string& reference, const std::string& target,
+                                 const catalog::Credentials& credentials) override {
     const std::optional<std::string> found = find_in_catalog(*snapshot(), reference);
-    if (!found) return fail(ErrorCode::not_found, "no image " + reference + " in the catalog: 'tutti image list' shows them");
+    if (!found)
+      return fail(ErrorCode::not_found, "no image " + reference + " in the catalog: 'tutti image list' shows them");
     catalog::FetchOptions options;
     options.work_dir = options_.catalog_dir;
     options.insecure_registries = options_.insecure_registries;
-    TUTTI_CHECK(catalog::push_with_skopeo(*content_, found->substr(found->find('@') + 1), target, credentials, options, {}));
+    TUTTI_CHECK(
+        catalog::push_with_skopeo(*content_, found->substr(found->find('@') + 1), target, credentials, options, {}));
     return reference + " is at " + target;
   }
   const net::KeyPair& authority() const override { return options_.authority; }
@@ -181,7 +191,8 @@ class ManagerImpl final : public Manager, public Services {
       if (Status asked = dispatcher_.open_stream(node, request); !asked) streams_.fail(mine, asked.error());
     });
   }
-  bool accept_stream(const Identity& node, const std::string& ticket, std::shared_ptr<net::Responder> responder) override {
+  bool accept_stream(const Identity& node, const std::string& ticket,
+                     std::shared_ptr<net::Responder> responder) override {
     StreamOpened opened = streams_.take(node.node, ticket);
     if (!opened) return false;
     responder->websocket(std::move(opened), kSessionPendingBytes);
@@ -191,10 +202,12 @@ class ManagerImpl final : public Manager, public Services {
     schedulers_->accept(identity, std::move(responder));
   }
   std::vector<SchedulerStatus> schedulers() const override { return schedulers_->list(); }
-  void accept_session(const Identity& node, const std::string& fingerprint, std::shared_ptr<net::Responder> responder) override {
+  void accept_session(const Identity& node, const std::string& fingerprint,
+                      std::shared_ptr<net::Responder> responder) override {
     responder->websocket(
         [this, node = node.node, fingerprint](Result<std::shared_ptr<net::WebSocket>> socket) {
-          if (socket) control_->post([this, node, fingerprint, socket = *socket] { session_opened(node, fingerprint, socket); });
+          if (socket)
+            control_->post([this, node, fingerprint, socket = *socket] { session_opened(node, fingerprint, socket); });
         },
         kSessionPendingBytes);
   }
@@ -207,7 +220,8 @@ class ManagerImpl final : public Manager, public Services {
     std::error_code ignored;
     for (const auto& entry : std::filesystem::directory_iterator(options_.catalog_dir, ignored)) {
       const std::string name = entry.path().filename();
-      if (name.starts_with("fetch-") || name.starts_with("push-") || name.starts_with("import-")) std::filesystem::remove_all(entry.path(), ignored);
+      if (name.starts_with("fetch-") || name.starts_with("push-") || name.starts_with("import-"))
+        std::filesystem::remove_all(entry.path(), ignored);
     }
   }
 
@@ -247,11 +261,13 @@ class ManagerImpl final : public Manager, public Services {
       state::UpdateOperation end;
       end.operation = operation.id;
       end.state = OperationState::failed;
-      end.message = "the manager was restarted meanwhile: 'tutti operation retry " + to_text(operation.id) + "' asks again";
+      end.message =
+          "the manager was restarted meanwhile: 'tutti operation retry " + to_text(operation.id) + "' asks again";
       end.steps = {{operation.kind.substr(6), OperationState::failed, end.message}};
       ends.push_back(std::move(end));
     });
-    for (state::UpdateOperation& end : ends) TUTTI_CHECK(loop_->submit_and_wait(std::move(end)).map([](const auto&) {}));
+    for (state::UpdateOperation& end : ends)
+      TUTTI_CHECK(loop_->submit_and_wait(std::move(end)).map([](const auto&) {}));
     return {};
   }
 
@@ -271,7 +287,8 @@ class ManagerImpl final : public Manager, public Services {
     std::vector<std::string> names = options_.names;
     names.insert(names.end(), {"localhost", "127.0.0.1", "::1", options_.listen, options_.worker_listen});
     std::erase(names, "0.0.0.0");
-    TUTTI_TRY(const net::KeyPair pair, net::issue_server(options_.authority, "tutti manager", names, clock_.now(), seconds(365LL * 24 * 3600)));
+    TUTTI_TRY(const net::KeyPair pair,
+              net::issue_server(options_.authority, "tutti manager", names, clock_.now(), seconds(365LL * 24 * 3600)));
     certified_ns_ = clock_.now().ns;
     return net::TlsFiles{pair.certificate, pair.private_key, {}, {}};
   }
@@ -282,7 +299,8 @@ class ManagerImpl final : public Manager, public Services {
   // A manager may run for years; what is connected goes on as it is.
   void renew_own_certificate() {
     const Time made{certified_ns_.load()};
-    if (!made || clock_.now() - made < seconds(90LL * 24 * 3600)) return;  // not made yet: the servers are still to come
+    if (!made || clock_.now() - made < seconds(90LL * 24 * 3600))
+      return;  // not made yet: the servers are still to come
     Result<net::TlsFiles> tls = server_certificate();
     Status used = tls ? api_server_->set_tls(*tls) : Status(tl::make_unexpected(tls.error()));
     if (tls) for_workers(*tls);
@@ -298,7 +316,9 @@ class ManagerImpl final : public Manager, public Services {
     api.connections_max = options_.connections_max;
     api.strangers_per_address_max = std::min(limits::kStrangersPerAddressMax, options_.connections_max / 2);
     api.admit = [this](const net::Request& head) { return api_->admit(head); };
-    TUTTI_TRY(api_server_, net::serve(api, tls, [this](auto request, auto responder) { api_->handle(std::move(request), std::move(responder)); }));
+    TUTTI_TRY(api_server_, net::serve(api, tls, [this](auto request, auto responder) {
+                api_->handle(std::move(request), std::move(responder));
+              }));
     for_workers(tls);
     net::ServerOptions worker;
     worker.address = options_.worker_listen;
@@ -307,7 +327,9 @@ class ManagerImpl final : public Manager, public Services {
     // After a power cut very many workers come at once, perhaps from behind one address.
     worker.strangers_per_address_max = options_.connections_max / 2;
     worker.admit = Api::admit_worker;
-    TUTTI_TRY(worker_server_, net::serve(worker, tls, [this](auto request, auto responder) { api_->handle_worker(std::move(request), std::move(responder)); }));
+    TUTTI_TRY(worker_server_, net::serve(worker, tls, [this](auto request, auto responder) {
+                api_->handle_worker(std::move(request), std::move(responder));
+              }));
     return {};
   }
 
@@ -342,7 +364,8 @@ class ManagerImpl final : public Manager, public Services {
     dispatcher_.follow(changes);
     housekeeping_.follow(changes);
     resolver_.follow(changes);
-    for (state::UpdateOperation& update : operations_.follow(changes, clock_.now())) submit(std::move(update), {}, [](auto) {});
+    for (state::UpdateOperation& update : operations_.follow(changes, clock_.now()))
+      submit(std::move(update), {}, [](auto) {});
   }
 
   Duration control_turn() {
@@ -360,9 +383,11 @@ class ManagerImpl final : public Manager, public Services {
     judge_nodes(boot);
     if (boot - operations_measured_ > seconds(5)) {
       operations_measured_ = boot;
-      for (state::UpdateOperation& update : operations_.sweep(*snapshot(), now)) submit(std::move(update), {}, [](auto) {});
+      for (state::UpdateOperation& update : operations_.sweep(*snapshot(), now))
+        submit(std::move(update), {}, [](auto) {});
     }
-    for (state::UpdateOperation& update : operations_.catch_up(*snapshot(), now)) submit(std::move(update), {}, [](auto) {});
+    for (state::UpdateOperation& update : operations_.catch_up(*snapshot(), now))
+      submit(std::move(update), {}, [](auto) {});
     keep_house(boot);
     carry_out();
     streams_.expire(boot);
@@ -391,7 +416,9 @@ class ManagerImpl final : public Manager, public Services {
     renew_own_certificate();
     for (state::Command& command : housekeeping_.step(boot)) {
       submit(command, {}, [this, command](Result<state::Outcome> result) {
-        control_->post([this, command, result = std::move(result)] { housekeeping_.answered(command, result, clock_.boot_now()); });
+        control_->post([this, command, result = std::move(result)] {
+          housekeeping_.answered(command, result, clock_.boot_now());
+        });
       });
     }
     if (!housekeeping_.prune_due(boot)) return;
@@ -409,7 +436,8 @@ class ManagerImpl final : public Manager, public Services {
   void perform(SendToWorker& send) {
     auto at = sessions_.find(send.connection);
     if (at == sessions_.end()) return;
-    if (!at->second->send(to_json(send.message, {.omit_defaults = true}), false)) return at->second->close("too far behind");
+    if (!at->second->send(to_json(send.message, {.omit_defaults = true}), false))
+      return at->second->close("too far behind");
     if (at->second->pending_bytes() > kSessionBlockedBytes) dispatcher_.set_blocked(send.connection, true);
   }
   void perform(CloseWorker& close) {
@@ -424,7 +452,9 @@ class ManagerImpl final : public Manager, public Services {
     const uint64_t tag = work.tag;
     submit(std::move(work.command), {}, [this, connection, tag](Result<state::Outcome> result) {
       // Behind the ChangeSet of the same commit: followers were told before anybody was answered.
-      control_->post([this, connection, tag, result = std::move(result)] { dispatcher_.committed(connection, tag, result, clock_.now()); });
+      control_->post([this, connection, tag, result = std::move(result)] {
+        dispatcher_.committed(connection, tag, result, clock_.now());
+      });
     });
   }
 
@@ -442,12 +472,13 @@ class ManagerImpl final : public Manager, public Services {
         const bool may_hold_a_lease = liveness_.heard(node, clock_.boot_now());
         if (message && !may_hold_a_lease) message->beat.reset();
         if (message) return dispatcher_.received(connection, std::move(*message), clock_.now());
-        log_warning("a worker sent what is no message", {{"node", to_text(node)}, {"error", message.error().to_string()}});
+        log_warning("a worker sent what is no message",
+                    {{"node", to_text(node)}, {"error", message.error().to_string()}});
         CloseWorker close{connection, "not a message"};
         dispatcher_.closed(connection);
         perform(close);
       };
-      beat && beats_together_ ? control_->post_unhurried(std::move(take)) : control_->post(std::move(take));
+      beat&& beats_together_ ? control_->post_unhurried(std::move(take)) : control_->post(std::move(take));
     };
     callbacks.closed = [this, connection](const std::string&) {
       if (stopping_) return;
@@ -456,7 +487,9 @@ class ManagerImpl final : public Manager, public Services {
         sessions_.erase(connection);
       });
     };
-    callbacks.drained = [this, connection] { control_->post([this, connection] { dispatcher_.set_blocked(connection, false); }); };
+    callbacks.drained = [this, connection] {
+      control_->post([this, connection] { dispatcher_.set_blocked(connection, false); });
+    };
     socket->start(std::move(callbacks));
   }
 
@@ -496,7 +529,8 @@ class ManagerImpl final : public Manager, public Services {
     options.insecure_registries = options_.insecure_registries;
     log_info("fetching image", {{"reference", reference}});
     TUTTI_TRY(const catalog::Fetched fetched,
-              catalog::fetch_with_skopeo(*content_, reference, {}, options, {}, [](const std::string& line) { log_info("fetch", {{"progress", line}}); }));
+              catalog::fetch_with_skopeo(*content_, reference, {}, options, {},
+                                         [](const std::string& line) { log_info("fetch", {{"progress", line}}); }));
     TUTTI_TRY(const oci::Reference parsed, oci::parse_reference(reference));
     Image image;
     image.repository = catalog_repository(reference);

@@ -40,14 +40,15 @@ class Bootstrap {
 
 struct ManagerOptions {
   std::string catalog_dir;
-  net::KeyPair authority;               // signs the servers' and the workers' certificates
+  net::KeyPair authority;  // signs the servers' and the workers' certificates
   std::string pool_name = "tutti";
-  std::string listen = "127.0.0.1";     // API
-  uint16_t api_port = 0;                // 0: any
+  std::string listen = "127.0.0.1";  // API
+  uint16_t api_port = 0;             // 0: any
   std::string worker_listen = "127.0.0.1";
   uint16_t worker_port = 0;
-  std::vector<std::string> names;       // further host names and addresses of the server certificate; the first is advertised
-  std::string network;                  // prefix for node subnets; empty: chosen from the pool's id at first start
+  std::vector<std::string>
+      names;            // further host names and addresses of the server certificate; the first is advertised
+  std::string network;  // prefix for node subnets; empty: chosen from the pool's id at first start
   std::vector<std::string> insecure_registries;
   size_t connections_max = limits::kConnectionsMax;  // of each of the two ports: what the process has descriptors for
 };

@@ -32,10 +32,13 @@ Plan without_forbidden(const Snapshot& state, Plan plan) {
   std::set<JobId> broken;
   std::vector<Placement> left;
   for (Placement& placement : plan.placements) {
-    if (may_be(state, placement.instance, placement.node)) left.push_back(std::move(placement));
-    else if (placement.together) broken.insert(job_of(state, placement.instance));
+    if (may_be(state, placement.instance, placement.node))
+      left.push_back(std::move(placement));
+    else if (placement.together)
+      broken.insert(job_of(state, placement.instance));
   }
-  std::erase_if(left, [&](const Placement& one) { return one.together && broken.contains(job_of(state, one.instance)); });
+  std::erase_if(left,
+                [&](const Placement& one) { return one.together && broken.contains(job_of(state, one.instance)); });
   plan.placements = std::move(left);
   for (const PushAside& one : plan.push_aside) {
     if (one.together && !may_be(state, one.instance, one.node)) broken.insert(job_of(state, one.instance));
@@ -56,7 +59,9 @@ bool leaves_undone(const std::shared_ptr<const Snapshot>& state, scheduler::Shar
   fresh->rebuild(state);
   fresh->take_share(share);
   const Plan plan = fresh->schedule_all_pending(0, now, kPlacementsLookedAt);
-  return std::ranges::any_of(plan.placements, [&](const Placement& one) { return waits_since(*state->instances.find(one.instance.value), since); });
+  return std::ranges::any_of(plan.placements, [&](const Placement& one) {
+    return waits_since(*state->instances.find(one.instance.value), since);
+  });
 }
 
 }  // namespace tutti::manager

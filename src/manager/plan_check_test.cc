@@ -22,7 +22,9 @@ struct PlanCheck : ::testing::Test {
   // On each of both nodes: which of them may be.
   std::pair<bool, bool> may(InstanceId id) {
     pool.commit();
-    const auto one = [&](NodeId node) { return without_forbidden(*pool.published(), {{}, {{id, 1, node, {}}}, {}}).placements.size() == 1; };
+    const auto one = [&](NodeId node) {
+      return without_forbidden(*pool.published(), {{}, {{id, 1, node, {}}}, {}}).placements.size() == 1;
+    };
     return {one(good), one(other)};
   }
   bool undone(Duration waited, scheduler::Share share = {}) {

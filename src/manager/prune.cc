@@ -32,7 +32,8 @@ std::set<std::string> kept_by_tags(const PruneWorld& world, const Snapshot& snap
 // A signature has no tag; it stays as long as what it signs.
 bool refers_to_kept(const PruneWorld& world, const std::string& digest, const std::set<std::string>& kept) {
   auto bytes = world.content.read(digest, limits::kManifestBytesMax);
-  auto facts = bytes ? catalog::read_manifest(*bytes) : Result<catalog::ManifestFacts>(tl::make_unexpected(bytes.error()));
+  auto facts =
+      bytes ? catalog::read_manifest(*bytes) : Result<catalog::ManifestFacts>(tl::make_unexpected(bytes.error()));
   return facts && !facts->subject.empty() && kept.contains(facts->subject);
 }
 
@@ -49,8 +50,10 @@ Result<PruneReport> prune_catalog(const PruneWorld& world, Duration grace, Time 
   });
   for (ImageId id : gone) {
     Result<state::Outcome> removed = world.commit(state::DeleteImage{id});
-    if (removed) ++report.rows;
-    else if (removed.error().code != ErrorCode::not_found) return tl::make_unexpected(std::move(removed).error());
+    if (removed)
+      ++report.rows;
+    else if (removed.error().code != ErrorCode::not_found)
+      return tl::make_unexpected(std::move(removed).error());
   }
   TUTTI_CHECK(world.content.sweep_uploads(seconds(limits::kPruneGraceSeconds)).map([](size_t) {}));
   TUTTI_TRY(report.content, world.content.collect(referenced_manifests(*world.snapshot()), grace));
@@ -59,9 +62,11 @@ Result<PruneReport> prune_catalog(const PruneWorld& world, Duration grace, Time 
 
 std::string describe(const PruneReport& report) {
   const double mib = static_cast<double>(report.content.removed_bytes) / (1 << 20);
-  std::string out = fmt::format("{} blobs and {} manifests without a tag removed, {:.1f} MiB; {} kept", report.content.removed, report.rows, mib, report.content.kept);
+  std::string out = fmt::format("{} blobs and {} manifests without a tag removed, {:.1f} MiB; {} kept",
+                                report.content.removed, report.rows, mib, report.content.kept);
   if (report.content.young > 0) out += fmt::format(", {} too young to go", report.content.young);
-  if (!report.content.missing.empty()) out += fmt::format(", {} referred to but missing", report.content.missing.size());
+  if (!report.content.missing.empty())
+    out += fmt::format(", {} referred to but missing", report.content.missing.size());
   return out;
 }
 

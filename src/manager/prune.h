@@ -1,10 +1,10 @@
 #pragma once
-// What the catalog no longer needs goes: rows of manifests without a tag that nothing leads to, then content that no row,
-// no job version and no instance refers to (row I10).
+// What the catalog no longer needs goes: rows of manifests without a tag that nothing leads to, then content that no
+// row, no job version and no instance refers to (row I10).
 //
 // Blocking: call from the pool. Nothing younger than `grace` goes, so an upload under way (its layers come before its
-// manifest) and a version whose images were just resolved keep theirs. Safe to end at any point: rows go before content,
-// and what is left unreferenced is found again the next time.
+// manifest) and a version whose images were just resolved keep theirs. Safe to end at any point: rows go before
+// content, and what is left unreferenced is found again the next time.
 
 #include <functional>
 #include <memory>

@@ -38,10 +38,14 @@ class Prune : public testing::Test {
   std::string image(const std::string& tag, const std::string& layer, const std::string& subject = "") {
     const auto config = content_->put("{\"architecture\":\"amd64\",\"of\":\"" + layer + "\"}");
     const auto bytes = content_->put(layer);
-    std::string text = R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":")" +
-                       config->digest + "\",\"size\":" + std::to_string(config->size) + R"(},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":")" +
-                       bytes->digest + "\",\"size\":" + std::to_string(bytes->size) + "}]";
-    if (!subject.empty()) text += R"(,"subject":{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":")" + subject + "\",\"size\":2}";
+    std::string text =
+        R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":")" +
+        config->digest + "\",\"size\":" + std::to_string(config->size) +
+        R"(},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":")" + bytes->digest +
+        "\",\"size\":" + std::to_string(bytes->size) + "}]";
+    if (!subject.empty())
+      text += R"(,"subject":{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":")" + subject +
+              "\",\"size\":2}";
     const std::string digest = content_->put(text + "}")->digest;
     Image row;
     row.repository = "app";
@@ -61,7 +65,9 @@ class Prune : public testing::Test {
     now_ = now_ + seconds(48 * 3600);
   }
   Result<PruneReport> prune() {
-    return prune_catalog({*content_, [this] { return engine_->snapshot(); }, [this](state::Command c) { return commit(std::move(c)); }}, seconds(24 * 3600), now_);
+    return prune_catalog(
+        {*content_, [this] { return engine_->snapshot(); }, [this](state::Command c) { return commit(std::move(c)); }},
+        seconds(24 * 3600), now_);
   }
   size_t blobs() { return content_->list()->size(); }
 
@@ -81,7 +87,8 @@ TEST_F(Prune, WhatATagOrAJobVersionMeansStays) {
   spec.tasks.resize(1);
   spec.tasks[0].name = "web";
   spec.tasks[0].image = "app:old";
-  ASSERT_TRUE(commit(state::SubmitJob{spec, engine_->snapshot()->project_by_name("default")->id, {{"app:old", "app@" + pinned}}, {}}));
+  ASSERT_TRUE(commit(
+      state::SubmitJob{spec, engine_->snapshot()->project_by_name("default")->id, {{"app:old", "app@" + pinned}}, {}}));
   image("", "nobody's layer");
   EXPECT_EQ(prune()->content.removed, 0u) << "all of it is young";
   age();

@@ -12,7 +12,9 @@ QueueThread::QueueThread(std::string name, std::function<Duration()> turn) : tur
   pthread_setname_np(thread_.native_handle(), name.substr(0, 15).c_str());
 }
 
-QueueThread::~QueueThread() { stop(); }
+QueueThread::~QueueThread() {
+  stop();
+}
 
 bool QueueThread::push(std::function<void()> work) {
   std::lock_guard lock(mutex_);
@@ -24,7 +26,9 @@ void QueueThread::post(std::function<void()> work) {
   if (push(std::move(work))) wake_.notify_one();
 }
 
-void QueueThread::post_unhurried(std::function<void()> work) { push(std::move(work)); }
+void QueueThread::post_unhurried(std::function<void()> work) {
+  push(std::move(work));
+}
 
 void QueueThread::stop() {
   {

@@ -67,7 +67,8 @@ void Schedulers::opened(const Identity& identity, std::shared_ptr<net::WebSocket
   if (sessions_.size() >= limits::kSchedulersMax) return socket->close("too many schedulers (limit kSchedulersMax)");
   const auto passed = passed_over_.find(root_of(*services_.snapshot(), identity.token));
   if (passed != passed_over_.end() && services_.clock().boot_now() < passed->second) {
-    return socket->close("passed over: a scheduler with this token left work undone (limit kSchedulerPassedOverSeconds)");
+    return socket->close(
+        "passed over: a scheduler with this token left work undone (limit kSchedulerPassedOverSeconds)");
   }
   const uint64_t id = ++last_;
   Session& session = sessions_[id];
@@ -128,10 +129,11 @@ void Schedulers::planned(uint64_t id, Plan plan) {
   // Plans are large: they must not pile up on their way to the commit.
   if (session.planning) return drop(id, "a second plan before the first was answered");
   session.planning = true;
-  services_.submit(state::ApplyPlan{without_forbidden(*services_.snapshot(), std::move(plan))}, {"scheduler:" + session.name, {}, {}},
-                   [this, id](Result<state::Outcome> result) {
-                     thread_->post([this, id, placed = result ? static_cast<int64_t>(result->number) : 0] { applied(id, placed); });
-                   });
+  services_.submit(
+      state::ApplyPlan{without_forbidden(*services_.snapshot(), std::move(plan))},
+      {"scheduler:" + session.name, {}, {}}, [this, id](Result<state::Outcome> result) {
+        thread_->post([this, id, placed = result ? static_cast<int64_t>(result->number) : 0] { applied(id, placed); });
+      });
 }
 
 void Schedulers::applied(uint64_t id, int64_t placed) {
@@ -170,7 +172,8 @@ Duration Schedulers::turn() {
     else if (!still_works(*state, session.token, services_.clock().now()))
       over.emplace_back(id, "its token has ended");
     else if (idles(session, now))
-      pass_over(session.token, now), over.emplace_back(id, "work that it could place was not placed: others do it for a while");
+      pass_over(session.token, now),
+          over.emplace_back(id, "work that it could place was not placed: others do it for a while");
     else
       pump(session);
   }
@@ -202,7 +205,8 @@ void Schedulers::pump(Session& session) {
   }
 }
 
-// As many commits as a message holds; empty: there are none. One that is larger than a message comes with a new snapshot.
+// As many commits as a message holds; empty: there are none. One that is larger than a message comes with a new
+// snapshot.
 Result<std::string> Schedulers::next_changes(Session& session) {
   for (size_t most = kEventsAtOnce; most > 0; most /= 4) {
     TUTTI_TRY(const state::Engine::WatchBatch batch, services_.events_after(session.cursor, most));

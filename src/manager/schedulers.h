@@ -3,8 +3,9 @@
 //
 // Owner: Manager; a thread of its own, so that sending a snapshot holds nobody up. Nothing of a session is durable: a
 // scheduler that comes back starts with a snapshot. The pending work is shared by job among the one inside and those
-// that are heard of; who falls silent or goes is left out at once, and what fell to it falls to the others. So is, for a while,
-// who leaves undone what could be placed: whoever has a scheduler's token can propose, but cannot hold work up.
+// that are heard of; who falls silent or goes is left out at once, and what fell to it falls to the others. So is, for
+// a while, who leaves undone what could be placed: whoever has a scheduler's token can propose, but cannot hold work
+// up.
 
 #include <functional>
 #include <map>
@@ -51,8 +52,8 @@ class Schedulers {
     std::string unsent;
     bool counted = false;  // has the whole snapshot, and its share
     scheduler::Share share;
-    BootTime progressed;     // since when it has its share; then: when something it proposed was done
-    bool planning = false;   // a plan of its is on its way to a commit
+    BootTime progressed;    // since when it has its share; then: when something it proposed was done
+    bool planning = false;  // a plan of its is on its way to a commit
     SchedulerHealth health;
     int64_t placed = 0;
   };

@@ -8,7 +8,8 @@ Result<std::string> StreamBroker::issue(NodeId node, BootTime now, StreamOpened 
   std::string ticket = secure_random_hex(24);
   std::lock_guard lock(mutex_);
   if (waiters_.size() >= kTicketsMax) {
-    return tutti::fail(ErrorCode::too_many, "too many streams are being opened (limit " + std::to_string(kTicketsMax) + ")");
+    return tutti::fail(ErrorCode::too_many,
+                       "too many streams are being opened (limit " + std::to_string(kTicketsMax) + ")");
   }
   waiters_[ticket] = Waiter{node, now + seconds(kTicketSeconds), std::move(opened)};
   return ticket;

@@ -6,7 +6,8 @@ namespace tutti::manager {
 namespace {
 
 catalog::TagRow row_of(const Image& image) {
-  return {image.repository, image.tag, image.digest, image.media_type, static_cast<uint64_t>(image.size.value), image.architectures};
+  return {image.repository,   image.tag, image.digest, image.media_type, static_cast<uint64_t>(image.size.value),
+          image.architectures};
 }
 
 }  // namespace
@@ -57,7 +58,8 @@ void StateTags::remove_manifest(const std::string& repository, const std::string
   remove_rows(std::move(ids), std::move(done));
 }
 
-std::vector<catalog::TagRow> StateTags::rows(const std::string& repository, const std::string& after, size_t count) const {
+std::vector<catalog::TagRow> StateTags::rows(const std::string& repository, const std::string& after,
+                                             size_t count) const {
   std::vector<catalog::TagRow> out;
   services_.snapshot()->images.for_each([&](uint64_t, const Image& image) {
     if (image.repository == repository && image.tag > after) out.push_back(row_of(image));
@@ -104,6 +106,8 @@ std::set<std::string> referenced_manifests(const Snapshot& snapshot) {
   return out;
 }
 
-std::set<std::string> StateTags::referenced_manifests() const { return manager::referenced_manifests(*services_.snapshot()); }
+std::set<std::string> StateTags::referenced_manifests() const {
+  return manager::referenced_manifests(*services_.snapshot());
+}
 
 }  // namespace tutti::manager

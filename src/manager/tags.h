@@ -16,7 +16,8 @@ class StateTags final : public catalog::TagTable {
   void put(catalog::TagRow row, catalog::Done done) override;
   void remove_tag(const std::string& repository, const std::string& tag, catalog::Done done) override;
   void remove_manifest(const std::string& repository, const std::string& digest, catalog::Done done) override;
-  std::vector<catalog::TagRow> rows(const std::string& repository, const std::string& after, size_t count) const override;
+  std::vector<catalog::TagRow> rows(const std::string& repository, const std::string& after,
+                                    size_t count) const override;
   std::vector<std::string> repositories(const std::string& after, size_t count) const override;
   std::set<std::string> manifests_of(const std::string& repository) const override;
   std::set<std::string> referenced_manifests() const override;

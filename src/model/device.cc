@@ -34,8 +34,7 @@ std::string to_text(const DeviceSpec& spec) {
 }
 
 std::optional<std::vector<DeviceBinding>> choose_devices(const std::vector<DeviceAsk>& asks,
-                                                         const std::vector<Device>& devices,
-                                                         std::vector<int64_t>& free,
+                                                         const std::vector<Device>& devices, std::vector<int64_t>& free,
                                                          std::optional<size_t> preferred) {
   std::vector<size_t> order(asks.size());
   std::iota(order.begin(), order.end(), size_t{0});

@@ -61,10 +61,10 @@ std::string to_text(const DeviceSpec& spec);
 
 // Which devices the asks get, given what of each (by index) is free; `free` is charged. In the order of the asks, each
 // its `count` bindings. A share goes to the fullest device that has it; what is asked by the fewest devices chooses
-// first. `preferred`: the device that a share goes to where it will do. Nothing, and `free` as it was, if one of them finds none.
+// first. `preferred`: the device that a share goes to where it will do. Nothing, and `free` as it was, if one of them
+// finds none.
 std::optional<std::vector<DeviceBinding>> choose_devices(const std::vector<DeviceAsk>& asks,
-                                                         const std::vector<Device>& devices,
-                                                         std::vector<int64_t>& free,
+                                                         const std::vector<Device>& devices, std::vector<int64_t>& free,
                                                          std::optional<size_t> preferred = std::nullopt);
 // The bindings are what the asks want, of devices that are there.
 bool as_asked(const std::vector<DeviceBinding>& bindings, const std::vector<DeviceAsk>& asks,

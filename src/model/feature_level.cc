@@ -12,7 +12,8 @@ struct FieldLevel {
   uint32_t level;
 };
 
-// Fields that came after the first release, one line each. What is not named here is of level 1. An enum's new word needs no line: a worker refuses words that it does not know.
+// Fields that came after the first release, one line each. What is not named here is of level 1. An enum's new word
+// needs no line: a worker refuses words that it does not know.
 constexpr std::array<FieldLevel, 1> kLevels{{{"TaskSpec", "health", 2}}};
 static_assert(std::ranges::all_of(kLevels, [](const FieldLevel& field) { return field.level <= kFeatureLevel; }));
 

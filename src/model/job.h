@@ -25,7 +25,8 @@ namespace tutti {
 enum class JobType : uint8_t { service, batch, system };
 BOOST_DESCRIBE_ENUM(JobType, service, batch, system)
 
-// Which of the nodes that will do (scheduler/policy.h). default: as the pool says. A trailing _ is not part of the word.
+// Which of the nodes that will do (scheduler/policy.h). default: as the pool says. A trailing _ is not part of the
+// word.
 enum class PlacementPolicy : uint8_t { default_, binpack, spread, roundrobin, greedy, epvm, fragmentation };
 BOOST_DESCRIBE_ENUM(PlacementPolicy, default_, binpack, spread, roundrobin, greedy, epvm, fragmentation)
 
@@ -45,9 +46,9 @@ enum class DisconnectPolicy : uint8_t { keep, stop_after };
 BOOST_DESCRIBE_ENUM(DisconnectPolicy, keep, stop_after)
 
 struct PortSpec {
-  std::string name;        // unique in the task; empty: the container port's digits
-  int32_t container = 0;   // 1..65535
-  int32_t host = 0;        // 0: chosen by the scheduler from the node's range
+  std::string name;       // unique in the task; empty: the container port's digits
+  int32_t container = 0;  // 1..65535
+  int32_t host = 0;       // 0: chosen by the scheduler from the node's range
   Protocol protocol = Protocol::tcp;
   bool operator==(const PortSpec&) const = default;
 };
@@ -61,7 +62,7 @@ struct VolumeMount {
   std::string source;  // local: the volume's name; host: an allow-listed absolute path; tmpfs: empty
   std::string target;  // absolute path inside
   bool read_only = false;
-  Bytes size;          // tmpfs: its limit
+  Bytes size;  // tmpfs: its limit
   bool operator==(const VolumeMount&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(VolumeMount, (), (kind, source, target, read_only, size))
@@ -86,8 +87,8 @@ BOOST_DESCRIBE_ENUM(Backoff, exponential, constant, fibonacci)
 
 // H02. By the manager: a new instance in the same slot, elsewhere if it can, after the node was given up
 // or restarts are exhausted. At most `attempts` within `interval`; attempts < 0: without end; interval 0: ever.
-// The wait before the n-th is delay (constant), delay · backoff^(n−1) (exponential) or delay · F(n) with F = 1, 2, 3, 5, 8 …
-// (fibonacci), at most max_delay.
+// The wait before the n-th is delay (constant), delay · backoff^(n−1) (exponential) or delay · F(n) with F = 1, 2, 3,
+// 5, 8 … (fibonacci), at most max_delay.
 struct ReschedulePolicy {
   int32_t attempts = -1;
   Duration interval;
@@ -101,10 +102,10 @@ BOOST_DESCRIBE_STRUCT(ReschedulePolicy, (), (attempts, interval, function, delay
 
 // Ceilings beyond the reservation. Zero means: as the driver's default says.
 struct Limits {
-  Millicores cpu;        // hard quota; 0: resources.cpu are shares only
-  Bytes memory;          // hard; 0: resources.memory
+  Millicores cpu;  // hard quota; 0: resources.cpu are shares only
+  Bytes memory;    // hard; 0: resources.memory
   int64_t pids = 1024;
-  std::string cpuset;    // "0-3,8"
+  std::string cpuset;  // "0-3,8"
   int64_t open_files = 0;
   Bytes io_read_per_second;
   Bytes io_write_per_second;
@@ -113,7 +114,7 @@ struct Limits {
 BOOST_DESCRIBE_STRUCT(Limits, (), (cpu, memory, pids, cpuset, open_files, io_read_per_second, io_write_per_second))
 
 struct Security {
-  bool privileged = false;       // only where the project allows it
+  bool privileged = false;  // only where the project allows it
   bool read_only_root = false;
   bool no_new_privileges = true;
   std::vector<std::string> cap_add;   // "NET_ADMIN"
@@ -130,9 +131,9 @@ struct TaskSpec {
   std::vector<std::string> entrypoint;  // replaces the image's entrypoint; then args
   std::vector<std::string> command;     // replaces the image's command (process: the whole argv)
   std::map<std::string, std::string> env;
-  std::string user;                     // "uid[:gid]" or a name of the image's /etc/passwd
+  std::string user;  // "uid[:gid]" or a name of the image's /etc/passwd
   std::string workdir;
-  int64_t count = 1;                    // of a group: that of its first task
+  int64_t count = 1;  // of a group: that of its first task
   Resources resources{{100}, {64 << 20}, {}};
   Limits limits;
   NetworkMode network = NetworkMode::bridge;
@@ -142,76 +143,79 @@ struct TaskSpec {
   ReschedulePolicy reschedule;
   Security security;
   PullPolicy pull = PullPolicy::missing;
-  std::vector<std::string> constraints; // "node.arch == x86_64" (model/constraint.h)
+  std::vector<std::string> constraints;        // "node.arch == x86_64" (model/constraint.h)
   std::map<std::string, int64_t> node_limits;  // countable things that a node has few of: name → how many (W10)
-  std::optional<DeviceSpec> gpu;        // the usual case of devices: kind gpu
+  std::optional<DeviceSpec> gpu;               // the usual case of devices: kind gpu
   std::vector<DeviceSpec> devices;
   std::string stop_signal = "TERM";
   Duration stop_grace = seconds(10);
   DisconnectPolicy on_disconnect = DisconnectPolicy::keep;  // docs/decisions: a manager's outage must not stop work
-  Duration disconnect_grace;            // beyond the lease, with stop_after
+  Duration disconnect_grace;                                // beyond the lease, with stop_after
   bool tty = false;
   bool stdin_open = false;
   std::map<std::string, std::string> options;  // the driver's own words; fake: its script
-  std::vector<After> after;             // other tasks of the job, which its group waits for (J06)
-  std::vector<HealthCheck> health;      // H03
+  std::vector<After> after;                    // other tasks of the job, which its group waits for (J06)
+  std::vector<HealthCheck> health;             // H03
   bool operator==(const TaskSpec&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(TaskSpec, (), (name, group, driver, image, entrypoint, command, env, user, workdir, count,
-  resources, limits, network, ports, volumes, restart, reschedule, security, pull, constraints, node_limits, gpu, devices, stop_signal, stop_grace,
-  on_disconnect, disconnect_grace, tty, stdin_open, options, after, health))
+BOOST_DESCRIBE_STRUCT(TaskSpec, (),
+                      (name, group, driver, image, entrypoint, command, env, user, workdir, count, resources, limits,
+                       network, ports, volumes, restart, reschedule, security, pull, constraints, node_limits, gpu,
+                       devices, stop_signal, stop_grace, on_disconnect, disconnect_grace, tty, stdin_open, options,
+                       after, health))
 
 // A wish: nodes that meet the constraint are preferred, or avoided where the weight is negative. 100 outweighs the
 // whole difference between the best and the worst node of the policy.
 struct Affinity {
-  std::string constraint;   // "node.label.disk == ssd"
-  int32_t weight = 50;      // -100..100
+  std::string constraint;  // "node.label.disk == ssd"
+  int32_t weight = 50;     // -100..100
   bool operator==(const Affinity&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Affinity, (), (constraint, weight))
 
 // The job's instances are shared out over the values of an attribute: evenly, or by percentages.
 struct SpreadOver {
-  std::string attribute;    // "node.label.zone"
-  int32_t weight = 100;     // 1..100: how much it counts beside the policy
+  std::string attribute;                   // "node.label.zone"
+  int32_t weight = 100;                    // 1..100: how much it counts beside the policy
   std::map<std::string, int32_t> targets;  // value → percent; what is not named shares the rest
   bool operator==(const SpreadOver&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(SpreadOver, (), (attribute, weight, targets))
 
 struct PlacementSpec {
-  std::string node_pool;                // only nodes of this pool; empty: of any
+  std::string node_pool;  // only nodes of this pool; empty: of any
   std::vector<Affinity> affinities;
   std::vector<SpreadOver> spread;
-  bool same_node = false;               // the whole job on one node (J04)
-  bool all_or_nothing = false;          // no instance is placed unless all can be (S07)
+  bool same_node = false;       // the whole job on one node (J04)
+  bool all_or_nothing = false;  // no instance is placed unless all can be (S07)
   bool operator==(const PlacementSpec&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(PlacementSpec, (), (node_pool, affinities, spread, same_node, all_or_nothing))
 
 struct JobSpec {
-  std::string job;          // its name: unique in the project
-  std::string project;      // empty: the identity's default
+  std::string job;      // its name: unique in the project
+  std::string project;  // empty: the identity's default
   JobType type = JobType::service;
-  int32_t priority = 50;    // 0..100
+  int32_t priority = 50;  // 0..100
   PlacementPolicy policy = PlacementPolicy::default_;
   PlacementSpec placement;
   std::map<std::string, std::string> labels;
-  Duration pending_timeout; // 0: waits without end
-  std::optional<Duration> ttl; // batch: how long it stays once all of it has ended; 0: removed at once; none: for ever
+  Duration pending_timeout;     // 0: waits without end
+  std::optional<Duration> ttl;  // batch: how long it stays once all of it has ended; 0: removed at once; none: for ever
   UpdatePolicy update;
   DisruptionPolicy disruption;
-  std::vector<After> after; // batch: other jobs of the project that it waits for (J06)
+  std::vector<After> after;                        // batch: other jobs of the project that it waits for (J06)
   std::optional<PeriodicSpec> periodic;            // launched by the clock (J03)
   std::optional<ParameterizedSpec> parameterized;  // launched by requests (J03)
-  std::map<std::string, std::string> meta;  // ${meta.key} in commands and env; TUTTI_META_KEY in the environment
-  std::string payload;      // base64; given to every task as a file
-  Duration deadline;        // batch: stopped, and failed, when it has not ended so long after it began; 0: none
+  std::map<std::string, std::string> meta;         // ${meta.key} in commands and env; TUTTI_META_KEY in the environment
+  std::string payload;                             // base64; given to every task as a file
+  Duration deadline;  // batch: stopped, and failed, when it has not ended so long after it began; 0: none
   std::vector<TaskSpec> tasks;
   bool operator==(const JobSpec&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(JobSpec, (), (job, project, type, priority, policy, placement, labels, pending_timeout, ttl, update, disruption,
-  after, periodic, parameterized, meta, payload, deadline, tasks))
+BOOST_DESCRIBE_STRUCT(JobSpec, (),
+                      (job, project, type, priority, policy, placement, labels, pending_timeout, ttl, update,
+                       disruption, after, periodic, parameterized, meta, payload, deadline, tasks))
 
 // One submitted spec. Its images become digests before it is activated; until then reconcile ignores it.
 enum class VersionState : uint8_t { resolving, active, failed };
@@ -234,31 +238,32 @@ struct Job {
   JobId id;
   ProjectId project;
   std::string name;
-  uint64_t version = 0;               // of the latest submitted spec; what If-Match compares
-  uint32_t active_version = 0;        // what reconcile makes true; 0: none yet
-  Revision revision;                  // of the commit that changed this row last
+  uint64_t version = 0;         // of the latest submitted spec; what If-Match compares
+  uint32_t active_version = 0;  // what reconcile makes true; 0: none yet
+  Revision revision;            // of the commit that changed this row last
   Time created;
   Time updated;
-  std::string creator;                // an identity's text: "user:admin"
+  std::string creator;                    // an identity's text: "user:admin"
   std::map<std::string, int64_t> counts;  // group → count where a user scaled without a new version
-  bool stopped = false;               // the user wants nothing of it to run
-  bool deleted = false;               // stopped, and the row goes when the last instance is gone
+  bool stopped = false;                   // the user wants nothing of it to run
+  bool deleted = false;                   // stopped, and the row goes when the last instance is gone
   JobType type = JobType::service;
-  uint32_t stable_version = 0;        // the newest that was healthy as a whole; 0: none yet
-  Deployment deployment;              // the newest one; of batch jobs: none
-  std::vector<JobId> waits_for;       // of the active version
-  Time begun;                         // its active version, or its last start
-  JobResult result = JobResult::none; // batch: how it has ended, by reconcile; none again when it is to go on
+  uint32_t stable_version = 0;         // the newest that was healthy as a whole; 0: none yet
+  Deployment deployment;               // the newest one; of batch jobs: none
+  std::vector<JobId> waits_for;        // of the active version
+  Time begun;                          // its active version, or its last start
+  JobResult result = JobResult::none;  // batch: how it has ended, by reconcile; none again when it is to go on
   Time ended;
-  std::string reason;                 // why it has ended so, or what it waits for
-  LaunchRecord launches;              // of a periodic job
-  JobId parent;                       // the job that launched this one
+  std::string reason;     // why it has ended so, or what it waits for
+  LaunchRecord launches;  // of a periodic job
+  JobId parent;           // the job that launched this one
   LaunchKind launch = LaunchKind::none;
-  Time launched_for;                  // the time of the schedule; dispatched or forced: when that was asked
+  Time launched_for;  // the time of the schedule; dispatched or forced: when that was asked
 };
-BOOST_DESCRIBE_STRUCT(Job, (), (id, project, name, version, active_version, revision, created, updated, creator, counts,
-  stopped, deleted, type, stable_version, deployment, waits_for, begun, result, ended, reason, launches, parent, launch,
-  launched_for))
+BOOST_DESCRIBE_STRUCT(Job, (),
+                      (id, project, name, version, active_version, revision, created, updated, creator, counts, stopped,
+                       deleted, type, stable_version, deployment, waits_for, begun, result, ended, reason, launches,
+                       parent, launch, launched_for))
 
 // The deployment that begins where `version` becomes the active one. Pure.
 Deployment begin_deployment(const Job& job, const JobVersion& version, Time now);
@@ -267,8 +272,8 @@ Deployment begin_deployment(const Job& job, const JobVersion& version, Time now)
 struct GroupView {
   std::string name;
   std::vector<size_t> tasks;
-  int64_t count = 1;       // of its first task
-  Resources resources;     // sum over its tasks
+  int64_t count = 1;                           // of its first task
+  Resources resources;                         // sum over its tasks
   std::map<std::string, int64_t> node_limits;  // likewise
   std::vector<DeviceAsk> devices;              // of its tasks, in their order; gpu before devices
   std::vector<After> after;                    // likewise

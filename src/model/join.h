@@ -7,9 +7,9 @@
 namespace tutti {
 
 struct JoinRequest {
-  std::string token;   // "<id>.<secret>"; the third part, the authority's hash, stays with the worker
-  std::string name;    // wanted; empty: the manager chooses
-  std::string request; // PEM signing request
+  std::string token;    // "<id>.<secret>"; the third part, the authority's hash, stays with the worker
+  std::string name;     // wanted; empty: the manager chooses
+  std::string request;  // PEM signing request
 };
 BOOST_DESCRIBE_STRUCT(JoinRequest, (), (token, name, request))
 

@@ -16,10 +16,10 @@ namespace tutti {
 
 struct Pool {
   std::string name = "tutti";
-  std::string pool_id;         // random at first start; part of bridge, cgroup and rule names (first 6 letters)
+  std::string pool_id;  // random at first start; part of bridge, cgroup and rule names (first 6 letters)
   uint64_t epoch = 1;
   uint32_t feature_level = 1;
-  std::string network;         // the pool's prefix that node subnets are cut from: "10.86.0.0/16"
+  std::string network;  // the pool's prefix that node subnets are cut from: "10.86.0.0/16"
   Time created;
   std::string policy = "binpack";  // a word of PlacementPolicy: of the jobs that name none
   uint64_t version = 1;            // of what its users set: the policy
@@ -32,7 +32,7 @@ struct Project {
   Revision revision;
   Time created;
   bool allow_privileged = false;
-  bool preemption = false;              // its work may push aside, and be pushed aside by, work of other priorities (J07)
+  bool preemption = false;  // its work may push aside, and be pushed aside by, work of other priorities (J07)
   std::vector<std::string> host_paths;  // allow list for host volumes
 };
 BOOST_DESCRIBE_STRUCT(Project, (), (id, name, revision, created, allow_privileged, preemption, host_paths))
@@ -41,9 +41,9 @@ struct Volume {
   VolumeId id;
   ProjectId project;
   std::string name;
-  NodeId node;            // where it lives; none: not made yet
+  NodeId node;  // where it lives; none: not made yet
   Bytes size;
-  InstanceId owner;       // of an instance's own disk
+  InstanceId owner;  // of an instance's own disk
   Revision revision;
   Time created;
 };
@@ -53,19 +53,20 @@ BOOST_DESCRIBE_STRUCT(Volume, (), (id, project, name, node, size, owner, revisio
 struct Image {
   ImageId id;
   ProjectId project;
-  std::string repository;   // "library/busybox"
-  std::string tag;          // "latest"
-  std::string digest;       // of the manifest or index: "sha256:…"
+  std::string repository;  // "library/busybox"
+  std::string tag;         // "latest"
+  std::string digest;      // of the manifest or index: "sha256:…"
   std::string media_type;
-  std::string source;       // "push", "import", or the registry it was fetched from
-  Bytes size;               // manifest, config and layers
+  std::string source;  // "push", "import", or the registry it was fetched from
+  Bytes size;          // manifest, config and layers
   std::vector<std::string> architectures;
   Revision revision;
   Time created;
   Time updated;
 };
-BOOST_DESCRIBE_STRUCT(Image, (), (id, project, repository, tag, digest, media_type, source, size, architectures, revision,
-  created, updated))
+BOOST_DESCRIBE_STRUCT(Image, (),
+                      (id, project, repository, tag, digest, media_type, source, size, architectures, revision, created,
+                       updated))
 
 enum class TokenKind : uint8_t { api, join, bootstrap };
 BOOST_DESCRIBE_ENUM(TokenKind, api, join, bootstrap)
@@ -78,21 +79,23 @@ struct Token {
   TokenId id;
   TokenKind kind = TokenKind::api;
   std::string name;
-  std::string secret_hash;   // sha256 of the secret (256 random bits, so no stretching is needed); never leaves the manager
+  std::string
+      secret_hash;  // sha256 of the secret (256 random bits, so no stretching is needed); never leaves the manager
   Role role = Role::viewer;
-  std::string node_role = "worker"; // join tokens: what may join with it
-  std::string project;       // empty: every project
+  std::string node_role = "worker";  // join tokens: what may join with it
+  std::string project;               // empty: every project
   Time created;
-  Time expires;              // 0: never
-  int32_t uses_left = -1;    // join tokens; −1: without limit
-  std::string node_name;     // join tokens: only this name
+  Time expires;                         // 0: never
+  int32_t uses_left = -1;               // join tokens; −1: without limit
+  std::string node_name;                // join tokens: only this name
   std::map<std::string, NodeId> bound;  // join tokens: key fingerprint → node, so that a retry gets the same answer
   bool revoked = false;
-  TokenId parent;            // a session's: the token it was made with; it ends when that one does
+  TokenId parent;  // a session's: the token it was made with; it ends when that one does
   Revision revision;
 };
-BOOST_DESCRIBE_STRUCT(Token, (), (id, kind, name, secret_hash, role, node_role, project, created, expires, uses_left,
-  node_name, bound, revoked, parent, revision))
+BOOST_DESCRIBE_STRUCT(Token, (),
+                      (id, kind, name, secret_hash, role, node_role, project, created, expires, uses_left, node_name,
+                       bound, revoked, parent, revision))
 
 enum class OperationState : uint8_t { running, succeeded, failed, cancelled };
 BOOST_DESCRIBE_ENUM(OperationState, running, succeeded, failed, cancelled)
@@ -110,14 +113,14 @@ enum class MoveState : uint8_t { waiting, moving, moved, dropped };
 BOOST_DESCRIBE_ENUM(MoveState, waiting, moving, moved, dropped)
 struct Move {
   InstanceId instance;
-  std::string name;        // its, for people: the row may be gone when the move is over
+  std::string name;  // its, for people: the row may be gone when the move is over
   NodeId from;
   NodeId to;
   std::string why;
-  int64_t gain = 0;        // thousandths of a node that is freed; of the deviation from an even load
+  int64_t gain = 0;  // thousandths of a node that is freed; of the deviation from an even load
   MoveState state = MoveState::waiting;
-  InstanceId successor;    // what stands beside it on `to` meanwhile; of batch work: nothing
-  std::string reason;      // dropped: why
+  InstanceId successor;  // what stands beside it on `to` meanwhile; of batch work: nothing
+  std::string reason;    // dropped: why
   bool operator==(const Move&) const = default;
 };
 BOOST_DESCRIBE_STRUCT(Move, (), (instance, name, from, to, why, gain, state, successor, reason))
@@ -137,14 +140,14 @@ inline constexpr std::string_view kRebalanceKind = "pool.rebalance";
 struct Operation {
   OperationId id;
   ProjectId project;
-  std::string kind;          // "job.submit", "job.scale", "job.stop", "node.drain", "instance.start", "image.fetch" …
-  std::string target_kind;   // "job"
+  std::string kind;         // "job.submit", "job.scale", "job.stop", "node.drain", "instance.start", "image.fetch" …
+  std::string target_kind;  // "job"
   uint64_t target = 0;
   uint32_t target_version = 0;  // of the job, where one is meant
-  std::string argument;      // what retry needs: a reference, a count
+  std::string argument;         // what retry needs: a reference, a count
   OperationState state = OperationState::running;
   std::vector<OperationStep> steps;
-  int32_t progress = 0;      // percent
+  int32_t progress = 0;  // percent
   int64_t done = 0;
   int64_t total = 0;
   std::string message;
@@ -155,15 +158,16 @@ struct Operation {
   Time finished;
   Revision revision;
 };
-BOOST_DESCRIBE_STRUCT(Operation, (), (id, project, kind, target_kind, target, target_version, argument, state, steps,
-  progress, done, total, message, cancel_requested, rebalance, creator, created, finished, revision))
+BOOST_DESCRIBE_STRUCT(Operation, (),
+                      (id, project, kind, target_kind, target, target_version, argument, state, steps, progress, done,
+                       total, message, cancel_requested, rebalance, creator, created, finished, revision))
 
 // What happened, for people. Written in the commit that did it.
 struct Event {
   EventId id;
   Time time;
   Revision revision;
-  std::string type;         // "instance.failed", "node.lost", "job.submitted" …
+  std::string type;               // "instance.failed", "node.lost", "job.submitted" …
   std::string severity = "info";  // info | warning | error
   ProjectId project;
   std::string object_kind;  // "instance"
@@ -171,14 +175,15 @@ struct Event {
   std::string object_name;
   std::string message;
 };
-BOOST_DESCRIBE_STRUCT(Event, (), (id, time, revision, type, severity, project, object_kind, object, object_name, message))
+BOOST_DESCRIBE_STRUCT(Event, (),
+                      (id, time, revision, type, severity, project, object_kind, object, object_name, message))
 
 // What was answered to an idempotency key, kept a day (limits.h). Part of the commit that did the work.
 struct IdempotencyRecord {
   uint64_t id = 0;
-  std::string key;           // identity + '\n' + key
+  std::string key;  // identity + '\n' + key
   std::string request_hash;
-  std::string object_kind;   // the answer: what was made or changed
+  std::string object_kind;  // the answer: what was made or changed
   uint64_t object = 0;
   uint64_t version = 0;
   OperationId operation;

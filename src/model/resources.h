@@ -23,9 +23,7 @@ struct Resources {
   friend Resources operator+(Resources a, const Resources& b) { return a += b; }
   friend Resources operator-(Resources a, const Resources& b) { return a -= b; }
   // True when every dimension of *this is at most that of `room`.
-  bool fits(const Resources& room) const {
-    return cpu <= room.cpu && memory <= room.memory && disk <= room.disk;
-  }
+  bool fits(const Resources& room) const { return cpu <= room.cpu && memory <= room.memory && disk <= room.disk; }
 };
 BOOST_DESCRIBE_STRUCT(Resources, (), (cpu, memory, disk))
 

@@ -19,9 +19,9 @@ BOOST_DESCRIBE_STRUCT(SchedulerHello, (), (name, version))
 
 // Every second; who says nothing for longer than limits::kSchedulerSilentSeconds is no longer counted on.
 struct SchedulerHealth {
-  uint64_t revision = 0;  // what it has seen
-  int64_t proposed = 0;   // placements, since its session began
-  int64_t plan_us = 0;    // how long the last plan took
+  uint64_t revision = 0;      // what it has seen
+  int64_t proposed = 0;       // placements, since its session began
+  int64_t plan_us = 0;        // how long the last plan took
   std::string fragmentation;  // what it goes by under that policy, in a line for people
 };
 BOOST_DESCRIBE_STRUCT(SchedulerHealth, (), (revision, proposed, plan_us, fragmentation))

@@ -144,11 +144,13 @@ Status allowed_in(const Project& project, const JobSpec& spec) {
     for (size_t v = 0; v < task.volumes.size(); ++v) {
       const VolumeMount& mount = task.volumes[v];
       if (mount.kind != VolumeKind::host) continue;
-      const bool listed = std::any_of(project.host_paths.begin(), project.host_paths.end(), [&](const std::string& prefix) {
-        return mount.source == prefix || mount.source.starts_with(prefix.ends_with('/') ? prefix : prefix + "/");
-      });
+      const bool listed =
+          std::any_of(project.host_paths.begin(), project.host_paths.end(), [&](const std::string& prefix) {
+            return mount.source == prefix || mount.source.starts_with(prefix.ends_with('/') ? prefix : prefix + "/");
+          });
       if (!listed || mount.source.find("..") != std::string::npos) {
-        details.push_back({path + ".volumes[" + std::to_string(v) + "].source", mount.source + " is not on the allow list of project " + project.name,
+        details.push_back({path + ".volumes[" + std::to_string(v) + "].source",
+                           mount.source + " is not on the allow list of project " + project.name,
                            "use a local volume, or ask an admin to list the path"});
       }
     }

@@ -33,8 +33,8 @@ uint32_t own_account_of(uint64_t instance);
 // rules where they know more (which accounts a node has).
 std::vector<ErrorDetail> needs_consent(const TaskSpec& task, const std::string& path);
 
-// Whether the project allows what the job wants, as the project is now: asked whenever something of it is to be launched
-// that was not launched before. `forbidden`, with one detail per wish.
+// Whether the project allows what the job wants, as the project is now: asked whenever something of it is to be
+// launched that was not launched before. `forbidden`, with one detail per wish.
 Status allowed_in(const Project& project, const JobSpec& spec);
 
 }  // namespace tutti

@@ -29,7 +29,7 @@ BOOST_DESCRIBE_STRUCT(HeldInstance, (), (instance, generation, assignment_hash))
 
 struct HelloMessage {
   std::string boot_id;
-  uint64_t process = 0;          // random per worker process
+  uint64_t process = 0;  // random per worker process
   Inventory inventory;
   std::vector<HeldInstance> held;
 };
@@ -37,7 +37,7 @@ BOOST_DESCRIBE_STRUCT(HelloMessage, (), (boot_id, process, inventory, held))
 
 struct BeatMessage {
   uint64_t sequence = 0;
-  double load = 0;               // 1-minute load average
+  double load = 0;  // 1-minute load average
   Bytes memory_used;
 };
 BOOST_DESCRIBE_STRUCT(BeatMessage, (), (sequence, load, memory_used))
@@ -46,7 +46,7 @@ struct InstanceReport {
   InstanceId instance;
   std::vector<TaskStatus> tasks;  // whole; apply keeps what is further on
   std::string address;
-  bool gone = false;              // nothing of it is left on this node: processes, mounts, files, rules
+  bool gone = false;  // nothing of it is left on this node: processes, mounts, files, rules
 };
 BOOST_DESCRIBE_STRUCT(InstanceReport, (), (instance, tasks, address, gone))
 
@@ -86,8 +86,8 @@ struct SpecKey {
 };
 BOOST_DESCRIBE_STRUCT(SpecKey, (), (job, version))
 
-// A spec travels once per session and (job, version), and again if it was forgotten meanwhile: a session begins with none,
-// and the manager says which the worker shall drop, in the message that took the last instance of them away.
+// A spec travels once per session and (job, version), and again if it was forgotten meanwhile: a session begins with
+// none, and the manager says which the worker shall drop, in the message that took the last instance of them away.
 struct SpecMessage {
   JobId job;
   uint32_t version = 0;
@@ -111,17 +111,18 @@ struct Assignment {
   std::vector<DeviceBinding> devices;
   bool operator==(const Assignment&) const = default;
 };
-BOOST_DESCRIBE_STRUCT(Assignment, (), (instance, job, job_version, name, job_name, project, group, slot, generation, desired,
-  ports, devices))
+BOOST_DESCRIBE_STRUCT(Assignment, (),
+                      (instance, job, job_version, name, job_name, project, group, slot, generation, desired, ports,
+                       devices))
 
 struct AssignMessage {
-  bool complete = false;                  // first of a session: what is not named here is to be removed
-  bool more = false;                      // the complete set goes on in the next message
-  std::vector<SpecMessage> specs;         // before the assignments that need them
-  std::vector<Assignment> assignments;    // new or changed
-  std::vector<InstanceId> keep;           // complete only: held as it should be
-  std::vector<InstanceId> removed;        // clear away and report gone
-  std::vector<SpecKey> forget_specs;      // behind all of that: no instance is assigned of them any more
+  bool complete = false;                // first of a session: what is not named here is to be removed
+  bool more = false;                    // the complete set goes on in the next message
+  std::vector<SpecMessage> specs;       // before the assignments that need them
+  std::vector<Assignment> assignments;  // new or changed
+  std::vector<InstanceId> keep;         // complete only: held as it should be
+  std::vector<InstanceId> removed;      // clear away and report gone
+  std::vector<SpecKey> forget_specs;    // behind all of that: no instance is assigned of them any more
 };
 BOOST_DESCRIBE_STRUCT(AssignMessage, (), (complete, more, specs, assignments, keep, removed, forget_specs))
 
@@ -133,8 +134,8 @@ struct StreamRequest {
   std::string ticket;
   StreamKind kind = StreamKind::logs;
   InstanceId instance;
-  std::string task;                    // empty: the first
-  std::vector<std::string> command;    // exec
+  std::string task;                  // empty: the first
+  std::vector<std::string> command;  // exec
   std::map<std::string, std::string> env;
   std::string user;
   std::string workdir;
@@ -142,27 +143,32 @@ struct StreamRequest {
   bool stdin_open = false;
   int32_t columns = 80;
   int32_t rows = 24;
-  bool follow = false;                 // logs
-  int64_t tail = -1;                   // logs: the last n lines; −1: all kept
+  bool follow = false;  // logs
+  int64_t tail = -1;    // logs: the last n lines; −1: all kept
   Time since;
-  bool out = true;                     // logs: which streams
+  bool out = true;  // logs: which streams
   bool err = true;
-  bool timestamps = false;             // logs: each line begins with its time
-  bool replay = false;                 // attach: what was written before comes first
-  std::string path;                    // copy
-  std::string signal;                  // signal: "HUP"
+  bool timestamps = false;  // logs: each line begins with its time
+  bool replay = false;      // attach: what was written before comes first
+  std::string path;         // copy
+  std::string signal;       // signal: "HUP"
 };
-BOOST_DESCRIBE_STRUCT(StreamRequest, (), (ticket, kind, instance, task, command, env, user, workdir, tty, stdin_open, columns,
-  rows, follow, tail, since, out, err, timestamps, replay, path, signal))
+BOOST_DESCRIBE_STRUCT(StreamRequest, (),
+                      (ticket, kind, instance, task, command, env, user, workdir, tty, stdin_open, columns, rows,
+                       follow, tail, since, out, err, timestamps, replay, path, signal))
 
-struct StatusAck { uint64_t sequence = 0; };
+struct StatusAck {
+  uint64_t sequence = 0;
+};
 BOOST_DESCRIBE_STRUCT(StatusAck, (), (sequence))
 struct BeatAck {
   uint64_t sequence = 0;
   int32_t beat_ms = 0;  // from now on so often; 0: as the welcome said
 };
 BOOST_DESCRIBE_STRUCT(BeatAck, (), (sequence, beat_ms))
-struct GoodbyeMessage { std::string reason; };  // superseded, removed, too old: do not come back with this
+struct GoodbyeMessage {
+  std::string reason;
+};  // superseded, removed, too old: do not come back with this
 BOOST_DESCRIBE_STRUCT(GoodbyeMessage, (), (reason))
 
 struct ManagerMessage {
@@ -195,9 +201,9 @@ struct StreamQuery {
 BOOST_DESCRIBE_STRUCT(StreamQuery, (), (command, task, env, user, workdir, tty, stdin_open, replay, columns, rows))
 
 struct StreamControl {
-  std::optional<int32_t> exit_code;      // worker → client: the last frame
+  std::optional<int32_t> exit_code;  // worker → client: the last frame
   std::string error;
-  std::optional<int32_t> columns;        // client → worker
+  std::optional<int32_t> columns;  // client → worker
   std::optional<int32_t> rows;
   std::string signal;
 };

@@ -21,8 +21,18 @@ namespace tutti {
 
 // Numbers are part of the stored format: never reuse one.
 enum class TableId : uint8_t {
-  pool = 0, project = 1, node = 2, job = 3, version = 4, instance = 5, volume = 6, image = 7, token = 8,
-  operation = 9, event = 10, idempotency = 11,
+  pool = 0,
+  project = 1,
+  node = 2,
+  job = 3,
+  version = 4,
+  instance = 5,
+  volume = 6,
+  image = 7,
+  token = 8,
+  operation = 9,
+  event = 10,
+  idempotency = 11,
 };
 inline constexpr int kTableCount = 12;
 
@@ -30,8 +40,8 @@ inline constexpr int kTableCount = 12;
 struct NodeUsage {
   Resources used;
   uint32_t instances = 0;
-  std::vector<uint32_t> ports;  // sorted; (protocol << 16) | port
-  std::map<std::string, int64_t> limits;  // what is taken of Inventory::limits; never zero
+  std::vector<uint32_t> ports;             // sorted; (protocol << 16) | port
+  std::map<std::string, int64_t> limits;   // what is taken of Inventory::limits; never zero
   std::map<std::string, int64_t> devices;  // id → thousandths that are taken of it; never zero
 };
 
@@ -73,20 +83,20 @@ struct Snapshot {
   Table<IdempotencyRecord> idempotency;
 
   // Derived.
-  Table<IdSet> instances_by_job;      // job → instances, finished ones too
-  Table<JobTally> tallies;            // job → how they stand; none where it has none
-  Table<IdSet> instances_by_node;     // node → instances that hold anything there or are to be cleared away
+  Table<IdSet> instances_by_job;   // job → instances, finished ones too
+  Table<JobTally> tallies;         // job → how they stand; none where it has none
+  Table<IdSet> instances_by_node;  // node → instances that hold anything there or are to be cleared away
   Table<IdSet> versions_by_job;
-  Table<uint64_t> version_index;      // (job << 20 | number) → version id
+  Table<uint64_t> version_index;                                // (job << 20 | number) → version id
   Table<std::shared_ptr<const std::vector<GroupView>>> groups;  // version id → groups_of(spec), computed once
-  Table<NodeUsage> usage;             // node → usage
-  Table<IdSet> children;              // job → jobs that it launched
-  Table<IdSet> waiters;               // job → jobs whose active version waits for it (J06)
-  uint64_t live = 0;                  // instances that are not over
-  uint64_t running = 0;               // of them
-  IdSet pending;                      // instances that want a node and have none
-  HashIndex names;                    // name_key(kind, project, name) → id
-  HashIndex keys;                     // hash of an idempotency key → record; of (repository:tag) → image; of a token's name …
+  Table<NodeUsage> usage;                                       // node → usage
+  Table<IdSet> children;                                        // job → jobs that it launched
+  Table<IdSet> waiters;                                         // job → jobs whose active version waits for it (J06)
+  uint64_t live = 0;                                            // instances that are not over
+  uint64_t running = 0;                                         // of them
+  IdSet pending;                                                // instances that want a node and have none
+  HashIndex names;                                              // name_key(kind, project, name) → id
+  HashIndex keys;  // hash of an idempotency key → record; of (repository:tag) → image; of a token's name …
 
   // Null or zero where there is none. Pointers live as long as this snapshot.
   const Job* job_by_name(ProjectId project, std::string_view name) const;

@@ -12,8 +12,8 @@ bool still_works(const Snapshot& state, TokenId token, Time now);
 // Where its line begins: itself, unless it is a session. Whose token it is, for whatever is counted per identity.
 TokenId root_of(const Snapshot& state, TokenId token);
 
-// "token:ci#0v3kq…": the name is for people and may be another's too, the id is nobody else's. A name from before names were
-// checked is left out.
+// "token:ci#0v3kq…": the name is for people and may be another's too, the id is nobody else's. A name from before names
+// were checked is left out.
 std::string identity_text(const Token& token);
 
 }  // namespace tutti

@@ -1,8 +1,8 @@
 #pragma once
 // Backoff: how long a connection that failed waits before it is tried again, and which failures are worth a line.
 //
-// A value of whoever dials, on its thread. 100 to 200 ms at first, doubled with every failure up to 2.5 to 5 s: half of it
-// is chance, which keeps a pool from coming back all at once.
+// A value of whoever dials, on its thread. 100 to 200 ms at first, doubled with every failure up to 2.5 to 5 s: half of
+// it is chance, which keeps a pool from coming back all at once.
 
 #include <algorithm>
 

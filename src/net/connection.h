@@ -1,7 +1,8 @@
 #pragma once
 // Private to net: one connection of the server, from the accepted socket to its end, as one coroutine on one loop.
 //
-//   accepted → first byte → (plain HTTP? explain, close) → handshake → { head → admit → body → handler → answer } … → close
+//   accepted → first byte → (plain HTTP? explain, close) → handshake → { head → admit → body → handler → answer } … →
+//   close
 //
 // The coroutine alone touches the stream. Handlers hold an Exchange (the Responder), which only ever sets `answer_` and
 // wakes the coroutine; it never keeps a dead connection's loop busy: after `ended_` nothing is posted.

@@ -123,8 +123,8 @@ struct TlsFiles {  // PEM texts, not paths
       certificate_chain;  // leaf first, and the authority last: joining workers know only the authority's digest
   std::string private_key;
   std::string client_authority;  // non-empty: peers must present a certificate of this authority
-  // A peer's own certificate may have expired so long ago. The handler has to ask Request::peer_expired, and should let such
-  // a peer do nothing but renew it.
+  // A peer's own certificate may have expired so long ago. The handler has to ask Request::peer_expired, and should let
+  // such a peer do nothing but renew it.
   Duration expired_grace;
 };
 
@@ -133,8 +133,8 @@ struct ServerOptions {
   uint16_t port = 0;  // 0: any; see port()
   int threads = 1;
   size_t connections_max = 20'000;
-  // Of one address (IPv6: of its /64), until Responder::known() or a client's certificate; what is more is cut off unheard,
-  // so that one address cannot have all connections.
+  // Of one address (IPv6: of its /64), until Responder::known() or a client's certificate; what is more is cut off
+  // unheard, so that one address cannot have all connections.
   size_t strangers_per_address_max = SIZE_MAX;
   size_t header_bytes_max = 32u << 10;
   Duration idle_timeout = seconds(75);
@@ -186,7 +186,7 @@ class Client {
 };
 Result<std::unique_ptr<Client>> make_client(const Endpoint& endpoint, const ClientTls& tls);
 
-struct Probe;        // net/probe.h
+struct Probe;  // net/probe.h
 struct ProbeAnswer;
 // One thread that runs asynchronous client sockets and timers (the worker's I/O thread, a CLI stream).
 class IoThread {
@@ -203,7 +203,8 @@ class IoThread {
   virtual void websocket(const Endpoint& endpoint, const ClientTls& tls, const std::string& target,
                          const std::vector<std::pair<std::string, std::string>>& headers, size_t pending_limit_bytes,
                          std::function<void(Result<std::shared_ptr<WebSocket>>)> opened) = 0;
-  // Asks; `done` comes on the thread, once. Errors: unavailable (refused, or no such answer), timeout; in words for people.
+  // Asks; `done` comes on the thread, once. Errors: unavailable (refused, or no such answer), timeout; in words for
+  // people.
   virtual void probe(Probe probe, std::function<void(Result<ProbeAnswer>)> done) = 0;
 };
 std::unique_ptr<IoThread> make_io_thread(std::string name);

@@ -16,7 +16,7 @@ namespace {
 using Acceptor = asio::basic_socket_acceptor<tcp, Executor>;
 constexpr auto kAcceptRetry = std::chrono::milliseconds(50);  // after "too many open files"
 constexpr auto kTellEvery = std::chrono::seconds(10);
-constexpr size_t kRefusedMax = 64;                            // above the cap, this many get an answer; the rest is cut
+constexpr size_t kRefusedMax = 64;  // above the cap, this many get an answer; the rest is cut
 
 // Accepting, as an object of the first loop.
 class Listener final : public Tracked, public std::enable_shared_from_this<Listener> {
@@ -107,8 +107,7 @@ class Listener final : public Tracked, public std::enable_shared_from_this<Liste
       std::lock_guard lock(mutex_);
       tls = tls_;
     }
-    auto connection =
-        std::make_shared<Connection>(shared_, loop, std::move(tls), std::move(socket), peer, refuse);
+    auto connection = std::make_shared<Connection>(shared_, loop, std::move(tls), std::move(socket), peer, refuse);
     if (loop == loops_.front()) return Connection::start(std::move(connection));
     asio::post(loop->io, [connection] { Connection::start(connection); });
   }
@@ -119,7 +118,8 @@ class Listener final : public Tracked, public std::enable_shared_from_this<Liste
     if (now - told_ < kTellEvery) return;
     told_ = now;
     log_warning("connections of one address are cut off: so many of it have not shown who they are",
-                {{"remote", text_of(peer)}, {"strangers_per_address_max", std::to_string(shared_->options.strangers_per_address_max)}});
+                {{"remote", text_of(peer)},
+                 {"strangers_per_address_max", std::to_string(shared_->options.strangers_per_address_max)}});
   }
 
   const std::shared_ptr<ServerShared> shared_;

@@ -61,7 +61,9 @@ TEST_F(NetTest, AnExpiredPeerIsToldApartWithinTheGrace) {
   auto ended = [&](const KeyPair& authority, int64_t days_ago) {
     SigningRequest request = make_signing_request("node-7").value();
     ClientTls out = pool_.trusting();
-    out.certificate_chain = sign_client(authority, request.request, "node-7", wall_now() - seconds(days_ago * 24 * 3600 + 60), seconds(60)).value();
+    out.certificate_chain =
+        sign_client(authority, request.request, "node-7", wall_now() - seconds(days_ago * 24 * 3600 + 60), seconds(60))
+            .value();
     out.private_key = request.private_key;
     return out;
   };

@@ -103,7 +103,8 @@ struct TestWorld {
     });
     if (step.step != LaunchStep::launch) return;
     const JobSpec& spec = *pool.s.version_of(step.parent, parent.active_version)->spec;
-    const JobId child = pool.submit(child_spec(spec, child_name(parent.name, LaunchKind::periodic, step.time, {}), {}, {}));
+    const JobId child =
+        pool.submit(child_spec(spec, child_name(parent.name, LaunchKind::periodic, step.time, {}), {}, {}));
     pool.edit_job(child, [&](Job& job) {
       job.parent = step.parent;
       job.launch = LaunchKind::periodic;

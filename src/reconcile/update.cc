@@ -9,7 +9,8 @@ namespace {
 
 // A first version is looked at this often: following every start of a large one would cost n².
 constexpr Duration kFirstVersionLook = seconds(3);
-constexpr Duration kFirstVersionLookMost = seconds(60);  // also where clocks were set and it seems to have begun long ago
+constexpr Duration kFirstVersionLookMost =
+    seconds(60);  // also where clocks were set and it seems to have begun long ago
 
 // What its worker says of the first task that does not do well; empty: nothing.
 std::string complaint_of(const Instance& instance) {
@@ -242,7 +243,8 @@ void Decider::judge() {
     else if (policy_->progress_deadline.ns > 0)
       wake(due);
     if (next.reason.empty()) {
-      if (job_.version == 1) wake(now_ + std::clamp(Duration{(now_ - d.started).ns / 4}, kFirstVersionLook, kFirstVersionLookMost));
+      if (job_.version == 1)
+        wake(now_ + std::clamp(Duration{(now_ - d.started).ns / 4}, kFirstVersionLook, kFirstVersionLookMost));
       return;
     }
     next.state = DeploymentState::failed;

@@ -53,8 +53,10 @@ std::string holder_of(const Snapshot& s, const Request& request, const Node& nod
 void tell_tasks(const Instance& i, Time now, Explanation& out) {
   for (const TaskStatus& task : i.detail->tasks) {
     const bool down = is_terminal(task.position.state);
-    if (task.health == HealthState::starting) out.tasks.push_back(task.task + ": its health checks have not passed yet");
-    if (task.health == HealthState::unhealthy) out.tasks.push_back(task.task + ": unhealthy since " + format_time(task.health_since) + ": " + task.reason);
+    if (task.health == HealthState::starting)
+      out.tasks.push_back(task.task + ": its health checks have not passed yet");
+    if (task.health == HealthState::unhealthy)
+      out.tasks.push_back(task.task + ": unhealthy since " + format_time(task.health_since) + ": " + task.reason);
     if (!down && task.restarts == 0) continue;
     std::string text = task.task + ": attempt " + std::to_string(task.position.attempt) + ", restarted " +
                        std::to_string(task.restarts) + (task.restarts == 1 ? " time" : " times");

@@ -72,7 +72,7 @@ class Preemption {
     std::map<std::string, int64_t> limits;
     std::vector<DeviceBinding> devices;
   };
-  struct View {  // beside what the round has given out
+  struct View {                              // beside what the round has given out
     Resources coming;                        // beyond what is free: of those that leave, less what was promised
     std::set<uint32_t> ports;                // in use and not about to be free
     std::map<std::string, int64_t> limits;   // likewise

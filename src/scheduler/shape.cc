@@ -324,8 +324,7 @@ std::optional<size_t> Shape::gpu(uint32_t index) const {
 }
 
 int64_t Shape::wishes_on(uint32_t index) const {
-  return group_dimensions_cost(group_of_.empty() ? 0 : group_of_[index]) +
-         (moving_of_.empty() ? 0 : moving_of_[index]);
+  return group_dimensions_cost(group_of_.empty() ? 0 : group_of_[index]) + (moving_of_.empty() ? 0 : moving_of_[index]);
 }
 
 std::optional<int64_t> Shape::cost_on(uint32_t index) const {

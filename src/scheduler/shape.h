@@ -75,8 +75,8 @@ class Shape {
   std::optional<uint32_t> best(uint32_t avoid);
   // Which of the node's GPUs a share goes to, by number among them; nothing where the policy does not say.
   std::optional<size_t> gpu(uint32_t index) const;
-  // What a node costs by the wishes alone, and all in all as the columns are now; nothing where there is no room. For who
-  // compares nodes himself (rebalance.h).
+  // What a node costs by the wishes alone, and all in all as the columns are now; nothing where there is no room. For
+  // who compares nodes himself (rebalance.h).
   int64_t wishes_on(uint32_t index) const;
   std::optional<int64_t> cost_on(uint32_t index) const;
   // It will not do after all, in this round.

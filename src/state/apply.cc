@@ -53,7 +53,8 @@ void emit(ApplyContext& c, std::string type, std::string severity, TableId table
   trim_to(c.draft, TableId::event, limits::kEventsKept);
 }
 
-void emit_instance(ApplyContext& c, const Instance& instance, std::string type, std::string severity, std::string message) {
+void emit_instance(ApplyContext& c, const Instance& instance, std::string type, std::string severity,
+                   std::string message) {
   if (c.draft.tell_instance() > kInstanceEventsMax && severity == "info") return c.draft.leave_untold();
   const Job* job = c.state().jobs.find(instance.job.value);
   emit(c, std::move(type), std::move(severity), TableId::instance, instance.id.value, c.state().name_of(instance),
@@ -82,15 +83,16 @@ OperationId start_operation(ApplyContext& c, std::string kind, TableId table, ui
 OperationId present_operation(const Snapshot& state, std::string_view kind, uint64_t target, uint32_t target_version) {
   const Operation* newest = nullptr;
   state.operations.for_each([&](uint64_t, const Operation& o) {
-    if (o.target == target && o.kind == kind && (target_version == 0 || o.target_version == target_version)) newest = &o;
+    if (o.target == target && o.kind == kind && (target_version == 0 || o.target_version == target_version))
+      newest = &o;
   });
   const bool serves = newest != nullptr && !newest->cancel_requested &&
                       (newest->state == OperationState::running || newest->state == OperationState::succeeded);
   return serves ? newest->id : OperationId{};
 }
 
-std::shared_ptr<const InstanceDetail> fresh_detail(const Snapshot& state, const Instance& instance, std::vector<PortBinding> ports,
-                                                   std::vector<DeviceBinding> devices) {
+std::shared_ptr<const InstanceDetail> fresh_detail(const Snapshot& state, const Instance& instance,
+                                                   std::vector<PortBinding> ports, std::vector<DeviceBinding> devices) {
   InstanceDetail detail;
   const JobVersion* version = state.version_of(instance);
   for (size_t index : state.group_of(instance).tasks) {
@@ -113,7 +115,8 @@ namespace {
 
 Result<Outcome> replay(const IdempotencyRecord& record, const CommandMeta& meta) {
   if (record.request_hash != meta.request_hash) {
-    return fail(ErrorCode::conflict, "this idempotency key was used for another request: take a new key for a new request");
+    return fail(ErrorCode::conflict,
+                "this idempotency key was used for another request: take a new key for a new request");
   }
   Outcome outcome;
   for (int table = 0; table < kTableCount; ++table) {
@@ -159,7 +162,8 @@ Result<Outcome> apply(Draft& draft, const Command& command, const CommandMeta& m
 void conclude(Draft& draft) {
   if (draft.untold_instances() == 0) return;
   ApplyContext context{draft, {}, draft.now()};
-  emit(context, "instance.many", "info", TableId::pool, 0, "", {}, fmt::format("{} more instances changed in this commit", draft.untold_instances()));
+  emit(context, "instance.many", "info", TableId::pool, 0, "", {},
+       fmt::format("{} more instances changed in this commit", draft.untold_instances()));
 }
 
 namespace {
@@ -169,7 +173,9 @@ std::string difference(const Snapshot& have, const Snapshot& want) {
   auto compare_sets = [&](const char* name, const Table<IdSet>& a, const Table<IdSet>& b) {
     auto flat = [](const Table<IdSet>& table) {
       std::vector<std::pair<uint64_t, uint64_t>> out;
-      table.for_each([&](uint64_t key, const IdSet& set) { set.for_each([&](uint64_t id, const Unit&) { out.emplace_back(key, id); }); });
+      table.for_each([&](uint64_t key, const IdSet& set) {
+        set.for_each([&](uint64_t id, const Unit&) { out.emplace_back(key, id); });
+      });
       return out;
     };
     if (flat(a) != flat(b)) what = name;
@@ -194,7 +200,9 @@ std::string difference(const Snapshot& have, const Snapshot& want) {
   if (have.usage.size() != want.usage.size()) what = "usage";
   want.usage.for_each([&](uint64_t node, const NodeUsage& usage) {
     const NodeUsage& other = have.usage_of(NodeId{node});
-    if (!(other.used == usage.used) || other.instances != usage.instances || other.ports != usage.ports || other.limits != usage.limits || other.devices != usage.devices) what = "usage of node " + id_text(node);
+    if (!(other.used == usage.used) || other.instances != usage.instances || other.ports != usage.ports ||
+        other.limits != usage.limits || other.devices != usage.devices)
+      what = "usage of node " + id_text(node);
   });
   if (have.names.size() != want.names.size() || have.keys.size() != want.keys.size()) what = "names";
   return what;
@@ -211,12 +219,15 @@ Status audit(const Snapshot& snapshot) {
   snapshot.usage.for_each([&](uint64_t id, const NodeUsage& usage) {
     const Node* node = snapshot.nodes.find(id);
     if (node == nullptr || !node->inventory) return;
-    if (!usage.used.fits(allocatable(*node))) status = fail(ErrorCode::internal, "node " + node->name + " is over-committed");
+    if (!usage.used.fits(allocatable(*node)))
+      status = fail(ErrorCode::internal, "node " + node->name + " is over-committed");
     for (const auto& [device, taken] : usage.devices) {
-      if (taken > kWholeDevice) status = fail(ErrorCode::internal, "device " + device + " of node " + node->name + " is given out twice");
+      if (taken > kWholeDevice)
+        status = fail(ErrorCode::internal, "device " + device + " of node " + node->name + " is given out twice");
     }
     for (size_t i = 1; i < usage.ports.size(); ++i) {
-      if (usage.ports[i] == usage.ports[i - 1]) status = fail(ErrorCode::internal, "a port of node " + node->name + " is given twice");
+      if (usage.ports[i] == usage.ports[i - 1])
+        status = fail(ErrorCode::internal, "a port of node " + node->name + " is given twice");
     }
   });
   return status;

@@ -54,10 +54,12 @@ Status check_after(const Snapshot& state, ProjectId project, const JobSpec& spec
     const After& after = spec.after[i];
     const std::string path = "after[" + std::to_string(i) + "]";
     auto refuse = [&](std::string what, std::string hint) {
-      return fail(ErrorCode::invalid, "job " + spec.job + " cannot wait for job " + after.name, {{path, std::move(what), std::move(hint)}});
+      return fail(ErrorCode::invalid, "job " + spec.job + " cannot wait for job " + after.name,
+                  {{path, std::move(what), std::move(hint)}});
     };
     const Job* other = state.job_by_name(project, after.name);
-    if (other == nullptr || other->deleted) return refuse("there is no job \"" + after.name + "\" in this project", "submit it first");
+    if (other == nullptr || other->deleted)
+      return refuse("there is no job \"" + after.name + "\" in this project", "submit it first");
     const JobVersion* newest = state.version_of(other->id, static_cast<uint32_t>(other->version));
     if (newest != nullptr && is_parent(*newest->spec)) {
       return refuse("\"" + after.name + "\" launches other jobs and never ends itself", "wait for one of those");

@@ -16,19 +16,22 @@ std::string_view word_of(DeploymentState state) {
   return "";
 }
 
-void tell(ApplyContext& c, const Job& job, std::string_view what, const std::string& severity, const std::string& message) {
+void tell(ApplyContext& c, const Job& job, std::string_view what, const std::string& severity,
+          const std::string& message) {
   emit(c, "deployment." + std::string(what), severity, TableId::job, job.id.value, job.name, job.project,
        fmt::format("version {}{}{}", job.deployment.version, message.empty() ? "" : ": ", message));
 }
 
-// The version that served before, as a new version. False where there is none to go back to, or it is not allowed any more.
+// The version that served before, as a new version. False where there is none to go back to, or it is not allowed any
+// more.
 bool revert(ApplyContext& c, Job& job) {
   const Deployment ended = job.deployment;
   const JobVersion* before = ended.from == 0 ? nullptr : c.state().version_of(job.id, ended.from);
   if (before == nullptr) return false;
   const JobVersion kept = *before;
   if (Status allowed = still_allowed(c.state(), job, before); !allowed) {
-    tell(c, job, "not-reverted", "error", fmt::format("not back to version {}: {}", ended.from, allowed.error().to_string()));
+    tell(c, job, "not-reverted", "error",
+         fmt::format("not back to version {}: {}", ended.from, allowed.error().to_string()));
     return false;
   }
   const bool stopped = job.stopped;
@@ -36,7 +39,8 @@ bool revert(ApplyContext& c, Job& job) {
   job.stopped = stopped;
   job.deployment.reverting = true;
   job.deployment.promoted = true;
-  job.deployment.reason = fmt::format("back to version {}, since version {} {}", ended.from, ended.version, word_of(ended.state));
+  job.deployment.reason =
+      fmt::format("back to version {}, since version {} {}", ended.from, ended.version, word_of(ended.state));
   c.draft.put(job);
   tell(c, job, "reverting", "warning", job.deployment.reason);
   return true;
@@ -46,7 +50,9 @@ bool revert(ApplyContext& c, Job& job) {
 
 void change_deployment(ApplyContext& c, const ChangeDeployment& wanted) {
   const Job* present = c.state().jobs.find(wanted.job.value);
-  if (present == nullptr || present->deployment.version != wanted.version || present->deployment.state == DeploymentState::none) return;
+  if (present == nullptr || present->deployment.version != wanted.version ||
+      present->deployment.state == DeploymentState::none)
+    return;
   Job job = *present;
   Deployment& d = job.deployment;
   const bool changed = d.state != wanted.state || d.promoted != wanted.promoted;
@@ -62,7 +68,8 @@ void change_deployment(ApplyContext& c, const ChangeDeployment& wanted) {
     tell(c, job, word_of(d.state), d.state == DeploymentState::failed ? "error" : "info", wanted.reason);
   }
   // Never to and fro: what failed while going back stays for its user.
-  if (wanted.revert && d.state == DeploymentState::failed && !d.reverting && job.version == d.version) (void)revert(c, job);
+  if (wanted.revert && d.state == DeploymentState::failed && !d.reverting && job.version == d.version)
+    (void)revert(c, job);
 }
 
 Result<Outcome> apply_one(ApplyContext& c, const PromoteJob& command) {
@@ -75,7 +82,9 @@ Result<Outcome> apply_one(ApplyContext& c, const PromoteJob& command) {
     if (outcome.operation) return outcome;
   }
   if (!under_way(present->deployment) || present->deployment.promoted) {
-    return fail(ErrorCode::conflict, "job " + present->name + " has no version that waits to be promoted: submit one with strategy canary or blue-green");
+    return fail(ErrorCode::conflict,
+                "job " + present->name +
+                    " has no version that waits to be promoted: submit one with strategy canary or blue-green");
   }
   TUTTI_CHECK(still_allowed(c.state(), *present));
   Job job = *present;
@@ -85,7 +94,8 @@ Result<Outcome> apply_one(ApplyContext& c, const PromoteJob& command) {
   job.deployment.reason = "promoted by " + c.meta.identity;
   c.draft.put(job);
   tell(c, job, "promoted", "info", "by " + c.meta.identity);
-  outcome.operation = start_operation(c, "job.promote", TableId::job, job.id.value, job.project, job.deployment.version);
+  outcome.operation =
+      start_operation(c, "job.promote", TableId::job, job.id.value, job.project, job.deployment.version);
   return outcome;
 }
 
@@ -93,10 +103,13 @@ Result<Outcome> apply_one(ApplyContext& c, const AbortJob& command) {
   const Job* present = c.state().jobs.find(command.job.value);
   if (present == nullptr) return fail(ErrorCode::not_found, "no job " + to_text(command.job));
   if (!under_way(present->deployment)) {
-    return fail(ErrorCode::conflict, "job " + present->name + " has no update under way: 'tutti job revert' brings an earlier version back");
+    return fail(ErrorCode::conflict,
+                "job " + present->name + " has no update under way: 'tutti job revert' brings an earlier version back");
   }
   if (present->version != present->deployment.version) {
-    return fail(ErrorCode::conflict, fmt::format("version {} of job {} is on its way: wait for its images, or submit another", present->version, present->name));
+    return fail(ErrorCode::conflict,
+                fmt::format("version {} of job {} is on its way: wait for its images, or submit another",
+                            present->version, present->name));
   }
   Job job = *present;
   job.deployment.state = DeploymentState::cancelled;
@@ -107,7 +120,8 @@ Result<Outcome> apply_one(ApplyContext& c, const AbortJob& command) {
   Outcome outcome{.table = TableId::job, .id = job.id.value};
   (void)revert(c, job);
   outcome.version = job.version;
-  outcome.operation = start_operation(c, "job.abort", TableId::job, job.id.value, job.project, static_cast<uint32_t>(job.version));
+  outcome.operation =
+      start_operation(c, "job.abort", TableId::job, job.id.value, job.project, static_cast<uint32_t>(job.version));
   return outcome;
 }
 

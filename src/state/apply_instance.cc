@@ -10,10 +10,13 @@
 namespace tutti::state {
 namespace {
 
-bool holds_slot(const Instance& i) { return !i.finished && i.presence != Presence::given_up; }
+bool holds_slot(const Instance& i) {
+  return !i.finished && i.presence != Presence::given_up;
+}
 // A stopped or suspended one keeps its slot: its user may start it again.
 bool waits_for_user(const Instance& i) {
-  return i.finished && i.presence != Presence::given_up && (i.desired == Desired::stopped || i.desired == Desired::suspended);
+  return i.finished && i.presence != Presence::given_up &&
+         (i.desired == Desired::stopped || i.desired == Desired::suspended);
 }
 
 // Which slots of a job are taken, by group name (versions may order groups differently). Read once per command and
@@ -95,7 +98,8 @@ InstanceId create(ApplyContext& c, TakenSlots& taken, const CreateInstance& want
   // Told by the one that fills it: those that find it full come again and again.
   if (c.state().instances.size() == limits::kInstancesMax) {
     emit(c, "pool.full", "error", TableId::pool, 0, "", {},
-         fmt::format("the pool holds {} instances (limit kInstancesMax): no more are made until others are removed", limits::kInstancesMax));
+         fmt::format("the pool holds {} instances (limit kInstancesMax): no more are made until others are removed",
+                     limits::kInstancesMax));
   }
   return id;
 }
@@ -114,8 +118,10 @@ void start_over(ApplyContext& c, Instance& row) {
   row.admitted = false;
   row.pending_since = c.now;
   row.not_before = {};
-  if (on_node(row)) row.pinned = row.node;
-  else row.node = {};  // nothing of it is left there
+  if (on_node(row))
+    row.pinned = row.node;
+  else
+    row.node = {};  // nothing of it is left there
   row.detail = fresh_detail(c.state(), row, row.detail->ports, row.detail->devices);
 }
 
@@ -172,19 +178,24 @@ void change(ApplyContext& c, const ChangeInstance& wanted) {
 
 Status within_rows(size_t items, std::string_view what) {
   if (items <= limits::kCommandRowsMax) return {};
-  return fail(ErrorCode::too_large, fmt::format("{} {} in one command (limit kCommandRowsMax is {}): send them in parts", items, what, limits::kCommandRowsMax));
+  return fail(ErrorCode::too_large,
+              fmt::format("{} {} in one command (limit kCommandRowsMax is {}): send them in parts", items, what,
+                          limits::kCommandRowsMax));
 }
 
 InstanceId make_instance(ApplyContext& c, const CreateInstance& wanted) {
   TakenSlots taken;
   return create(c, taken, wanted);
 }
-void change_instance(ApplyContext& c, const ChangeInstance& wanted) { change(c, wanted); }
+void change_instance(ApplyContext& c, const ChangeInstance& wanted) {
+  change(c, wanted);
+}
 
 Result<Outcome> apply_one(ApplyContext& c, const ApplyActions& command) {
   const Actions& actions = command.actions;
-  const size_t items = actions.create.size() + actions.change.size() + actions.forget.size() + actions.forget_jobs.size() + actions.expired_jobs.size() +
-                       actions.deployments.size() + actions.launches.size() + actions.jobs.size();
+  const size_t items = actions.create.size() + actions.change.size() + actions.forget.size() +
+                       actions.forget_jobs.size() + actions.expired_jobs.size() + actions.deployments.size() +
+                       actions.launches.size() + actions.jobs.size();
   TUTTI_CHECK(within_rows(items, "actions"));
   for (const ChangeInstance& wanted : actions.change) change(c, wanted);
   TakenSlots taken;  // after the changes: what they gave up is free
@@ -199,7 +210,9 @@ Result<Outcome> apply_one(ApplyContext& c, const ApplyActions& command) {
   }
   for (JobId id : actions.forget_jobs) {
     const Job* job = c.state().jobs.find(id.value);
-    if (job == nullptr || !job->deleted || c.state().instances_by_job.contains(id.value) || c.state().children.contains(id.value)) continue;
+    if (job == nullptr || !job->deleted || c.state().instances_by_job.contains(id.value) ||
+        c.state().children.contains(id.value))
+      continue;
     std::vector<uint64_t> versions;
     if (const IdSet* ids = c.state().versions_by_job.find(id.value)) {
       ids->for_each([&](uint64_t version, const Unit&) { versions.push_back(version); });
@@ -226,8 +239,11 @@ Result<Outcome> apply_one(ApplyContext& c, const OperateInstance& command) {
   if (row.presence == Presence::given_up || row.desired == Desired::removed) {
     return fail(ErrorCode::conflict, "instance " + name + " is gone; its job has a new one in its slot");
   }
-  if (row.finished && row.desired == Desired::running && row.override_ == Override::none && command.verb != InstanceVerb::delete_) {
-    return fail(ErrorCode::conflict, "instance " + name + " has ended by itself: its job decides what comes next; submit the job again to run it once more");
+  if (row.finished && row.desired == Desired::running && row.override_ == Override::none &&
+      command.verb != InstanceVerb::delete_) {
+    return fail(ErrorCode::conflict,
+                "instance " + name +
+                    " has ended by itself: its job decides what comes next; submit the job again to run it once more");
   }
   using enum InstanceVerb;
   if (command.verb == start || command.verb == restart || command.verb == resume) {
@@ -239,7 +255,9 @@ Result<Outcome> apply_one(ApplyContext& c, const OperateInstance& command) {
     case InstanceVerb::resume:
     case InstanceVerb::unpause:
       row.override_ = Override::none;
-      kind = command.verb == InstanceVerb::start ? "instance.start" : command.verb == InstanceVerb::resume ? "instance.resume" : "instance.unpause";
+      kind = command.verb == InstanceVerb::start    ? "instance.start"
+             : command.verb == InstanceVerb::resume ? "instance.resume"
+                                                    : "instance.unpause";
       break;
     case InstanceVerb::stop: row.override_ = Override::stop, kind = "instance.stop"; break;
     case InstanceVerb::pause:

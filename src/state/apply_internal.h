@@ -56,18 +56,21 @@ inline constexpr size_t kInstanceEventsMax = 100;
 // An event about an object, in this commit.
 void emit(ApplyContext& c, std::string type, std::string severity, TableId table, uint64_t id, std::string name,
           ProjectId project, std::string message);
-void emit_instance(ApplyContext& c, const Instance& instance, std::string type, std::string severity, std::string message);
+void emit_instance(ApplyContext& c, const Instance& instance, std::string type, std::string severity,
+                   std::string message);
 OperationId start_operation(ApplyContext& c, std::string kind, TableId table, uint64_t target, ProjectId project,
                             uint32_t target_version = 0, std::string argument = {}, int64_t total = 0);
 // The newest operation of this kind about the target that still runs or has succeeded: what a repeated request is
 // answered with, so that asking again writes nothing. None: start one.
-OperationId present_operation(const Snapshot& state, std::string_view kind, uint64_t target, uint32_t target_version = 0);
+OperationId present_operation(const Snapshot& state, std::string_view kind, uint64_t target,
+                              uint32_t target_version = 0);
 std::string_view kind_word(TableId table);
 // Oldest rows beyond what limits.h keeps go with the commit that added one.
 void trim_to(Draft& draft, TableId table, size_t rows_max);
 
 // The next version of a job: active at once where its images are known. Puts both rows; `job` is up to date.
-Result<JobVersion> add_version(ApplyContext& c, Job& job, std::shared_ptr<const JobSpec> spec, std::map<std::string, std::string> images);
+Result<JobVersion> add_version(ApplyContext& c, Job& job, std::shared_ptr<const JobSpec> spec,
+                               std::map<std::string, std::string> images);
 // What is made beside, or let go, on the way to another node; see apply_rebalance.cc.
 InstanceId make_instance(ApplyContext& c, const CreateInstance& wanted);
 void change_instance(ApplyContext& c, const ChangeInstance& wanted);
@@ -77,7 +80,8 @@ void change_deployment(ApplyContext& c, const ChangeDeployment& wanted);
 void launch(ApplyContext& c, const LaunchChild& wanted);
 void change_job(ApplyContext& c, const ChangeJob& wanted);
 
-// Whom spec.after names; none where a name has gone. Refused by check_after: no such job, one that never ends, a circle.
+// Whom spec.after names; none where a name has gone. Refused by check_after: no such job, one that never ends, a
+// circle.
 std::vector<JobId> resolve_after(const Snapshot& state, ProjectId project, const JobSpec& spec);
 Status check_after(const Snapshot& state, ProjectId project, const JobSpec& spec);
 
@@ -90,7 +94,7 @@ Status still_allowed(const Snapshot& state, const Job& job, const JobVersion* ve
 Status still_allowed(const Snapshot& state, const Job& job);
 
 // A placed-state detail for a new generation.
-std::shared_ptr<const InstanceDetail> fresh_detail(const Snapshot& state, const Instance& instance, std::vector<PortBinding> ports,
-                                                   std::vector<DeviceBinding> devices);
+std::shared_ptr<const InstanceDetail> fresh_detail(const Snapshot& state, const Instance& instance,
+                                                   std::vector<PortBinding> ports, std::vector<DeviceBinding> devices);
 
 }  // namespace tutti::state

@@ -33,7 +33,8 @@ bool all_images_known(const JobSpec& spec, const std::map<std::string, std::stri
 void forget_old_versions(ApplyContext& c, const Job& job) {
   const IdSet* ids = c.state().versions_by_job.find(job.id.value);
   if (ids == nullptr || ids->size() <= limits::kJobVersionsKept) return;
-  std::set<uint32_t> used{job.active_version, static_cast<uint32_t>(job.version), job.stable_version, job.deployment.from};
+  std::set<uint32_t> used{job.active_version, static_cast<uint32_t>(job.version), job.stable_version,
+                          job.deployment.from};
   if (const IdSet* instances = c.state().instances_by_job.find(job.id.value)) {
     instances->for_each([&](uint64_t id, const Unit&) { used.insert(c.state().instances.find(id)->job_version); });
   }
@@ -78,10 +79,15 @@ void activate(Job& job, const JobVersion& version, const JobVersion* active, Tim
 // What a job is called by others would mean something else.
 Status same_kind(const Job& present, const JobSpec& before, const JobSpec& after) {
   if (present.parent) {
-    return fail(ErrorCode::conflict, "job " + present.name + " was launched by another job and stays as it is: take another name");
+    return fail(ErrorCode::conflict,
+                "job " + present.name + " was launched by another job and stays as it is: take another name");
   }
-  if (before.periodic.has_value() == after.periodic.has_value() && before.parameterized.has_value() == after.parameterized.has_value()) return {};
-  return fail(ErrorCode::conflict, "job " + present.name + " cannot become, or cease to be, periodic or parameterized: delete it first, or take another name");
+  if (before.periodic.has_value() == after.periodic.has_value() &&
+      before.parameterized.has_value() == after.parameterized.has_value())
+    return {};
+  return fail(ErrorCode::conflict,
+              "job " + present.name +
+                  " cannot become, or cease to be, periodic or parameterized: delete it first, or take another name");
 }
 
 // All its groups together, with the counts that they were scaled to.
@@ -89,11 +95,15 @@ Status within_instances(const Job& job, const JobSpec& spec) {
   if (spec.type == JobType::system) return {};  // its instances are as many as nodes
   int64_t sum = 0;
   for (const GroupView& group : groups_of(spec)) {
-    sum += job.counts.contains(group.name) ? job.counts.at(group.name) : std::clamp<int64_t>(group.count, 0, limits::kCountMax);
+    sum += job.counts.contains(group.name) ? job.counts.at(group.name)
+                                           : std::clamp<int64_t>(group.count, 0, limits::kCountMax);
   }
   if (sum <= limits::kInstancesPerJobMax) return {};
-  return fail(ErrorCode::unprocessable, fmt::format("job {} would have {} instances in all, more than {} (limit kInstancesPerJobMax): make several jobs of it",
-                                                    spec.job, sum, limits::kInstancesPerJobMax));
+  return fail(
+      ErrorCode::unprocessable,
+      fmt::format(
+          "job {} would have {} instances in all, more than {} (limit kInstancesPerJobMax): make several jobs of it",
+          spec.job, sum, limits::kInstancesPerJobMax));
 }
 
 }  // namespace
@@ -109,9 +119,12 @@ Status still_allowed(const Snapshot& state, const Job& job) {
   return still_allowed(state, job, state.version_of(job.id, job.active_version));
 }
 
-Result<JobVersion> add_version(ApplyContext& c, Job& job, std::shared_ptr<const JobSpec> spec, std::map<std::string, std::string> images) {
+Result<JobVersion> add_version(ApplyContext& c, Job& job, std::shared_ptr<const JobSpec> spec,
+                               std::map<std::string, std::string> images) {
   job.version += 1;
-  if (job.version >> 20 != 0) return fail(ErrorCode::unprocessable, "job " + job.name + " has used up its version numbers: delete it, then submit it again");
+  if (job.version >> 20 != 0)
+    return fail(ErrorCode::unprocessable,
+                "job " + job.name + " has used up its version numbers: delete it, then submit it again");
   job.stopped = job.deleted = false;
   JobVersion version;
   version.id = JobVersionId{c.draft.new_id()};
@@ -122,7 +135,8 @@ Result<JobVersion> add_version(ApplyContext& c, Job& job, std::shared_ptr<const 
   version.images = std::move(images);
   version.waits_for = resolve_after(c.state(), job.project, *spec);
   version.spec = std::move(spec);
-  if (version.state == VersionState::active) activate(job, version, c.state().version_of(job.id, job.active_version), c.now);
+  if (version.state == VersionState::active)
+    activate(job, version, c.state().version_of(job.id, job.active_version), c.now);
   c.draft.put(version);
   c.draft.put(job);
   forget_old_versions(c, job);
@@ -132,7 +146,8 @@ Result<JobVersion> add_version(ApplyContext& c, Job& job, std::shared_ptr<const 
 Result<Outcome> apply_one(ApplyContext& c, const SubmitJob& command) {
   const Project* project = c.state().projects.find(command.project.value);
   if (project == nullptr) {
-    return fail(ErrorCode::not_found, "no project " + to_text(command.project) + " to submit job " + command.spec.job + " to");
+    return fail(ErrorCode::not_found,
+                "no project " + to_text(command.project) + " to submit job " + command.spec.job + " to");
   }
   TUTTI_CHECK(allowed_in(*project, command.spec));
   const Job* present = c.state().job_by_name(command.project, command.spec.job);
@@ -141,20 +156,24 @@ Result<Outcome> apply_one(ApplyContext& c, const SubmitJob& command) {
                                               present != nullptr ? present->version : 0, *command.if_version));
   }
   if (present == nullptr && c.state().jobs.size() >= limits::kJobsMax) {
-    return fail(ErrorCode::unprocessable, fmt::format("the pool holds {} jobs (limit kJobsMax): delete some first", limits::kJobsMax));
+    return fail(ErrorCode::unprocessable,
+                fmt::format("the pool holds {} jobs (limit kJobsMax): delete some first", limits::kJobsMax));
   }
   if (present != nullptr && present->type != command.spec.type) {
-    return fail(ErrorCode::conflict, fmt::format("job {} has another type: delete it first, or take another name", command.spec.job));
+    return fail(ErrorCode::conflict,
+                fmt::format("job {} has another type: delete it first, or take another name", command.spec.job));
   }
   const JobVersion* newest = present != nullptr ? newest_version(c.state(), *present) : nullptr;
   if (newest != nullptr) TUTTI_CHECK(same_kind(*present, *newest->spec, command.spec));
   TUTTI_CHECK(check_after(c.state(), command.project, command.spec));
   Job scaled = present != nullptr ? *present : Job{};
-  if (const JobVersion* active = c.state().version_of(scaled.id, scaled.active_version)) forget_scales(scaled, active->spec.get(), command.spec);
+  if (const JobVersion* active = c.state().version_of(scaled.id, scaled.active_version))
+    forget_scales(scaled, active->spec.get(), command.spec);
   TUTTI_CHECK(within_instances(scaled, command.spec));
   Outcome outcome{.table = TableId::job};
   if (newest != nullptr && !present->stopped && !present->deleted && *newest->spec == command.spec &&
-      newest->state != VersionState::failed && (newest->images == command.images || newest->state == VersionState::resolving) &&
+      newest->state != VersionState::failed &&
+      (newest->images == command.images || newest->state == VersionState::resolving) &&
       (present->type != JobType::batch || is_parent(command.spec)) && !gave_up_on(*present)) {
     outcome.id = present->id.value;
     outcome.version = present->version;
@@ -162,7 +181,8 @@ Result<Outcome> apply_one(ApplyContext& c, const SubmitJob& command) {
     outcome.unchanged = true;
     const auto number = static_cast<uint32_t>(present->version);
     outcome.operation = present_operation(c.state(), "job.submit", present->id.value, number);
-    if (!outcome.operation) outcome.operation = start_operation(c, "job.submit", TableId::job, present->id.value, present->project, number);
+    if (!outcome.operation)
+      outcome.operation = start_operation(c, "job.submit", TableId::job, present->id.value, present->project, number);
     return outcome;
   }
   Job job = present != nullptr ? *present : Job{};
@@ -174,7 +194,8 @@ Result<Outcome> apply_one(ApplyContext& c, const SubmitJob& command) {
     job.creator = c.meta.identity;
     job.type = command.spec.type;
   }
-  TUTTI_TRY(const JobVersion version, add_version(c, job, std::make_shared<const JobSpec>(command.spec), command.images));
+  TUTTI_TRY(const JobVersion version,
+            add_version(c, job, std::make_shared<const JobSpec>(command.spec), command.images));
   outcome.id = job.id.value;
   outcome.version = outcome.number = job.version;
   outcome.operation = start_operation(c, "job.submit", TableId::job, job.id.value, job.project, version.number);
@@ -196,7 +217,8 @@ Result<Outcome> apply_one(ApplyContext& c, const ActivateVersion& command) {
   version.images = command.images;
   version.error = command.error;
   // Its images may have taken a while.
-  if (Status allowed = still_allowed(c.state(), job, &version); !allowed && version.error.empty()) version.error = allowed.error().to_string();
+  if (Status allowed = still_allowed(c.state(), job, &version); !allowed && version.error.empty())
+    version.error = allowed.error().to_string();
   version.state = version.error.empty() ? VersionState::active : VersionState::failed;
   if (version.state == VersionState::failed) {
     emit(c, "job.failed", "error", TableId::job, job.id.value, job.name, job.project, version.error);
@@ -211,7 +233,8 @@ Result<Outcome> apply_one(ApplyContext& c, const ActivateVersion& command) {
 Result<Outcome> apply_one(ApplyContext& c, const ScaleJob& command) {
   TUTTI_TRY(const Job* present, find_job(c.state(), command.job));
   if (present->type == JobType::system) {
-    return fail(ErrorCode::unprocessable, "job " + present->name + " is a system job: it runs once on every node and has no count");
+    return fail(ErrorCode::unprocessable,
+                "job " + present->name + " is a system job: it runs once on every node and has no count");
   }
   const JobVersion* version = newest_version(c.state(), *present);
   const std::vector<GroupView> groups = groups_of(*version->spec);
@@ -221,7 +244,8 @@ Result<Outcome> apply_one(ApplyContext& c, const ScaleJob& command) {
   if (!known) {
     std::string names;
     for (const GroupView& g : groups) names += (names.empty() ? "" : ", ") + g.name;
-    return fail(ErrorCode::invalid, group.empty() ? "say which of the tasks to scale: " + names : "no task '" + group + "': there are " + names);
+    return fail(ErrorCode::invalid, group.empty() ? "say which of the tasks to scale: " + names
+                                                  : "no task '" + group + "': there are " + names);
   }
   if (command.count < 0 || command.count > limits::kCountMax) {
     return fail(ErrorCode::invalid, fmt::format("a count is 0 to {} (limit kCountMax)", limits::kCountMax));
@@ -229,7 +253,8 @@ Result<Outcome> apply_one(ApplyContext& c, const ScaleJob& command) {
   Job job = *present;
   const auto scaled = job.counts.find(group);
   const auto& view = *std::find_if(groups.begin(), groups.end(), [&](const GroupView& g) { return g.name == group; });
-  if (command.count > (scaled != job.counts.end() ? scaled->second : view.count)) TUTTI_CHECK(still_allowed(c.state(), job));
+  if (command.count > (scaled != job.counts.end() ? scaled->second : view.count))
+    TUTTI_CHECK(still_allowed(c.state(), job));
   job.counts[group] = command.count;
   TUTTI_CHECK(within_instances(job, *version->spec));
   const PlacementSpec& placement = version->spec->placement;
@@ -237,25 +262,30 @@ Result<Outcome> apply_one(ApplyContext& c, const ScaleJob& command) {
     int64_t together = 0;
     for (const GroupView& g : groups) together += job.counts.contains(g.name) ? job.counts.at(g.name) : g.count;
     if (together > limits::kTogetherMax) {
-      return fail(ErrorCode::unprocessable, fmt::format("job {} is placed at once ({}): {} instances are more than {} (limit kTogetherMax)", job.name,
-                                                        placement.same_node ? "placement.same_node" : "placement.all_or_nothing", together, limits::kTogetherMax));
+      return fail(ErrorCode::unprocessable,
+                  fmt::format("job {} is placed at once ({}): {} instances are more than {} (limit kTogetherMax)",
+                              job.name, placement.same_node ? "placement.same_node" : "placement.all_or_nothing",
+                              together, limits::kTogetherMax));
     }
   }
   c.draft.put(job);
   Outcome outcome{.table = TableId::job, .id = job.id.value, .version = job.version};
-  outcome.operation = start_operation(c, "job.scale", TableId::job, job.id.value, job.project, static_cast<uint32_t>(job.version),
-                                      group + "=" + std::to_string(command.count));
-  emit(c, "job.scaled", "info", TableId::job, job.id.value, job.name, job.project, fmt::format("{} to {} by {}", group, command.count, c.meta.identity));
+  outcome.operation = start_operation(c, "job.scale", TableId::job, job.id.value, job.project,
+                                      static_cast<uint32_t>(job.version), group + "=" + std::to_string(command.count));
+  emit(c, "job.scaled", "info", TableId::job, job.id.value, job.name, job.project,
+       fmt::format("{} to {} by {}", group, command.count, c.meta.identity));
   return outcome;
 }
 
 Result<Outcome> apply_one(ApplyContext& c, const SetJobStopped& command) {
   TUTTI_TRY(const Job* present, find_job(c.state(), command.job));
   Job job = *present;
-  if (!command.stopped && job.deleted) return fail(ErrorCode::conflict, "job " + job.name + " is being deleted: submit it again");
+  if (!command.stopped && job.deleted)
+    return fail(ErrorCode::conflict, "job " + job.name + " is being deleted: submit it again");
   Outcome outcome{.table = TableId::job, .id = job.id.value, .version = job.version};
   outcome.unchanged = job.stopped == command.stopped;
-  if (outcome.unchanged) outcome.operation = present_operation(c.state(), command.stopped ? "job.stop" : "job.start", job.id.value);
+  if (outcome.unchanged)
+    outcome.operation = present_operation(c.state(), command.stopped ? "job.stop" : "job.start", job.id.value);
   if (outcome.operation) return outcome;
   if (!command.stopped) TUTTI_CHECK(still_allowed(c.state(), job));
   job.stopped = command.stopped;
@@ -263,9 +293,10 @@ Result<Outcome> apply_one(ApplyContext& c, const SetJobStopped& command) {
   job.launches.waiting = {};
   if (!job.stopped) begin_anew(job, c.now), job.launches.seen = c.now;
   c.draft.put(job);
-  outcome.operation = start_operation(c, command.stopped ? "job.stop" : "job.start", TableId::job, job.id.value, job.project,
-                                      static_cast<uint32_t>(job.version));
-  emit(c, command.stopped ? "job.stopped" : "job.started", "info", TableId::job, job.id.value, job.name, job.project, "by " + c.meta.identity);
+  outcome.operation = start_operation(c, command.stopped ? "job.stop" : "job.start", TableId::job, job.id.value,
+                                      job.project, static_cast<uint32_t>(job.version));
+  emit(c, command.stopped ? "job.stopped" : "job.started", "info", TableId::job, job.id.value, job.name, job.project,
+       "by " + c.meta.identity);
   return outcome;
 }
 

@@ -34,11 +34,13 @@ size_t live_children(const Snapshot& state, const Job& parent) {
 // Room for one more child, or why there is none.
 Status room(const Snapshot& state, const Job& parent) {
   if (state.jobs.size() >= limits::kJobsMax) {
-    return fail(ErrorCode::unprocessable, fmt::format("the pool holds {} jobs (limit kJobsMax): delete some first", limits::kJobsMax));
+    return fail(ErrorCode::unprocessable,
+                fmt::format("the pool holds {} jobs (limit kJobsMax): delete some first", limits::kJobsMax));
   }
   if (live_children(state, parent) >= limits::kChildrenLiveMax) {
-    return fail(ErrorCode::unprocessable, fmt::format("{} jobs launched by {} have not ended (limit kChildrenLiveMax): wait, or stop some",
-                                                      limits::kChildrenLiveMax, parent.name));
+    return fail(ErrorCode::unprocessable,
+                fmt::format("{} jobs launched by {} have not ended (limit kChildrenLiveMax): wait, or stop some",
+                            limits::kChildrenLiveMax, parent.name));
   }
   return {};
 }
@@ -55,7 +57,8 @@ Job create_child(ApplyContext& c, const Job& parent, const JobVersion& version, 
   child.parent = parent.id;
   child.launch = launch.kind;
   child.launched_for = launch.time;
-  auto spec = std::make_shared<const JobSpec>(child_spec(*version.spec, child.name, launch.meta, std::move(launch.payload)));
+  auto spec =
+      std::make_shared<const JobSpec>(child_spec(*version.spec, child.name, launch.meta, std::move(launch.payload)));
   // Its version is its first, and the parent's images are known: neither can be refused.
   (void)add_version(c, child, std::move(spec), version.images);
   return child;
@@ -73,9 +76,11 @@ struct Parent {
 Result<Parent> ready_parent(const Snapshot& state, JobId id) {
   const Job* job = state.jobs.find(id.value);
   if (job == nullptr) return fail(ErrorCode::not_found, "no job " + to_text(id));
-  if (job->stopped || job->deleted) return fail(ErrorCode::conflict, "job " + job->name + " is stopped: 'tutti job start " + job->name + "' first");
+  if (job->stopped || job->deleted)
+    return fail(ErrorCode::conflict, "job " + job->name + " is stopped: 'tutti job start " + job->name + "' first");
   const JobVersion* version = state.version_of(job->id, job->active_version);
-  if (version == nullptr) return fail(ErrorCode::conflict, "job " + job->name + " waits for its images: try again in a moment");
+  if (version == nullptr)
+    return fail(ErrorCode::conflict, "job " + job->name + " waits for its images: try again in a moment");
   return Parent{*job, *version};
 }
 
@@ -113,10 +118,12 @@ void launch(ApplyContext& c, const LaunchChild& wanted) {
   c.draft.put(job);
   const std::string time = format_time(wanted.time);
   if (step == LaunchStep::launch) {
-    const Job child = create_child(c, job, parent->version, {forced ? LaunchKind::forced : LaunchKind::periodic, wanted.time, {}, {}});
+    const Job child = create_child(c, job, parent->version,
+                                   {forced ? LaunchKind::forced : LaunchKind::periodic, wanted.time, {}, {}});
     tell_launched(c, job, child, forced ? "by hand" : "for " + time);
   } else if (step == LaunchStep::leave_out) {
-    emit(c, "job.left-out", "warning", TableId::job, job.id.value, job.name, job.project, "the launch for " + time + ": " + reason);
+    emit(c, "job.left-out", "warning", TableId::job, job.id.value, job.name, job.project,
+         "the launch for " + time + ": " + reason);
   }
 }
 
@@ -130,9 +137,12 @@ void change_job(ApplyContext& c, const ChangeJob& wanted) {
     job.result = *wanted.result;
     job.reason = wanted.reason;
     c.draft.put(job);
-    if (ended && job.result == JobResult::completed) emit(c, "job.completed", "info", TableId::job, job.id.value, job.name, job.project, job.reason);
-    if (ended && job.result == JobResult::failed) emit(c, "job.failed", "error", TableId::job, job.id.value, job.name, job.project, job.reason);
-    if (ended && job.result == JobResult::skipped) emit(c, "job.skipped", "info", TableId::job, job.id.value, job.name, job.project, job.reason);
+    if (ended && job.result == JobResult::completed)
+      emit(c, "job.completed", "info", TableId::job, job.id.value, job.name, job.project, job.reason);
+    if (ended && job.result == JobResult::failed)
+      emit(c, "job.failed", "error", TableId::job, job.id.value, job.name, job.project, job.reason);
+    if (ended && job.result == JobResult::skipped)
+      emit(c, "job.skipped", "info", TableId::job, job.id.value, job.name, job.project, job.reason);
   }
   if (wanted.stop) stop_job(c, *c.state().jobs.find(wanted.job.value), wanted.reason);
   if (wanted.remove && !c.state().jobs.find(wanted.job.value)->deleted) {
@@ -148,25 +158,29 @@ Result<Outcome> apply_one(ApplyContext& c, const DispatchJob& command) {
   TUTTI_CHECK(check_dispatch(*parent.version.spec, command.meta, command.payload));
   TUTTI_CHECK(room(c.state(), parent.job));
   TUTTI_CHECK(still_allowed(c.state(), parent.job, &parent.version));
-  const Job child = create_child(c, parent.job, parent.version, {LaunchKind::dispatched, c.now, command.meta, command.payload});
+  const Job child =
+      create_child(c, parent.job, parent.version, {LaunchKind::dispatched, c.now, command.meta, command.payload});
   tell_launched(c, parent.job, child, "by " + c.meta.identity);
   Outcome outcome{.table = TableId::job, .id = child.id.value, .version = child.version, .number = child.version};
-  outcome.operation = start_operation(c, "job.submit", TableId::job, child.id.value, child.project, static_cast<uint32_t>(child.version));
+  outcome.operation = start_operation(c, "job.submit", TableId::job, child.id.value, child.project,
+                                      static_cast<uint32_t>(child.version));
   return outcome;
 }
 
 Result<Outcome> apply_one(ApplyContext& c, const ForceJob& command) {
   TUTTI_TRY(Parent parent, ready_parent(c.state(), command.job));
   if (!parent.version.spec->periodic) {
-    return fail(ErrorCode::conflict, "job " + parent.job.name + " is not periodic" +
-                                         (parent.version.spec->parameterized ? ": 'tutti job dispatch' launches it" : ""));
+    return fail(ErrorCode::conflict,
+                "job " + parent.job.name + " is not periodic" +
+                    (parent.version.spec->parameterized ? ": 'tutti job dispatch' launches it" : ""));
   }
   TUTTI_CHECK(room(c.state(), parent.job));
   TUTTI_CHECK(still_allowed(c.state(), parent.job, &parent.version));
   const OverlapPolicy overlap = parent.version.spec->periodic->overlap;
   const bool busy = overlap != OverlapPolicy::allow && live_children(c.state(), parent.job) > 0;
   if (busy && overlap == OverlapPolicy::forbid) {
-    return fail(ErrorCode::conflict, "job " + parent.job.name + " still runs, and its overlap is forbidden: wait, or stop what runs");
+    return fail(ErrorCode::conflict,
+                "job " + parent.job.name + " still runs, and its overlap is forbidden: wait, or stop what runs");
   }
   if (busy) {  // reconcile stops what runs and launches then
     parent.job.launches.waiting = c.now;
@@ -181,7 +195,8 @@ Result<Outcome> apply_one(ApplyContext& c, const ForceJob& command) {
   parent.job.launches.last = c.now;
   c.draft.put(parent.job);
   Outcome outcome{.table = TableId::job, .id = child.id.value, .version = child.version, .number = child.version};
-  outcome.operation = start_operation(c, "job.submit", TableId::job, child.id.value, child.project, static_cast<uint32_t>(child.version));
+  outcome.operation = start_operation(c, "job.submit", TableId::job, child.id.value, child.project,
+                                      static_cast<uint32_t>(child.version));
   return outcome;
 }
 

@@ -22,14 +22,16 @@ Result<Node> find_node(const Snapshot& state, NodeId id) {
 std::string free_subnet(const Snapshot& state) {
   const size_t slash = state.pool.network.find('/');
   in_addr base{};
-  if (slash == std::string::npos || inet_pton(AF_INET, state.pool.network.substr(0, slash).c_str(), &base) != 1) return {};
+  if (slash == std::string::npos || inet_pton(AF_INET, state.pool.network.substr(0, slash).c_str(), &base) != 1)
+    return {};
   const int bits = std::atoi(state.pool.network.c_str() + slash + 1);
   if (bits < 8 || bits > 24) return {};
   std::set<std::string> taken;
   state.nodes.for_each([&](uint64_t, const Node& node) { taken.insert(node.subnet); });
   const uint32_t count = 1u << (24 - bits);
   for (uint32_t i = 1; i <= count; ++i) {
-    const uint32_t address = ntohl(base.s_addr) + ((i % count) << 8);  // the first one last: it looks like the prefix itself
+    const uint32_t address =
+        ntohl(base.s_addr) + ((i % count) << 8);  // the first one last: it looks like the prefix itself
     const in_addr at{htonl(address)};
     char text[INET_ADDRSTRLEN];
     inet_ntop(AF_INET, &at, text, sizeof text);
@@ -78,8 +80,10 @@ void start_over_lost(ApplyContext& c, NodeId node, const std::vector<InstanceId>
   if (const IdSet* set = c.state().instances_by_node.find(node.value)) {
     set->for_each([&](uint64_t id, const Unit&) {
       const Instance& row = *c.state().instances.find(id);
-      const bool begun = std::any_of(row.detail->tasks.begin(), row.detail->tasks.end(), [](const TaskStatus& t) { return t.position.attempt > 0; });
-      if (begun && row.admitted && !row.finished && !known.contains(row.id) && row.presence != Presence::given_up) ids.push_back(id);
+      const bool begun = std::any_of(row.detail->tasks.begin(), row.detail->tasks.end(),
+                                     [](const TaskStatus& t) { return t.position.attempt > 0; });
+      if (begun && row.admitted && !row.finished && !known.contains(row.id) && row.presence != Presence::given_up)
+        ids.push_back(id);
       return ids.size() < limits::kCommandRowsMax;
     });
   }
@@ -97,8 +101,10 @@ void start_over_lost(ApplyContext& c, NodeId node, const std::vector<InstanceId>
 
 Result<Outcome> apply_one(ApplyContext& c, const JoinNode& command) {
   const Token* found = c.state().tokens.find(command.token.value);
-  if (found == nullptr || found->kind != TokenKind::join || found->revoked || (found->expires && found->expires <= c.now)) {
-    return fail(ErrorCode::unauthenticated, "this join token is unknown, expired or revoked: make one with 'tutti node token'");
+  if (found == nullptr || found->kind != TokenKind::join || found->revoked ||
+      (found->expires && found->expires <= c.now)) {
+    return fail(ErrorCode::unauthenticated,
+                "this join token is unknown, expired or revoked: make one with 'tutti node token'");
   }
   Token token = *found;
   // Of a token without limit the nodes remember the keys; the token itself would grow with every one.
@@ -129,9 +135,11 @@ Result<Outcome> apply_one(ApplyContext& c, const JoinNode& command) {
   if (name.empty()) name = free_name(c.state());
   if (!is_name(name)) return fail(ErrorCode::invalid, "'" + name + "' is not a name: use a-z, 0-9 and '-', at most 63");
   if (c.state().node_by_name(name) != nullptr) {
-    return fail(ErrorCode::conflict, "there is a node " + name + " already: choose another name, or 'tutti node remove " + name + "' first");
+    return fail(ErrorCode::conflict,
+                "there is a node " + name + " already: choose another name, or 'tutti node remove " + name + "' first");
   }
-  if (c.state().nodes.size() >= limits::kNodesMax) return fail(ErrorCode::unprocessable, "the pool has as many nodes as it can (limit kNodesMax)");
+  if (c.state().nodes.size() >= limits::kNodesMax)
+    return fail(ErrorCode::unprocessable, "the pool has as many nodes as it can (limit kNodesMax)");
   Node node;
   node.id = NodeId{c.draft.new_id()};
   node.name = name;
@@ -140,8 +148,10 @@ Result<Outcome> apply_one(ApplyContext& c, const JoinNode& command) {
   node.subnet = free_subnet(c.state());
   node.health_reason = "joined, its worker has not connected yet";
   if (token.uses_left > 0) token.uses_left -= 1;
-  if (without_limit) token.bound.clear();  // an older version kept them
-  else token.bound[command.key_fingerprint] = node.id;
+  if (without_limit)
+    token.bound.clear();  // an older version kept them
+  else
+    token.bound[command.key_fingerprint] = node.id;
   Outcome outcome{.table = TableId::node, .id = node.id.value, .version = 1};
   emit(c, "node.joined", "info", TableId::node, node.id.value, name, {}, "with token " + to_text(token.id));
   c.draft.put(std::move(token));
@@ -152,15 +162,18 @@ Result<Outcome> apply_one(ApplyContext& c, const JoinNode& command) {
 Result<Outcome> apply_one(ApplyContext& c, const BeginSession& command) {
   TUTTI_TRY(Node node, find_node(c.state(), command.node));
   if (node.key_fingerprint != command.key_fingerprint) {
-    return fail(ErrorCode::forbidden, "node " + node.name + " belongs to another key: was it removed and joined again?");
+    return fail(ErrorCode::forbidden,
+                "node " + node.name + " belongs to another key: was it removed and joined again?");
   }
   if (command.inventory.feature_level == 0) return fail(ErrorCode::invalid, "a worker without a feature level");
-  if (Status ok = validate(command.inventory); !ok) return fail(ok.error().code, "node " + node.name + ": " + ok.error().message);
+  if (Status ok = validate(command.inventory); !ok)
+    return fail(ok.error().code, "node " + node.name + ": " + ok.error().message);
   node.session += 1;
   node.inventory = std::make_shared<const Inventory>(command.inventory);
   if (node.health != NodeHealth::ready) {
     node.health_since = c.now;
-    emit(c, "node.ready", "info", TableId::node, node.id.value, node.name, {}, node.health == NodeHealth::joining ? "connected" : "back");
+    emit(c, "node.ready", "info", TableId::node, node.id.value, node.name, {},
+         node.health == NodeHealth::joining ? "connected" : "back");
   }
   node.health = NodeHealth::ready;
   node.health_reason = "connected";
@@ -182,7 +195,11 @@ Result<Outcome> apply_one(ApplyContext& c, const SetNodeHealth& command) {
   node.health_since = c.now;
   const bool well = command.health == NodeHealth::ready;
   const std::string word = well ? "ready" : command.health == NodeHealth::lost ? "lost" : "unknown";
-  emit(c, "node." + word, well ? "info" : command.health == NodeHealth::lost ? "error" : "warning", TableId::node, node.id.value, node.name, {}, command.reason);
+  emit(c, "node." + word,
+       well                                 ? "info"
+       : command.health == NodeHealth::lost ? "error"
+                                            : "warning",
+       TableId::node, node.id.value, node.name, {}, command.reason);
   c.draft.put(std::move(node));
   return outcome;
 }
@@ -190,23 +207,29 @@ Result<Outcome> apply_one(ApplyContext& c, const SetNodeHealth& command) {
 Result<Outcome> apply_one(ApplyContext& c, const UpdateNode& command) {
   TUTTI_TRY(Node node, find_node(c.state(), command.node));
   if (command.if_version && *command.if_version != node.version) {
-    return fail(ErrorCode::stale, fmt::format("node {} is at version {}, not {}: read it again", node.name, node.version, *command.if_version));
+    return fail(ErrorCode::stale, fmt::format("node {} is at version {}, not {}: read it again", node.name,
+                                              node.version, *command.if_version));
   }
   if (node.removing) return fail(ErrorCode::conflict, "node " + node.name + " is being removed");
-  if (command.spec.labels.size() > limits::kLabelsMax) return fail(ErrorCode::invalid, fmt::format("more than {} labels (limit kLabelsMax)", limits::kLabelsMax));
+  if (command.spec.labels.size() > limits::kLabelsMax)
+    return fail(ErrorCode::invalid, fmt::format("more than {} labels (limit kLabelsMax)", limits::kLabelsMax));
   Outcome outcome{.table = TableId::node, .id = node.id.value, .version = node.version};
   outcome.unchanged = node.spec == command.spec;
-  if (outcome.unchanged && command.spec.eligibility == Eligibility::draining) outcome.operation = present_operation(c.state(), "node.drain", node.id.value);
+  if (outcome.unchanged && command.spec.eligibility == Eligibility::draining)
+    outcome.operation = present_operation(c.state(), "node.drain", node.id.value);
   if (outcome.operation) return outcome;
-  const bool drains = command.spec.eligibility == Eligibility::draining && node.spec.eligibility != Eligibility::draining;
+  const bool drains =
+      command.spec.eligibility == Eligibility::draining && node.spec.eligibility != Eligibility::draining;
   if (!outcome.unchanged) {
     node.version += 1;
     outcome.version = node.version;
     node.spec = command.spec;
-    emit(c, "node.updated", "info", TableId::node, node.id.value, node.name, {}, (drains ? "draining, by " : "by ") + c.meta.identity);
+    emit(c, "node.updated", "info", TableId::node, node.id.value, node.name, {},
+         (drains ? "draining, by " : "by ") + c.meta.identity);
     c.draft.put(node);
   }
-  if (command.spec.eligibility == Eligibility::draining) outcome.operation = start_operation(c, "node.drain", TableId::node, node.id.value, {});
+  if (command.spec.eligibility == Eligibility::draining)
+    outcome.operation = start_operation(c, "node.drain", TableId::node, node.id.value, {});
   return outcome;
 }
 
@@ -221,7 +244,8 @@ Outcome begin_removal(ApplyContext& c, Node node, size_t left) {
   outcome.number = left;
   outcome.operation = present_operation(c.state(), "node.remove", node.id.value);
   if (!node.removing) {
-    outcome.operation = start_operation(c, "node.remove", TableId::node, node.id.value, {}, 0, node.name, static_cast<int64_t>(left));
+    outcome.operation =
+        start_operation(c, "node.remove", TableId::node, node.id.value, {}, 0, node.name, static_cast<int64_t>(left));
     node.removing = true;
     node.version += 1;
     node.session += 1;             // what its worker still says is stale
@@ -246,7 +270,8 @@ Result<Outcome> apply_one(ApplyContext& c, const RemoveNode& command) {
     set->for_each([&](uint64_t id, const Unit&) { live += c.state().instances.find(id)->finished ? 0 : 1; });
   }
   if (live > 0 && !command.fenced && !node.removing) {
-    return fail(ErrorCode::conflict, fmt::format("node {} still has {} instances: drain it first ('tutti node drain {}'), or say --fenced if the machine is surely off",
+    return fail(ErrorCode::conflict, fmt::format("node {} still has {} instances: drain it first ('tutti node drain "
+                                                 "{}'), or say --fenced if the machine is surely off",
                                                  node.name, live, node.name));
   }
   give_up_instances(c, node.id, "node " + node.name + " was removed", kGivenUpPerCommand);

@@ -22,7 +22,8 @@ Result<Outcome> apply_one(ApplyContext& c, const PutImage& command) {
     image.created = c.now;
   }
   Outcome outcome{.table = TableId::image, .id = image.id.value};
-  emit(c, "image.put", "info", TableId::image, image.id.value, image.repository + ":" + image.tag, image.project, image.digest);
+  emit(c, "image.put", "info", TableId::image, image.id.value, image.repository + ":" + image.tag, image.project,
+       image.digest);
   c.draft.put(std::move(image));
   return outcome;
 }
@@ -30,14 +31,16 @@ Result<Outcome> apply_one(ApplyContext& c, const PutImage& command) {
 Result<Outcome> apply_one(ApplyContext& c, const DeleteImage& command) {
   const Image* present = c.state().images.find(command.image.value);
   if (present == nullptr) return fail(ErrorCode::not_found, "no such image");
-  emit(c, "image.deleted", "info", TableId::image, present->id.value, present->repository + ":" + present->tag, present->project, present->digest);
+  emit(c, "image.deleted", "info", TableId::image, present->id.value, present->repository + ":" + present->tag,
+       present->project, present->digest);
   c.draft.erase(TableId::image, command.image.value);
   return Outcome{.table = TableId::image, .id = command.image.value};
 }
 
 Result<Outcome> apply_one(ApplyContext& c, const PutProject& command) {
   Project project = command.project;
-  if (!is_name(project.name)) return fail(ErrorCode::invalid, "'" + project.name + "' is not a name: use a-z, 0-9 and '-', at most 63");
+  if (!is_name(project.name))
+    return fail(ErrorCode::invalid, "'" + project.name + "' is not a name: use a-z, 0-9 and '-', at most 63");
   const Project* present = c.state().project_by_name(project.name);
   project.id = present != nullptr ? present->id : ProjectId{c.draft.new_id()};
   project.created = present != nullptr ? present->created : c.now;
@@ -173,7 +176,8 @@ Result<Outcome> apply_one(ApplyContext& c, const TrimHistory&) {
   c.state().tokens.for_each([&](uint64_t id, const Token& token) {
     if (still_works(c.state(), token, c.now)) return room();
     // Of a session nobody asks later whose it was: the token that it was made with says that.
-    if (token.parent || older(std::max(token.created, token.expires), limits::kTokensKeepSeconds)) gone.emplace_back(TableId::token, id);
+    if (token.parent || older(std::max(token.created, token.expires), limits::kTokensKeepSeconds))
+      gone.emplace_back(TableId::token, id);
     return room();
   });
   for (const auto& [table, id] : gone) c.draft.erase(table, id);

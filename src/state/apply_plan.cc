@@ -11,9 +11,10 @@
 namespace tutti::state {
 namespace {
 
-// Each port of the spec has its binding, and nothing else has one: the host port it names, on the node's own network the same
-// as in the task, else one of the node's range. What else listens on the node is not a plan's to take.
-bool ports_as_asked(const Snapshot& state, const Instance& row, const Node& node, const std::vector<PortBinding>& bound) {
+// Each port of the spec has its binding, and nothing else has one: the host port it names, on the node's own network
+// the same as in the task, else one of the node's range. What else listens on the node is not a plan's to take.
+bool ports_as_asked(const Snapshot& state, const Instance& row, const Node& node,
+                    const std::vector<PortBinding>& bound) {
   constexpr int32_t kPortMax = 65'535;
   const JobSpec& spec = *state.version_of(row)->spec;
   size_t asked = 0;
@@ -24,8 +25,8 @@ bool ports_as_asked(const Snapshot& state, const Instance& row, const Node& node
       const int32_t first = fixed != 0 ? fixed : node.inventory->port_first;
       const int32_t last = fixed != 0 ? fixed : node.inventory->port_last;
       const bool there = std::any_of(bound.begin(), bound.end(), [&](const PortBinding& b) {
-        return b.task == task.name && b.name == port.name && b.container == port.container && b.protocol == port.protocol &&
-               b.host >= std::max(first, 1) && b.host <= std::min(last, kPortMax);
+        return b.task == task.name && b.name == port.name && b.container == port.container &&
+               b.protocol == port.protocol && b.host >= std::max(first, 1) && b.host <= std::min(last, kPortMax);
       });
       if (!there) return false;
       ++asked;

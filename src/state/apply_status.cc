@@ -37,22 +37,27 @@ bool merge_task(TaskStatus& have, TaskStatus told, uint32_t generation) {
 
 // Of a check that alternates many times a second people read one line now and then: else a single task would push
 // everybody's events out. What it says stands in its row all the same.
-void announce_health(ApplyContext& c, const Instance& row, InstanceDetail& detail, const std::string& task, HealthState before,
-                     const TaskStatus& after) {
-  if (after.health == before || (after.health != HealthState::unhealthy && after.health != HealthState::healthy)) return;
+void announce_health(ApplyContext& c, const Instance& row, InstanceDetail& detail, const std::string& task,
+                     HealthState before, const TaskStatus& after) {
+  if (after.health == before || (after.health != HealthState::unhealthy && after.health != HealthState::healthy))
+    return;
   Time& told = after.health == HealthState::healthy ? detail.healthy_told : detail.unhealthy_told;
   if (told && c.now >= told && c.now - told < seconds(limits::kHealthEventSeconds)) return;
   told = c.now;
-  if (after.health == HealthState::unhealthy) emit_instance(c, row, "instance.unhealthy", "warning", task + after.reason);
-  else emit_instance(c, row, "instance.healthy", "info", task + "its checks pass");
+  if (after.health == HealthState::unhealthy)
+    emit_instance(c, row, "instance.unhealthy", "warning", task + after.reason);
+  else
+    emit_instance(c, row, "instance.healthy", "info", task + "its checks pass");
 }
 
-void announce(ApplyContext& c, const Instance& row, InstanceDetail& detail, const TaskStatus& before, const TaskStatus& after) {
+void announce(ApplyContext& c, const Instance& row, InstanceDetail& detail, const TaskStatus& before,
+              const TaskStatus& after) {
   const std::string task = detail.tasks.size() > 1 ? "task " + after.task + ": " : "";
   if (before.position == after.position) return announce_health(c, row, detail, task, before.health, after);
   switch (after.position.state) {
     case TaskState::running:
-      emit_instance(c, row, "instance.running", "info", task + (after.restarts > 0 ? fmt::format("restarted ({} so far)", after.restarts) : "running"));
+      emit_instance(c, row, "instance.running", "info",
+                    task + (after.restarts > 0 ? fmt::format("restarted ({} so far)", after.restarts) : "running"));
       announce_health(c, row, detail, task, HealthState::none, after);
       break;
     case TaskState::completed: emit_instance(c, row, "instance.completed", "info", task + after.reason); break;
@@ -95,14 +100,18 @@ void merge(ApplyContext& c, NodeId node, const InstanceReport& report) {
       announce(c, row, detail, before, task);
     }
   }
-  if (report.address.size() <= kAddressBytesMax && detail.address != report.address) detail.address = report.address, changed = true;
+  if (report.address.size() <= kAddressBytesMax && detail.address != report.address)
+    detail.address = report.address, changed = true;
   if (!changed) return;
   const TaskState state = summary_of(detail.tasks);
   // By this clock, since the worker's may be off: an update waits for it (health_of).
-  if (state != TaskState::running || !checks_pass(detail.tasks)) detail.running_since = {};
-  else if (restarted || !detail.running_since) detail.running_since = c.now;
+  if (state != TaskState::running || !checks_pass(detail.tasks))
+    detail.running_since = {};
+  else if (restarted || !detail.running_since)
+    detail.running_since = c.now;
   row.state = state;
-  row.finished = row.finished || (!detail.tasks.empty() && std::all_of(detail.tasks.begin(), detail.tasks.end(), [](const TaskStatus& t) { return t.final; }));
+  row.finished = row.finished || (!detail.tasks.empty() && std::all_of(detail.tasks.begin(), detail.tasks.end(),
+                                                                       [](const TaskStatus& t) { return t.final; }));
   row.detail = std::make_shared<const InstanceDetail>(std::move(detail));
   c.draft.put(std::move(row));
 }

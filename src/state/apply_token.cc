@@ -1,7 +1,8 @@
 // Tokens: how many there may be, and how they end (model/token.h).
 //
-// Who has a token may make sessions, so what they cost is bounded by what their token's owner may cost: at most kSessionsMax of
-// one token, the oldest goes. A session that has ended leaves no row; another token's row stays for a while, as history.
+// Who has a token may make sessions, so what they cost is bounded by what their token's owner may cost: at most
+// kSessionsMax of one token, the oldest goes. A session that has ended leaves no row; another token's row stays for a
+// while, as history.
 #include <vector>
 
 #include "base/limits.h"
@@ -43,22 +44,28 @@ void end_token(ApplyContext& c, const Token& present, const std::string& why) {
 
 // One more session of the same token: the oldest makes room, unless they are all just made, or it would end itself.
 Status room_for_session(ApplyContext& c, const Token& wanted) {
-  if (!still_works(c.state(), wanted.parent, c.now)) return fail(ErrorCode::unauthenticated, "the token that this session was to be made with has ended: 'tutti login' again");
+  if (!still_works(c.state(), wanted.parent, c.now))
+    return fail(ErrorCode::unauthenticated,
+                "the token that this session was to be made with has ended: 'tutti login' again");
   const TokenId root = root_of(c.state(), wanted.parent);
   size_t sessions = 0;
   const Token* oldest = nullptr;
   c.state().tokens.for_each([&](uint64_t, const Token& each) {
     if (!each.parent || root_of(c.state(), each.id) != root || !still_works(c.state(), each, c.now)) return;
     ++sessions;
-    if (oldest == nullptr && !comes_from(c.state(), *c.state().tokens.find(wanted.parent.value), each.id)) oldest = &each;
+    if (oldest == nullptr && !comes_from(c.state(), *c.state().tokens.find(wanted.parent.value), each.id))
+      oldest = &each;
   });
   if (sessions < limits::kSessionsMax) return {};
   if (oldest == nullptr) {
-    return fail(ErrorCode::conflict, fmt::format("this session was made with a session, and that with another, {} times (limit kSessionsMax): log in with the token itself", sessions));
+    return fail(ErrorCode::conflict, fmt::format("this session was made with a session, and that with another, {} "
+                                                 "times (limit kSessionsMax): log in with the token itself",
+                                                 sessions));
   }
   if (c.now - oldest->created < seconds(limits::kSessionSecondsMin)) {
     return tl::make_unexpected(Error{ErrorCode::too_many,
-                                     fmt::format("{} sessions were made with this token within {} s (limits kSessionsMax, kSessionSecondsMin): use one of them, or wait",
+                                     fmt::format("{} sessions were made with this token within {} s (limits "
+                                                 "kSessionsMax, kSessionSecondsMin): use one of them, or wait",
                                                  sessions, limits::kSessionSecondsMin),
                                      {},
                                      (seconds(limits::kSessionSecondsMin) - (c.now - oldest->created)).ms() + 1'000});
@@ -75,7 +82,9 @@ Status room_for_token(ApplyContext& c) {
     if (!still_works(c.state(), each, c.now)) over = id;
     return over == 0;
   });
-  if (over == 0) return fail(ErrorCode::unprocessable, fmt::format("the pool holds {} tokens that work (limit kTokensMax): revoke some", limits::kTokensMax));
+  if (over == 0)
+    return fail(ErrorCode::unprocessable,
+                fmt::format("the pool holds {} tokens that work (limit kTokensMax): revoke some", limits::kTokensMax));
   c.draft.erase(TableId::token, over);
   return {};
 }
@@ -85,11 +94,15 @@ Status room_for_token(ApplyContext& c) {
 Result<Outcome> apply_one(ApplyContext& c, const CreateToken& command) {
   const Token& wanted = command.token;
   if (!wanted.name.empty() && !is_name(wanted.name)) {
-    return fail(ErrorCode::invalid, fmt::format("a token's name is a-z, 0-9 and '-', at most {} (limit kNameLengthMax)", limits::kNameLengthMax),
-                {{"name", "not a name", "ci-runner"}});
+    return fail(
+        ErrorCode::invalid,
+        fmt::format("a token's name is a-z, 0-9 and '-', at most {} (limit kNameLengthMax)", limits::kNameLengthMax),
+        {{"name", "not a name", "ci-runner"}});
   }
   if (wanted.uses_left > limits::kTokenUsesMax) {
-    return fail(ErrorCode::invalid, fmt::format("a join token is for at most {} nodes (limit kTokenUsesMax), or -1: without limit", limits::kTokenUsesMax));
+    return fail(ErrorCode::invalid,
+                fmt::format("a join token is for at most {} nodes (limit kTokenUsesMax), or -1: without limit",
+                            limits::kTokenUsesMax));
   }
   if (wanted.parent) TUTTI_CHECK(room_for_session(c, wanted));
   TUTTI_CHECK(room_for_token(c));

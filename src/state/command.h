@@ -20,27 +20,27 @@ namespace tutti::state {
 // Who asked, for events, ownership and idempotency. Internal loops use identity "system".
 struct CommandMeta {
   std::string identity = "system";
-  std::string idempotency_key;   // empty: none
-  std::string request_hash;      // compared when the key comes again
+  std::string idempotency_key;  // empty: none
+  std::string request_hash;     // compared when the key comes again
 };
 
 // ---- jobs (users)
 // Same name: a new version; the same spec with the same images: nothing changes, the answer is the present version.
 struct SubmitJob {
-  JobSpec spec;                                // validated, defaults applied
+  JobSpec spec;  // validated, defaults applied
   ProjectId project;
-  std::map<std::string, std::string> images;   // what is already known: reference → repository@digest
-  std::optional<uint64_t> if_version;          // stale unless it is the present one; 0: must not exist
+  std::map<std::string, std::string> images;  // what is already known: reference → repository@digest
+  std::optional<uint64_t> if_version;         // stale unless it is the present one; 0: must not exist
 };
 // The image loop's answer for a version that is `resolving`. Replaces the active one if it is the newest.
 struct ActivateVersion {
   JobVersionId version;
   std::map<std::string, std::string> images;
-  std::string error;                           // non-empty: the version failed, the active one stays
+  std::string error;  // non-empty: the version failed, the active one stays
 };
 struct ScaleJob {
   JobId job;
-  std::string group;                           // empty: the only one
+  std::string group;  // empty: the only one
   int64_t count = 0;
 };
 struct SetJobStopped {
@@ -55,8 +55,8 @@ struct DeleteJob {
 struct PromoteJob {
   JobId job;
 };
-// Ends the deployment under way as cancelled, and submits the version that served before again; without one, the job stays
-// as it is.
+// Ends the deployment under way as cancelled, and submits the version that served before again; without one, the job
+// stays as it is.
 struct AbortJob {
   JobId job;
 };
@@ -104,13 +104,13 @@ struct BeginSession {
 };
 struct ReportStatus {
   NodeId node;
-  uint64_t session = 0;         // stale unless it is the node's newest
+  uint64_t session = 0;  // stale unless it is the node's newest
   std::vector<InstanceReport> reports;
   std::optional<NodeImages> images{};  // none: as before
 };
 struct SetNodeHealth {
   NodeId node;
-  uint64_t session = 0;         // ignored unless it is the node's newest
+  uint64_t session = 0;  // ignored unless it is the node's newest
   NodeHealth health = NodeHealth::ready;
   std::string reason;
 };
@@ -119,8 +119,9 @@ struct UpdateNode {
   NodeSpec spec;
   std::optional<uint64_t> if_version;
 };
-// Gives up everything on it, at most kCommandRowsMax / 2 rows at a time. Without `fenced` refused while the node holds live
-// instances. While rows are left the node stays as `removing`, Outcome::number says how many, and the manager asks again.
+// Gives up everything on it, at most kCommandRowsMax / 2 rows at a time. Without `fenced` refused while the node holds
+// live instances. While rows are left the node stays as `removing`, Outcome::number says how many, and the manager asks
+// again.
 struct RemoveNode {
   NodeId node;
   bool fenced = false;
@@ -128,13 +129,13 @@ struct RemoveNode {
 
 // ---- images, tokens, projects, operations, events
 struct PutImage {
-  Image image;                  // id and times are apply's
+  Image image;  // id and times are apply's
 };
 struct DeleteImage {
   ImageId image;
 };
 struct CreateToken {
-  Token token;                  // secret already hashed; id and created are apply's
+  Token token;  // secret already hashed; id and created are apply's
 };
 struct RevokeToken {
   TokenId token;
@@ -158,9 +159,9 @@ struct StartRebalance {
 // A move goes on to this state; one that begins to move gets its successor in the same commit, or is dropped where the
 // instance is not any more what it was.
 struct MoveStep {
-  uint32_t index = 0;           // in Rebalance::moves
+  uint32_t index = 0;  // in Rebalance::moves
   MoveState state = MoveState::moving;
-  std::string reason;           // dropped
+  std::string reason;  // dropped
 };
 struct UpdateOperation {
   OperationId operation;
@@ -182,8 +183,8 @@ struct AddEvent {
 struct InitializePool {
   Pool pool;
 };
-// Trims what has an age in limits.h: events, finished operations, idempotency records, expired and revoked tokens; at most
-// kTrimRowsMax rows, Outcome::number says how many. (Counts are kept by the commits that add.)
+// Trims what has an age in limits.h: events, finished operations, idempotency records, expired and revoked tokens; at
+// most kTrimRowsMax rows, Outcome::number says how many. (Counts are kept by the commits that add.)
 struct TrimHistory {};
 
 using Command = std::variant<SubmitJob, ActivateVersion, ScaleJob, SetJobStopped, DeleteJob, PromoteJob, AbortJob,
@@ -195,12 +196,12 @@ using Command = std::variant<SubmitJob, ActivateVersion, ScaleJob, SetJobStopped
 // What a committed command made or changed.
 struct Outcome {
   TableId table = TableId::pool;
-  uint64_t id = 0;             // of the object
-  uint64_t version = 0;        // of its spec
-  uint64_t number = 0;         // BeginSession: the fencing number; SubmitJob: the version's number
-  OperationId operation;       // SubmitJob, ScaleJob, SetJobStopped, DeleteJob, OperateInstance, UpdateNode to draining
-  Revision revision;           // of the commit (set by the loop)
-  bool replayed = false;       // an idempotency key seen before: nothing was done now
+  uint64_t id = 0;        // of the object
+  uint64_t version = 0;   // of its spec
+  uint64_t number = 0;    // BeginSession: the fencing number; SubmitJob: the version's number
+  OperationId operation;  // SubmitJob, ScaleJob, SetJobStopped, DeleteJob, OperateInstance, UpdateNode to draining
+  Revision revision;      // of the commit (set by the loop)
+  bool replayed = false;  // an idempotency key seen before: nothing was done now
   bool unchanged = false;
 };
 

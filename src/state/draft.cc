@@ -4,7 +4,9 @@
 
 namespace tutti::state {
 
-bool on_node(const Instance& i) { return static_cast<bool>(i.node) && !i.cleared; }
+bool on_node(const Instance& i) {
+  return static_cast<bool>(i.node) && !i.cleared;
+}
 
 bool is_pending(const Instance& i) {
   return !i.admitted && !i.finished && i.desired == Desired::running && i.presence != Presence::given_up;
@@ -12,7 +14,8 @@ bool is_pending(const Instance& i) {
 
 namespace {
 
-// Given up, it may run on until its worker has cleared it away: whatever it has of the node is in use when that comes back.
+// Given up, it may run on until its worker has cleared it away: whatever it has of the node is in use when that comes
+// back.
 bool may_run(const Instance& i) {
   if (i.presence != Presence::given_up) return !i.finished;
   const auto& tasks = i.detail->tasks;
@@ -30,12 +33,16 @@ Resources held_resources(const Snapshot& snapshot, const Instance& i) {
   return charge(i, request);
 }
 
-bool holds_ports(const Instance& i) { return i.admitted && on_node(i) && may_run(i); }
+bool holds_ports(const Instance& i) {
+  return i.admitted && on_node(i) && may_run(i);
+}
 
 namespace {
 
 static_assert(kTableCount <= 16);
-uint64_t key_of(TableId table, uint64_t id) { return id << 4 | static_cast<uint64_t>(table); }
+uint64_t key_of(TableId table, uint64_t id) {
+  return id << 4 | static_cast<uint64_t>(table);
+}
 
 // What an instance adds to its job's tally.
 struct Standing {
@@ -46,7 +53,8 @@ struct Standing {
 
 Standing standing_of(const Instance* i) {
   if (i == nullptr || i->presence == Presence::given_up) return {};
-  if (!i->finished) return {.live = 1, .pending = i->admitted ? 0 : 1, .running = i->state == TaskState::running ? 1 : 0};
+  if (!i->finished)
+    return {.live = 1, .pending = i->admitted ? 0 : 1, .running = i->state == TaskState::running ? 1 : 0};
   if (i->state == TaskState::completed) return {.version = i->job_version, .completed = 1};
   const bool failed = i->state == TaskState::failed || i->state == TaskState::rejected;
   return failed ? Standing{.version = i->job_version, .failed = 1} : Standing{};
@@ -87,9 +95,8 @@ void Draft::touch(TableId table, uint64_t id) {
 
 std::vector<RowChange> Draft::rows() const {
   std::vector<RowChange> out = touched_;
-  std::sort(out.begin(), out.end(), [](const RowChange& a, const RowChange& b) {
-    return std::pair(a.table, a.id) < std::pair(b.table, b.id);
-  });
+  std::sort(out.begin(), out.end(),
+            [](const RowChange& a, const RowChange& b) { return std::pair(a.table, a.id) < std::pair(b.table, b.id); });
   return out;
 }
 
@@ -98,8 +105,10 @@ void Draft::index_name(HashIndex& index, uint64_t key, uint64_t id, bool add) {
   if (const auto* present = index.find(key)) ids = *present;
   std::erase(ids, id);
   if (add) ids.push_back(id);
-  if (ids.empty()) index.erase(edit_, key);
-  else index.put(edit_, key, std::move(ids));
+  if (ids.empty())
+    index.erase(edit_, key);
+  else
+    index.put(edit_, key, std::move(ids));
 }
 
 void Draft::set_member(Table<IdSet>& table, uint64_t key, uint64_t id, bool member) {
@@ -108,8 +117,10 @@ void Draft::set_member(Table<IdSet>& table, uint64_t key, uint64_t id, bool memb
     table.put(edit_, key, IdSet{});
   }
   IdSet* set = table.edit(edit_, key);
-  if (member) set->put(edit_, id, Unit{});
-  else set->erase(edit_, id);
+  if (member)
+    set->put(edit_, id, Unit{});
+  else
+    set->erase(edit_, id);
   if (set->empty()) table.erase(edit_, key);
 }
 
@@ -181,7 +192,8 @@ void Draft::charge_node(NodeId node, const Resources& more, const Resources& les
       usage->ports.insert(std::lower_bound(usage->ports.begin(), usage->ports.end(), port_key(port)), port_key(port));
     }
   }
-  if (usage->instances == 0 && usage->ports.empty() && usage->used == Resources{}) state_.usage.erase(edit_, node.value);
+  if (usage->instances == 0 && usage->ports.empty() && usage->used == Resources{})
+    state_.usage.erase(edit_, node.value);
 }
 
 // Countable things are held as ports are.
@@ -219,7 +231,8 @@ void Draft::index_instance(const Instance* before, const Instance* after) {
     if (is_holding) charge_limits(*after, 1);
     if (was_holding) charge_limits(*before, -1);
   }
-  if (was_holding != is_holding || (is_holding && (before->node != after->node || before->detail->devices != after->detail->devices))) {
+  if (was_holding != is_holding ||
+      (is_holding && (before->node != after->node || before->detail->devices != after->detail->devices))) {
     if (is_holding) charge_devices(*after, 1);
     if (was_holding) charge_devices(*before, -1);
   }
@@ -322,7 +335,8 @@ void Draft::erase(TableId table, uint64_t id) {
   switch (table) {
     case TableId::pool: return;
     case TableId::project:
-      if (const Project* row = state_.projects.find(id)) index_name(state_.names, name_key(table, 0, row->name), id, false);
+      if (const Project* row = state_.projects.find(id))
+        index_name(state_.names, name_key(table, 0, row->name), id, false);
       state_.projects.erase(edit_, id);
       return;
     case TableId::node:
@@ -354,14 +368,16 @@ void Draft::erase(TableId table, uint64_t id) {
       return;
     case TableId::volume: state_.volumes.erase(edit_, id); return;
     case TableId::image:
-      if (const Image* row = state_.images.find(id)) index_name(state_.keys, name_key(table, 0, row->repository + ":" + row->tag), id, false);
+      if (const Image* row = state_.images.find(id))
+        index_name(state_.keys, name_key(table, 0, row->repository + ":" + row->tag), id, false);
       state_.images.erase(edit_, id);
       return;
     case TableId::token: state_.tokens.erase(edit_, id); return;
     case TableId::operation: state_.operations.erase(edit_, id); return;
     case TableId::event: state_.events.erase(edit_, id); return;
     case TableId::idempotency:
-      if (const IdempotencyRecord* row = state_.idempotency.find(id)) index_name(state_.keys, name_key(table, 0, row->key), id, false);
+      if (const IdempotencyRecord* row = state_.idempotency.find(id))
+        index_name(state_.keys, name_key(table, 0, row->key), id, false);
       state_.idempotency.erase(edit_, id);
       return;
   }
@@ -383,13 +399,17 @@ void Draft::rebuild_indexes() {
   s.names = {};
   s.keys = {};
   edit_ = TableEdit();
-  s.projects.for_each([&](uint64_t id, const Project& row) { index_name(s.names, name_key(TableId::project, 0, row.name), id, true); });
-  s.nodes.for_each([&](uint64_t id, const Node& row) { index_name(s.names, name_key(TableId::node, 0, row.name), id, true); });
+  s.projects.for_each(
+      [&](uint64_t id, const Project& row) { index_name(s.names, name_key(TableId::project, 0, row.name), id, true); });
+  s.nodes.for_each(
+      [&](uint64_t id, const Node& row) { index_name(s.names, name_key(TableId::node, 0, row.name), id, true); });
   s.jobs.for_each([&](uint64_t, const Job& row) { index_job(row, true); });
   s.images.for_each([&](uint64_t id, const Image& row) {
     index_name(s.keys, name_key(TableId::image, 0, row.repository + ":" + row.tag), id, true);
   });
-  s.idempotency.for_each([&](uint64_t id, const IdempotencyRecord& row) { index_name(s.keys, name_key(TableId::idempotency, 0, row.key), id, true); });
+  s.idempotency.for_each([&](uint64_t id, const IdempotencyRecord& row) {
+    index_name(s.keys, name_key(TableId::idempotency, 0, row.key), id, true);
+  });
   s.versions.for_each([&](uint64_t id, const JobVersion& row) {
     s.version_index.put(edit_, row.job.value << 20 | row.number, id);
     set_member(s.versions_by_job, row.job.value, id, true);

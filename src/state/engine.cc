@@ -15,11 +15,13 @@ namespace tutti::state {
 namespace {
 
 constexpr size_t kRecentEventsMax = 16'384;
-constexpr uint64_t kCheckpointEvery = 2'000;   // batches
-constexpr uint32_t kMetaTable = 255;           // a page of the next id and the time of the newest commit
+constexpr uint64_t kCheckpointEvery = 2'000;  // batches
+constexpr uint32_t kMetaTable = 255;          // a page of the next id and the time of the newest commit
 
 // People read milliseconds; what is applied is what is shown.
-Time whole_ms(Time t) { return {t.ns - t.ns % 1'000'000}; }
+Time whole_ms(Time t) {
+  return {t.ns - t.ns % 1'000'000};
+}
 
 struct Queued {
   Command command;
@@ -133,8 +135,10 @@ class EngineImpl final : public Engine {
     WatchBatch out;
     {
       std::lock_guard lock(mutex_);
-      if (from.epoch != snapshot_->epoch) return fail(ErrorCode::invalid, "this cursor is of another epoch (a restore came in between): list again");
-      if (from.revision > snapshot_->revision) return fail(ErrorCode::invalid, "this cursor is ahead of the pool: list again");
+      if (from.epoch != snapshot_->epoch)
+        return fail(ErrorCode::invalid, "this cursor is of another epoch (a restore came in between): list again");
+      if (from.revision > snapshot_->revision)
+        return fail(ErrorCode::invalid, "this cursor is ahead of the pool: list again");
       out.to = from;
       if (from.revision == snapshot_->revision) return out;
       if (!recent_.empty() && recent_.front().first <= from.revision.value + 1) {
@@ -210,8 +214,10 @@ class EngineImpl final : public Engine {
     TUTTI_TRY(std::vector<WatchEvent> events, decode_batch(text, state.epoch, head));
     for (const WatchEvent& event : events) {
       dirty_.insert({event.table, event.id >> kPageBits});
-      if (event.kind == WatchEvent::Kind::deleted) drop_row(state, edit, event.table, event.id);
-      else TUTTI_CHECK(load_row(state, edit, event.table, event.id, event.row));
+      if (event.kind == WatchEvent::Kind::deleted)
+        drop_row(state, edit, event.table, event.id);
+      else
+        TUTTI_CHECK(load_row(state, edit, event.table, event.id, event.row));
     }
     state.revision = Revision{head.revision};
     state.next_id = head.next_id;
@@ -220,7 +226,8 @@ class EngineImpl final : public Engine {
     return {};
   }
 
-  static std::vector<WatchEvent> events_of(const Snapshot& before, const Snapshot& after, const std::vector<RowChange>& rows) {
+  static std::vector<WatchEvent> events_of(const Snapshot& before, const Snapshot& after,
+                                           const std::vector<RowChange>& rows) {
     std::vector<WatchEvent> out;
     for (const RowChange& row : rows) {
       WatchEvent event;
@@ -266,7 +273,8 @@ class EngineImpl final : public Engine {
     changes->rows = draft.rows();
     auto after = std::make_shared<const Snapshot>(draft.take());
     std::vector<WatchEvent> events = events_of(*before, *after, changes->rows);
-    const Result<std::string> packed = packer_.compress(encode_batch({after->revision.value, after->next_id, after->now.ns}, events));
+    const Result<std::string> packed =
+        packer_.compress(encode_batch({after->revision.value, after->next_id, after->now.ns}, events));
     if (!packed) {
       for (Queued& each : batch) each.done(tl::make_unexpected(packed.error()));
       return {};
@@ -314,10 +322,12 @@ class EngineImpl final : public Engine {
   Status stop(std::vector<Queued> batch, const Error& why) {
     log_error("outcome of a commit unknown: stepping down", {{"error", why.to_string()}});
     stopped_ = true;
-    const Error error{ErrorCode::unavailable, "whether this was stored is not known: look before you repeat it", {}, 1000};
+    const Error error{
+        ErrorCode::unavailable, "whether this was stored is not known: look before you repeat it", {}, 1000};
     for (Queued& each : batch) each.done(tl::make_unexpected(error));
     while (!queue_.empty()) {
-      queue_.front().done(tl::make_unexpected(Error{ErrorCode::unavailable, "the manager steps down: try again", {}, 1000}));
+      queue_.front().done(
+          tl::make_unexpected(Error{ErrorCode::unavailable, "the manager steps down: try again", {}, 1000}));
       queue_.pop_front();
     }
     return fail(ErrorCode::unavailable, "outcome of a commit unknown: " + why.message);
@@ -398,6 +408,8 @@ class EngineImpl final : public Engine {
 
 }  // namespace
 
-std::unique_ptr<Engine> make_engine(store::Store& store) { return std::make_unique<EngineImpl>(store); }
+std::unique_ptr<Engine> make_engine(store::Store& store) {
+  return std::make_unique<EngineImpl>(store);
+}
 
 }  // namespace tutti::state

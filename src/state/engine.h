@@ -19,7 +19,8 @@
 namespace tutti::state {
 
 using Done = std::function<void(Result<Outcome>)>;  // called once, after the commit; never under a lock
-using Follower = std::function<void(const std::shared_ptr<const ChangeSet>&)>;  // on the engine's thread: hand over, do not work
+using Follower =
+    std::function<void(const std::shared_ptr<const ChangeSet>&)>;  // on the engine's thread: hand over, do not work
 
 // What follows from a batch and is to be part of its commit. On the engine's thread, with the batch as it would be
 // published; must be quick and pure. What is refused is dropped: whoever decides will decide again after the commit.
@@ -38,7 +39,8 @@ class Engine {
  public:
   virtual ~Engine() = default;
 
-  // Loads checkpoint and log, rebuilds the indexes. A new store gets epoch 1 and stays without a pool row until InitializePool.
+  // Loads checkpoint and log, rebuilds the indexes. A new store gets epoch 1 and stays without a pool row until
+  // InitializePool.
   virtual Status open(Time now) = 0;
   // Not thread-safe; StateLoop guards it. Queue full: done(too_many) at once.
   virtual void submit(Command command, CommandMeta meta, Done done) = 0;
@@ -56,8 +58,9 @@ class Engine {
   virtual bool checkpoint_due() const = 0;
   virtual Status checkpoint(Time now) = 0;
 
-  // Events after `from`, oldest first, at most `most`; `to` is the cursor to go on from. Any thread. Errors: invalid (another
-  // epoch or a revision to come), not_found (older than what is kept: list again), as problem texts for a client.
+  // Events after `from`, oldest first, at most `most`; `to` is the cursor to go on from. Any thread. Errors: invalid
+  // (another epoch or a revision to come), not_found (older than what is kept: list again), as problem texts for a
+  // client.
   struct WatchBatch {
     std::vector<WatchEvent> events;
     Cursor to;

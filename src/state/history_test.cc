@@ -75,14 +75,18 @@ struct World {
   void fill(NodeId node, JobId id, uint32_t count) {
     for (uint32_t from = 0; from < count; from += 500) {
       Actions actions;
-      for (uint32_t i = from; i < std::min(count, from + 500); ++i) actions.create.push_back({id, 1, 0, i, {}, {}, 0, {}});
+      for (uint32_t i = from; i < std::min(count, from + 500); ++i)
+        actions.create.push_back({id, 1, 0, i, {}, {}, 0, {}});
       ASSERT_TRUE(run(ApplyActions{actions}));
     }
     std::vector<Placement> all;
-    state().pending.for_each([&](uint64_t i, const Unit&) { all.push_back({InstanceId{i}, held->instances.find(i)->generation, node, {}}); });
+    state().pending.for_each([&](uint64_t i, const Unit&) {
+      all.push_back({InstanceId{i}, held->instances.find(i)->generation, node, {}});
+    });
     for (size_t from = 0; from < all.size(); from += 500) {
       Plan plan;
-      plan.placements.assign(all.begin() + static_cast<ptrdiff_t>(from), all.begin() + static_cast<ptrdiff_t>(std::min(all.size(), from + 500)));
+      plan.placements.assign(all.begin() + static_cast<ptrdiff_t>(from),
+                             all.begin() + static_cast<ptrdiff_t>(std::min(all.size(), from + 500)));
       ASSERT_TRUE(run(ApplyPlan{plan}));
     }
   }
@@ -90,13 +94,17 @@ struct World {
 
 // Every time the state holds, in nanoseconds.
 std::vector<int64_t> times_of(const Snapshot& s) {
-  std::vector<int64_t> out{s.now.ns, s.pool.created.ns, static_cast<int64_t>(s.next_id), static_cast<int64_t>(s.revision.value)};
+  std::vector<int64_t> out{s.now.ns, s.pool.created.ns, static_cast<int64_t>(s.next_id),
+                           static_cast<int64_t>(s.revision.value)};
   s.events.for_each([&](uint64_t, const Event& e) { out.push_back(e.time.ns); });
   s.operations.for_each([&](uint64_t, const Operation& o) { out.insert(out.end(), {o.created.ns, o.finished.ns}); });
   s.tokens.for_each([&](uint64_t, const Token& t) { out.insert(out.end(), {t.created.ns, t.expires.ns}); });
   s.jobs.for_each([&](uint64_t, const Job& j) { out.insert(out.end(), {j.created.ns, j.updated.ns}); });
-  s.nodes.for_each([&](uint64_t, const Node& n) { out.insert(out.end(), {n.created.ns, n.updated.ns, n.health_since.ns, n.spec.drain_deadline.ns}); });
-  s.instances.for_each([&](uint64_t, const Instance& i) { out.insert(out.end(), {i.created.ns, i.pending_since.ns, i.not_before.ns}); });
+  s.nodes.for_each([&](uint64_t, const Node& n) {
+    out.insert(out.end(), {n.created.ns, n.updated.ns, n.health_since.ns, n.spec.drain_deadline.ns});
+  });
+  s.instances.for_each(
+      [&](uint64_t, const Instance& i) { out.insert(out.end(), {i.created.ns, i.pending_since.ns, i.not_before.ns}); });
   return out;
 }
 

@@ -16,7 +16,9 @@ Result<std::unique_ptr<StateLoop>> StateLoop::open(store::Store& store, const Cl
   return loop;
 }
 
-StateLoop::~StateLoop() { stop(); }
+StateLoop::~StateLoop() {
+  stop();
+}
 
 void StateLoop::start() {
   started_ = true;
@@ -32,7 +34,8 @@ void StateLoop::submit(Command command, CommandMeta meta, Done done) {
   }
   if (waiting_.size() >= limits::kCommandQueueMax) {
     lock.unlock();
-    return done(tl::make_unexpected(Error{ErrorCode::too_many, "too many commands are waiting (limit kCommandQueueMax): try again", {}, 1000}));
+    return done(tl::make_unexpected(
+        Error{ErrorCode::too_many, "too many commands are waiting (limit kCommandQueueMax): try again", {}, 1000}));
   }
   waiting_.push_back({std::move(command), std::move(meta), std::move(done)});
   lock.unlock();

@@ -1,8 +1,8 @@
 #pragma once
 // StateLoop: the engine with a thread of its own, a bounded queue, and another thread for checkpoints.
 //
-// Owner: Manager. submit(), snapshot() and events_after() from any thread; `done` and followers run on the state thread and
-// must hand over, not work.
+// Owner: Manager. submit(), snapshot() and events_after() from any thread; `done` and followers run on the state thread
+// and must hand over, not work.
 
 #include <condition_variable>
 #include <functional>

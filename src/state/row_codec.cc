@@ -147,9 +147,12 @@ void drop_row(Snapshot& snapshot, const TableEdit& edit, TableId table, uint64_t
 
 std::string encode_batch(const BatchHead& head, const std::vector<WatchEvent>& events) {
   std::string out(kMagic);
-  out += ' ' + std::to_string(head.revision) + ' ' + std::to_string(head.next_id) + ' ' + std::to_string(head.time_ns) + '\n';
+  out += ' ' + std::to_string(head.revision) + ' ' + std::to_string(head.next_id) + ' ' + std::to_string(head.time_ns) +
+         '\n';
   for (const WatchEvent& event : events) {
-    const char kind = event.kind == WatchEvent::Kind::created ? 'c' : event.kind == WatchEvent::Kind::updated ? 'u' : 'd';
+    const char kind = event.kind == WatchEvent::Kind::created   ? 'c'
+                      : event.kind == WatchEvent::Kind::updated ? 'u'
+                                                                : 'd';
     append_line(out, event.table, event.id, kind, event.row);
   }
   return out;
@@ -159,7 +162,8 @@ Result<std::vector<WatchEvent>> decode_batch(std::string_view text, uint64_t epo
   const size_t end = text.find('\n');
   std::string_view first = text.substr(0, end);
   uint64_t time_ns = 0;
-  if (end == std::string_view::npos || !first.starts_with(kMagic)) return fail(ErrorCode::internal, "the store holds a batch of another format");
+  if (end == std::string_view::npos || !first.starts_with(kMagic))
+    return fail(ErrorCode::internal, "the store holds a batch of another format");
   first.remove_prefix(kMagic.size() + 1);
   if (!next_number(first, head.revision) || !next_number(first, head.next_id) || !next_number(first, time_ns)) {
     return fail(ErrorCode::internal, "the store holds a damaged batch");
@@ -171,7 +175,9 @@ Result<std::vector<WatchEvent>> decode_batch(std::string_view text, uint64_t epo
     event.cursor = {epoch, Revision{head.revision}};
     event.table = line.table;
     event.id = line.id;
-    event.kind = line.kind == 'c' ? WatchEvent::Kind::created : line.kind == 'd' ? WatchEvent::Kind::deleted : WatchEvent::Kind::updated;
+    event.kind = line.kind == 'c'   ? WatchEvent::Kind::created
+                 : line.kind == 'd' ? WatchEvent::Kind::deleted
+                                    : WatchEvent::Kind::updated;
     event.row = std::string(line.json);
     out.push_back(std::move(event));
     return {};
@@ -197,12 +203,15 @@ std::string encode_page(const Snapshot& snapshot, TableId table, uint64_t number
   return out;
 }
 
-bool is_page(std::string_view text) { return text.substr(0, text.find('\n')) == kMagic; }
+bool is_page(std::string_view text) {
+  return text.substr(0, text.find('\n')) == kMagic;
+}
 
 Status load_page(Snapshot& snapshot, const TableEdit& edit, std::string_view text) {
   const size_t end = text.find('\n');
   if (!is_page(text)) return fail(ErrorCode::internal, "the store holds a page of another format");
-  return each_line(text.substr(end + 1), [&](const Line& line) { return load_row(snapshot, edit, line.table, line.id, line.json); });
+  return each_line(text.substr(end + 1),
+                   [&](const Line& line) { return load_row(snapshot, edit, line.table, line.id, line.json); });
 }
 
 struct Packer::Contexts {
@@ -232,7 +241,8 @@ Result<std::string> Packer::decompress(std::string_view bytes) {
   }
   std::string out(size, '\0');
   const size_t got = ZSTD_decompressDCtx(contexts_->in, out.data(), out.size(), bytes.data(), bytes.size());
-  if (ZSTD_isError(got) != 0 || got != size) return fail(ErrorCode::internal, "the store holds a batch that cannot be unpacked: it is damaged");
+  if (ZSTD_isError(got) != 0 || got != size)
+    return fail(ErrorCode::internal, "the store holds a batch that cannot be unpacked: it is damaged");
   return out;
 }
 

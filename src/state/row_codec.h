@@ -42,8 +42,8 @@ std::string encode_page(const Snapshot& snapshot, TableId table, uint64_t number
 bool is_page(std::string_view text);
 Status load_page(Snapshot& snapshot, const TableEdit& edit, std::string_view text);
 
-// Compresses and takes apart. Keeps what zstd needs between calls: to make that anew costs more than a small batch does.
-// One thread at a time.
+// Compresses and takes apart. Keeps what zstd needs between calls: to make that anew costs more than a small batch
+// does. One thread at a time.
 class Packer {
  public:
   Packer();

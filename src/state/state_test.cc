@@ -115,7 +115,8 @@ struct Pool1 {
 std::string dump(const Snapshot& s) {
   std::string out;
   for (int table = 0; table < kTableCount; ++table) {
-    for (uint64_t page = 0; page <= s.next_id >> kPageBits; ++page) out += encode_page(s, static_cast<TableId>(table), page);
+    for (uint64_t page = 0; page <= s.next_id >> kPageBits; ++page)
+      out += encode_page(s, static_cast<TableId>(table), page);
   }
   return out + std::to_string(s.next_id) + "@" + std::to_string(s.revision.value);
 }
@@ -205,7 +206,8 @@ TEST(State, WhatAWorkerSaysIsBoundedAndItsOwn) {
   told.tasks.push_back(status);
   told.address = std::string(1000, '9');
   ASSERT_TRUE(pool.run(ReportStatus{other, pool.state().nodes.find(other.value)->session, {told}}));
-  EXPECT_EQ(pool.state().instances.find(instance.value)->state, TaskState::placed) << "another node's word counts for nothing";
+  EXPECT_EQ(pool.state().instances.find(instance.value)->state, TaskState::placed)
+      << "another node's word counts for nothing";
   ASSERT_TRUE(pool.run(ReportStatus{node, pool.state().nodes.find(node.value)->session, {told}}));
   const InstanceDetail& detail = *pool.state().instances.find(instance.value)->detail;
   EXPECT_LE(detail.tasks[0].reason.size(), limits::kReasonBytesMax);
@@ -238,7 +240,8 @@ TEST(State, S02_TwoPlansCannotBothGetTheLastRoomOrPort) {
     out.tasks[0].ports = {{"http", 80, 0, Protocol::tcp}};
     return out;
   };
-  const InstanceId a = pool.create(job, 0), b = pool.create(job, 1), small = pool.create(pool.submit(with_port("small")), 0);
+  const InstanceId a = pool.create(job, 0), b = pool.create(job, 1),
+                   small = pool.create(pool.submit(with_port("small")), 0);
   Plan plan;
   plan.placements = {{a, 1, node, {}}, {b, 1, node, {}}};
   EXPECT_EQ(pool.run(ApplyPlan{plan})->number, 1u);
@@ -289,7 +292,8 @@ TEST(State, WhatWasGivenUpHoldsItsRoomAndPortsUntilItsNodeHasClearedIt) {
   ASSERT_TRUE(pool.run(ApplyActions{give_up}));
   ASSERT_TRUE(pool.run(SetNodeHealth{node, 1, NodeHealth::ready, "heard again"}));
   const InstanceId next = pool.create(job, 0);
-  EXPECT_EQ(pool.place(next, node, {{"web", "http", 80, 20001, Protocol::tcp}}), 0u) << "its node is back, and it may still run there";
+  EXPECT_EQ(pool.place(next, node, {{"web", "http", 80, 20001, Protocol::tcp}}), 0u)
+      << "its node is back, and it may still run there";
   JobSpec wants_port = Pool1::spec("small", 1);
   wants_port.tasks[0].ports = spec.tasks[0].ports;
   const InstanceId small = pool.create(pool.submit(wants_port), 0);
@@ -460,7 +464,8 @@ TEST(State, D01_WhatWasAcknowledgedIsThereAfterEveryFault) {
         (void)pool.engine->checkpoint(pool.now);
       }
       if (random.below(3) == 0 || !pool.run(TrimHistory{})) pool.reopen();
-      for (const std::string& each : acknowledged) ASSERT_NE(pool.state().job_by_name(project, each), nullptr) << "seed " << seed;
+      for (const std::string& each : acknowledged)
+        ASSERT_NE(pool.state().job_by_name(project, each), nullptr) << "seed " << seed;
     }
   }
 }
@@ -549,7 +554,8 @@ TEST(State, ManyThreadsOnSqlite) {
     for (int t = 0; t < 8; ++t) {
       threads.emplace_back([&, t] {
         for (int i = 0; i < 40; ++i) {
-          EXPECT_TRUE((*loop)->submit_and_wait(SubmitJob{Pool1::spec("j" + std::to_string(t * 100 + i), 1), project, {}, {}}));
+          EXPECT_TRUE(
+              (*loop)->submit_and_wait(SubmitJob{Pool1::spec("j" + std::to_string(t * 100 + i), 1), project, {}, {}}));
         }
       });
     }

@@ -53,7 +53,8 @@ TEST(Tokens, OneTokenHasSoManySessionsAndTheOldestEnds) {
   EXPECT_FALSE(pool.works(sessions[0]));
   EXPECT_FALSE(pool.works(sessions[1])) << "it was made with the one that ended";
   EXPECT_TRUE(pool.works(sessions[2]) && pool.works(one_more) && pool.works(root) && pool.works(others));
-  EXPECT_FALSE(pool.at->tokens.contains(sessions[0].value) || pool.at->tokens.contains(sessions[1].value)) << "no row is left";
+  EXPECT_FALSE(pool.at->tokens.contains(sessions[0].value) || pool.at->tokens.contains(sessions[1].value))
+      << "no row is left";
   EXPECT_EQ(pool.at->tokens.size(), 3 + limits::kSessionsMax - 1);
 }
 
@@ -123,7 +124,8 @@ TEST(Tokens, ExpiredSessionsAreTrimmedAtOnce) {
 
 TEST(Tokens, NamesAreNames) {
   Bare pool;
-  for (const std::string& name : {std::string(64, 'a'), std::string(3u << 20, 'a'), std::string("a\nb"), std::string("Admin"), std::string("token:admin")}) {
+  for (const std::string& name : {std::string(64, 'a'), std::string(3u << 20, 'a'), std::string("a\nb"),
+                                  std::string("Admin"), std::string("token:admin")}) {
     EXPECT_EQ(pool.make({}, name).error().code, ErrorCode::invalid) << name.substr(0, 70);
   }
   EXPECT_TRUE(pool.make({}, ""));

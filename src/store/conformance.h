@@ -14,13 +14,15 @@ namespace tutti::store {
 
 inline std::map<uint64_t, std::string> log_of(Store& store, uint64_t after) {
   std::map<uint64_t, std::string> out;
-  EXPECT_TRUE(store.read_log(after, [&](uint64_t revision, std::string_view blob) { return out.emplace(revision, blob), true; }));
+  EXPECT_TRUE(store.read_log(
+      after, [&](uint64_t revision, std::string_view blob) { return out.emplace(revision, blob), true; }));
   return out;
 }
 
 inline std::map<std::pair<uint32_t, uint64_t>, std::string> pages_of(Store& store) {
   std::map<std::pair<uint32_t, uint64_t>, std::string> out;
-  EXPECT_TRUE(store.read_pages([&](const Page& page) -> Status { return out[{page.table, page.number}] = page.blob, Status{}; }));
+  EXPECT_TRUE(store.read_pages(
+      [&](const Page& page) -> Status { return out[{page.table, page.number}] = page.blob, Status{}; }));
   return out;
 }
 

@@ -29,16 +29,16 @@ struct AppendResult {
 };
 
 struct Opened {
-  uint64_t epoch = 0;             // 0: a new store; raised by restore
-  uint64_t head = 0;              // revision of the last batch; 0: none
-  uint64_t checkpoint = 0;        // revision the pages are of; ≤ head
-  uint64_t log_first = 0;         // oldest batch still there; 0: none
+  uint64_t epoch = 0;       // 0: a new store; raised by restore
+  uint64_t head = 0;        // revision of the last batch; 0: none
+  uint64_t checkpoint = 0;  // revision the pages are of; ≤ head
+  uint64_t log_first = 0;   // oldest batch still there; 0: none
 };
 
 struct Page {
   uint32_t table = 0;
   uint64_t number = 0;
-  std::string blob;               // empty: the page has no rows any more
+  std::string blob;  // empty: the page has no rows any more
 };
 
 class Store {
@@ -53,7 +53,8 @@ class Store {
   virtual AppendResult append(uint64_t revision, std::string_view blob) = 0;
 
   // Batches after `revision` in order, until `each` returns false. Errors: not_found if the log begins later.
-  virtual Status read_log(uint64_t after, const std::function<bool(uint64_t revision, std::string_view blob)>& each) = 0;
+  virtual Status read_log(uint64_t after,
+                          const std::function<bool(uint64_t revision, std::string_view blob)>& each) = 0;
 
   // Replaces the given pages and moves the checkpoint to `revision`. Durable when it returns; after a crash in between
   // pages may be newer than the checkpoint, never older: the log, which is still there, holds what came after it.

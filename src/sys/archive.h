@@ -27,7 +27,7 @@ struct ExtractOptions {
   bool keep_owner = true;  // else everything belongs to `owner`
   uint32_t owner_uid = 0;
   uint32_t owner_gid = 0;
-  std::string rename;      // not empty: the first part of every name becomes this; it stands in front of "./x"
+  std::string rename;  // not empty: the first part of every name becomes this; it stands in front of "./x"
   uint64_t bytes_max = limits::kUnpackedLayerBytesMax;
   uint64_t entries_max = limits::kUnpackedLayerEntriesMax;
 };
@@ -67,8 +67,8 @@ Result<Packed> pack_directory_to_file(const std::string& directory, const std::s
 // Copy out: `path` seen from the root directory `root` (links are followed, but never out of it) as a tar whose first
 // entry has the path's last name. not_found, with the path.
 Result<Packed> pack_path(const std::string& root, const std::string& path, const ByteSink& sink);
-// Copy in: unpacks into the directory `path` of `root`. What is no directory is a name for the copy, whose directory must be
-// there: the archive's first part of every name becomes that one.
+// Copy in: unpacks into the directory `path` of `root`. What is no directory is a name for the copy, whose directory
+// must be there: the archive's first part of every name becomes that one.
 Result<Extracted> unpack_into(const std::string& root, const std::string& path, const ByteSource& source,
                               const ExtractOptions& options);
 

@@ -65,8 +65,10 @@ Result<Place> place_of(const char* raw, const char* what, const std::string& ren
   if (parts.size() > 200) return refuse("is nested deeper than 200 folders");
   if (!rename.empty()) {
     const bool below = text == "." || text.starts_with("./");
-    if (below) parts.insert(parts.begin(), rename);
-    else if (!parts.empty()) parts[0] = rename;
+    if (below)
+      parts.insert(parts.begin(), rename);
+    else if (!parts.empty())
+      parts[0] = rename;
   }
   Place place{".", {}};
   if (parts.empty()) return place;
@@ -429,15 +431,16 @@ Result<Extracted> unpack_into(const std::string& root, const std::string& path, 
   ExtractOptions options = wanted;
   UniqueFd top(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!top) return fail_errno("open " + root, errno);
-  UniqueFd directory =
-      archive_detail::open_beneath(top.get(), path.empty() ? "/" : path, O_RDONLY | O_DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+  UniqueFd directory = archive_detail::open_beneath(top.get(), path.empty() ? "/" : path, O_RDONLY | O_DIRECTORY,
+                                                    RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
   const size_t slash = path.rfind('/');
   const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
   const bool names = !name.empty() && name != "." && name != "..";
   if (!directory && names && (errno == ENOTDIR || errno == ENOENT)) {
     options.rename = name;
     const std::string parent = slash == std::string::npos ? "/" : path.substr(0, slash + 1);
-    directory = archive_detail::open_beneath(top.get(), parent, O_RDONLY | O_DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+    directory = archive_detail::open_beneath(top.get(), parent, O_RDONLY | O_DIRECTORY,
+                                             RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
     if (!directory) return fail_errno(parent, errno);
   }
   if (!directory) {

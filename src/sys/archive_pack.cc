@@ -278,7 +278,8 @@ Result<Packed> pack_path(const std::string& root, const std::string& path, const
   TUTTI_CHECK(packer.open());
   if (name.empty() || name == "." || name == "..") {
     // A folder named by dots: its content, without a name of its own.
-    UniqueFd whole = open_beneath(top.get(), clean.empty() ? "/" : clean, O_RDONLY | O_DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+    UniqueFd whole = open_beneath(top.get(), clean.empty() ? "/" : clean, O_RDONLY | O_DIRECTORY,
+                                  RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
     if (!whole) return fail_errno(path, errno);
     TUTTI_CHECK(packer.add_children(whole.get(), ".", 0));
     return packer.close();

@@ -341,7 +341,8 @@ TEST_F(ArchiveTest, CopiesStayInsideTheirRoot) {
   ASSERT_TRUE(pack_path(inner, "/etc", sink).has_value());
   ASSERT_TRUE(unpack_into(inner, "/data", source_of(tar), {}).has_value());
   EXPECT_EQ(content_of(inner / "data/etc/motd"), "hi");
-  EXPECT_EQ(unpack_into(inner, "/etc/motd", source_of(tar), {}).error().code, ErrorCode::conflict) << "a folder over a file";
+  EXPECT_EQ(unpack_into(inner, "/etc/motd", source_of(tar), {}).error().code, ErrorCode::conflict)
+      << "a folder over a file";
   ASSERT_TRUE(unpack_into(inner, "/abs/renamed", source_of(tar), {}).has_value());
   EXPECT_EQ(content_of(inner / "etc/renamed/motd"), "hi");
   EXPECT_EQ(unpack_into(inner, "/no/such", source_of(tar), {}).error().code, ErrorCode::not_found);

@@ -44,11 +44,12 @@ Status remove_at(int parent_fd, const char* name, const std::string& shown, dev_
   if (errno != EISDIR && errno != EPERM) return fail_errno("remove " + shown, errno);
   UniqueFd folder(openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!folder) return errno == ENOENT ? Status() : fail_errno("open folder " + shown, errno);
-  struct stat info {};
+  struct stat info{};
   if (fstat(folder.get(), &info) != 0) return fail_errno("stat " + shown, errno);
   if (info.st_dev != device) return fail_errno("remove " + shown + " (something is mounted there)", EBUSY);
   TUTTI_CHECK(remove_children(std::move(folder), shown, device));
-  if (unlinkat(parent_fd, name, AT_REMOVEDIR) != 0 && errno != ENOENT) return fail_errno("remove folder " + shown, errno);
+  if (unlinkat(parent_fd, name, AT_REMOVEDIR) != 0 && errno != ENOENT)
+    return fail_errno("remove folder " + shown, errno);
   return {};
 }
 
@@ -58,7 +59,7 @@ Result<std::string> read_file(const std::string& path, size_t max_bytes) {
   UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return fail_errno("open " + path, errno);
   std::string out;
-  struct stat info {};
+  struct stat info{};
   if (fstat(fd.get(), &info) == 0 && info.st_size > 0) out.reserve(static_cast<size_t>(info.st_size) + 1);
   char buffer[16384];
   for (;;) {
@@ -109,14 +110,15 @@ Status write_existing(const std::string& path, std::string_view data) {
   UniqueFd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (!fd) return fail_errno("open " + path, errno);
   ssize_t n = write(fd.get(), data.data(), data.size());
-  if (n != static_cast<ssize_t>(data.size())) return fail_errno("write '" + std::string(data) + "' to " + path, n < 0 ? errno : EIO);
+  if (n != static_cast<ssize_t>(data.size()))
+    return fail_errno("write '" + std::string(data) + "' to " + path, n < 0 ? errno : EIO);
   return {};
 }
 
 Status make_dirs(const std::string& path, unsigned mode) {
   if (mkdir(path.c_str(), mode) == 0) return {};
   if (errno == EEXIST) {
-    struct stat info {};
+    struct stat info{};
     if (stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) return {};
     return fail_errno("make folder " + path, ENOTDIR);
   }
@@ -133,7 +135,7 @@ Status remove_tree(const std::string& path) {
   if (name.empty() || name == "." || name == "..") return fail(ErrorCode::invalid, "refusing to remove '" + path + "'");
   UniqueFd parent(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!parent) return errno == ENOENT || errno == ENOTDIR ? Status() : fail_errno("open folder " + folder, errno);
-  struct stat info {};
+  struct stat info{};
   if (fstatat(parent.get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
     return errno == ENOENT ? Status() : fail_errno("stat " + path, errno);
   }
@@ -149,18 +151,20 @@ bool leads_through_link(const std::string& path) {
 }
 
 Result<int> free_percent(const std::string& path) {
-  struct statvfs disk {};
+  struct statvfs disk{};
   if (::statvfs(path.c_str(), &disk) != 0) return fail_errno("look at the disk of " + path, errno);
   if (disk.f_blocks == 0) return 100;  // a file system without a size
   return static_cast<int>(uint64_t{disk.f_bavail} * 100 / disk.f_blocks);
 }
 
-bool exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
+bool exists(const std::string& path) {
+  return access(path.c_str(), F_OK) == 0;
+}
 
 Result<UniqueFd> take_lock(const std::string& path) {
   UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!fd) return fail_errno("open lock " + path, errno);
-  struct flock lock {};
+  struct flock lock{};
   lock.l_type = F_WRLCK;
   lock.l_whence = SEEK_SET;
   if (fcntl(fd.get(), F_OFD_SETLK, &lock) != 0) {
@@ -173,7 +177,7 @@ Result<UniqueFd> take_lock(const std::string& path) {
 bool lock_is_held(const std::string& path) {
   UniqueFd fd(open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (!fd) return false;
-  struct flock lock {};
+  struct flock lock{};
   lock.l_type = F_WRLCK;
   lock.l_whence = SEEK_SET;
   return fcntl(fd.get(), F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;

@@ -168,7 +168,8 @@ Result<RunResult> run_program(SpawnOptions options, Duration timeout) {
   if (timed_out) kill(pid, SIGKILL);
   result.exit_code = reap(pid).value_or(-1);
   if (timed_out) {
-    return fail(ErrorCode::timeout, options.argv[0] + " did not finish in " + format_duration(timeout) + ": " + result.output);
+    return fail(ErrorCode::timeout,
+                options.argv[0] + " did not finish in " + format_duration(timeout) + ": " + result.output);
   }
   return result;
 }

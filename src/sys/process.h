@@ -16,11 +16,11 @@
 namespace tutti::sys {
 
 struct SpawnOptions {
-  std::vector<std::string> argv;               // argv[0] is a path, or a name looked up in PATH
-  std::vector<std::string> env;                // "NAME=value"; the whole environment
-  bool inherit_env = false;                    // this process's environment, `env` is left out
+  std::vector<std::string> argv;  // argv[0] is a path, or a name looked up in PATH
+  std::vector<std::string> env;   // "NAME=value"; the whole environment
+  bool inherit_env = false;       // this process's environment, `env` is left out
   std::string cwd;
-  std::vector<std::pair<int, int>> fds;        // (ours, the child's); 0, 1 and 2 are /dev/null where not named
+  std::vector<std::pair<int, int>> fds;  // (ours, the child's); 0, 1 and 2 are /dev/null where not named
   bool new_session = false;
 };
 // The pid of a child that the caller must reap (reap(), Reaper or wait_exit()).
@@ -44,8 +44,8 @@ Result<RunResult> run_program(SpawnOptions options, Duration timeout);
 // "TERM", "SIGTERM" and "15" are 15. `invalid` for anything else.
 Result<int> parse_signal(std::string_view name);
 
-// How many descriptors this process may have from now on: as many as the kernel lets it without asking anybody. Children
-// inherit that; it is for processes that start none whose programs could mind.
+// How many descriptors this process may have from now on: as many as the kernel lets it without asking anybody.
+// Children inherit that; it is for processes that start none whose programs could mind.
 Result<uint64_t> raise_descriptor_limit();
 
 struct Pipe {

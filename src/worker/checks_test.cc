@@ -1,8 +1,8 @@
 // Checks over real connections and real commands.
 #include "worker/checks.h"
 
-#include <gmock/gmock.h>
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <netinet/in.h>
 #include <sys/resource.h>
 #include <sys/socket.h>

@@ -66,7 +66,8 @@ void Core::received(const ManagerMessage& message, Now now) {
     session_ = message.session;
     welcomed_ = true;
     const WelcomeMessage& w = *message.welcome;
-    const bool same = welcome_used_ && w.node == welcome_.node && w.pool_id == welcome_.pool_id && w.subnet == welcome_.subnet;
+    const bool same =
+        welcome_used_ && w.node == welcome_.node && w.pool_id == welcome_.pool_id && w.subnet == welcome_.subnet;
     welcome_ = w;
     welcome_used_ = true;
     specs_.clear();  // the manager begins with none as well
@@ -86,7 +87,8 @@ void Core::received(const ManagerMessage& message, Now now) {
       if (lease_until_ < until) lease_until_ = until;
       beats_.pop_front();
     }
-    if (message.beat_ack->beat_ms > 0) welcome_.beat_ms = std::min<int64_t>(message.beat_ack->beat_ms, welcome_.lease_ms / 2);
+    if (message.beat_ack->beat_ms > 0)
+      welcome_.beat_ms = std::min<int64_t>(message.beat_ack->beat_ms, welcome_.lease_ms / 2);
     outputs_.push_back(SetLease{lease_until_});
     // What its ended lease stopped waits for no time, only for this: it is not among those that are due.
     if (!was_valid && lease_valid(now)) {
@@ -256,7 +258,10 @@ void Core::flush_status(Now now) {
 void Core::name_instances(Error& error) const {
   for (const auto& [id, held] : runners_) {
     const size_t at = error.message.find("instance " + to_text(id));
-    if (at != std::string::npos) error.message.replace(at, 9 + to_text(id).size(), "instance " + held.runner->assignment().name + " of job " + held.runner->assignment().job_name);
+    if (at != std::string::npos)
+      error.message.replace(
+          at, 9 + to_text(id).size(),
+          "instance " + held.runner->assignment().name + " of job " + held.runner->assignment().job_name);
   }
 }
 
@@ -276,8 +281,8 @@ void Core::exited(InstanceId instance, uint16_t task, uint32_t generation, uint3
   advance(instance, now);
 }
 
-void Core::checked(InstanceId instance, uint16_t task, uint32_t generation, uint32_t attempt, HealthState state, std::string reason, bool restart,
-                   Now now) {
+void Core::checked(InstanceId instance, uint16_t task, uint32_t generation, uint32_t attempt, HealthState state,
+                   std::string reason, bool restart, Now now) {
   auto at = runners_.find(instance);
   if (at == runners_.end()) return;
   at->second.runner->checked(task, generation, attempt, state, std::move(reason), restart, now);

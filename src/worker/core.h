@@ -73,8 +73,8 @@ class Core {
   void exited(InstanceId instance, uint16_t task, uint32_t generation, uint32_t attempt,
               const driver::ExitStatus& status, Now now);
   // What the checks of a run, begun by WatchHealth, add up to now (Runner::checked).
-  void checked(InstanceId instance, uint16_t task, uint32_t generation, uint32_t attempt, HealthState state, std::string reason, bool restart,
-               Now now);
+  void checked(InstanceId instance, uint16_t task, uint32_t generation, uint32_t attempt, HealthState state,
+               std::string reason, bool restart, Now now);
   // Beats, retries, the end of the lease. Call at wake() at the latest.
   void tick(Now now);
 

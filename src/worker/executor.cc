@@ -15,7 +15,9 @@ namespace {
 
 constexpr size_t kThreadsMax = 128;  // those that only stop tasks included
 
-driver::Failure failure_of(const Error& error, driver::FailureKind kind = driver::FailureKind::retryable) { return {kind, error}; }
+driver::Failure failure_of(const Error& error, driver::FailureKind kind = driver::FailureKind::retryable) {
+  return {kind, error};
+}
 
 std::optional<driver::Failure> failure_of(driver::DriverStatus status) {
   if (status) return std::nullopt;
@@ -52,10 +54,12 @@ constexpr const char* kPayloadTarget = "/tutti/payload";
 // And a process: over an empty file there, in its own mounts alone. Nobody else on the node sees it.
 constexpr const char* kPayloadInRun = "/payload";
 
-std::map<std::string, std::string> environment(const Assignment& a, const TaskSpec& task, const std::map<std::string, std::string>& meta,
+std::map<std::string, std::string> environment(const Assignment& a, const TaskSpec& task,
+                                               const std::map<std::string, std::string>& meta,
                                                const std::string& node) {
-  std::map<std::string, std::string> out{{"TUTTI_INSTANCE", a.name}, {"TUTTI_INSTANCE_ID", to_text(a.instance)}, {"TUTTI_JOB", a.job_name},
-                                         {"TUTTI_TASK", task.name},  {"TUTTI_SLOT", std::to_string(a.slot)},    {"TUTTI_NODE", node}};
+  std::map<std::string, std::string> out{
+      {"TUTTI_INSTANCE", a.name}, {"TUTTI_INSTANCE_ID", to_text(a.instance)}, {"TUTTI_JOB", a.job_name},
+      {"TUTTI_TASK", task.name},  {"TUTTI_SLOT", std::to_string(a.slot)},     {"TUTTI_NODE", node}};
   for (const PortBinding& port : a.ports) {
     std::string name = port.name;
     std::replace(name.begin(), name.end(), '-', '_');
@@ -64,7 +68,8 @@ std::map<std::string, std::string> environment(const Assignment& a, const TaskSp
   add_devices(out, a, task);
   for (const auto& [key, value] : meta) {
     std::string name = key;
-    std::transform(name.begin(), name.end(), name.begin(), [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; });
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; });
     out["TUTTI_META_" + name] = value;
   }
   return out;
@@ -99,13 +104,16 @@ void Executor::run(Op op, Subject subject, std::function<void(OpResult)> done,
     std::lock_guard lock(mutex_);
     queue_.push_back({op, std::move(subject), std::move(done), std::move(exited)});
     // A stop waits for as long as its task takes to go: it neither holds up other work nor waits behind other stops.
-    const auto waiting = std::count_if(queue_.begin(), queue_.end(), [](const Job& job) { return job.op.kind == OpKind::stop; });
-    if (op.kind == OpKind::stop && waiting > idle_ && threads_.size() < kThreadsMax) threads_.emplace_back([this] { work(true); });
+    const auto waiting =
+        std::count_if(queue_.begin(), queue_.end(), [](const Job& job) { return job.op.kind == OpKind::stop; });
+    if (op.kind == OpKind::stop && waiting > idle_ && threads_.size() < kThreadsMax)
+      threads_.emplace_back([this] { work(true); });
   }
   wake_.notify_all();
 }
 
-// One thing of an instance at a time; but its tasks stop beside each other, or a group would take the sum of their graces.
+// One thing of an instance at a time; but its tasks stop beside each other, or a group would take the sum of their
+// graces.
 bool Executor::may_run(const Op& op) const {
   return std::none_of(busy_.begin(), busy_.end(), [&](const Op& other) {
     const bool both_stop = op.kind == OpKind::stop && other.kind == OpKind::stop && op.task != other.task;
@@ -116,7 +124,9 @@ bool Executor::may_run(const Op& op) const {
 void Executor::work(bool stops_only) {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
-    auto next = std::find_if(queue_.begin(), queue_.end(), [&](const Job& job) { return (!stops_only || job.op.kind == OpKind::stop) && may_run(job.op); });
+    auto next = std::find_if(queue_.begin(), queue_.end(), [&](const Job& job) {
+      return (!stops_only || job.op.kind == OpKind::stop) && may_run(job.op);
+    });
     if (next == queue_.end()) {
       ++idle_;
       wake_.wait(lock);
@@ -129,7 +139,9 @@ void Executor::work(bool stops_only) {
     lock.unlock();
     OpResult result = perform(job);
     lock.lock();
-    std::erase_if(busy_, [&](const Op& op) { return op.instance == job.op.instance && op.task == job.op.task && op.kind == job.op.kind; });
+    std::erase_if(busy_, [&](const Op& op) {
+      return op.instance == job.op.instance && op.task == job.op.task && op.kind == job.op.kind;
+    });
     wake_.notify_all();
     if (stopping_) return;
     lock.unlock();
@@ -142,7 +154,8 @@ std::string Executor::log_dir(InstanceId instance, const std::string& task) cons
   return paths_.data_dir + "/logs/" + to_text(instance) + "/" + task;
 }
 
-driver::RunContext Executor::context(const Assignment& a, const SpecMessage& spec, const TaskSpec& task, uint32_t generation, uint32_t attempt) const {
+driver::RunContext Executor::context(const Assignment& a, const SpecMessage& spec, const TaskSpec& task,
+                                     uint32_t generation, uint32_t attempt) const {
   driver::RunContext out;
   const std::string id = to_text(a.instance);
   out.instance = a.instance;
@@ -153,7 +166,8 @@ driver::RunContext Executor::context(const Assignment& a, const SpecMessage& spe
   out.task_name = task.name;
   out.task = with_meta(task, spec.spec->meta);
   out.extra_env = environment(a, task, spec.spec->meta, paths_.node_name);
-  out.run_dir = paths_.run_dir + "/runs/" + id + "." + std::to_string(generation) + "." + std::to_string(attempt) + "." + task.name;
+  out.run_dir = paths_.run_dir + "/runs/" + id + "." + std::to_string(generation) + "." + std::to_string(attempt) +
+                "." + task.name;
   out.disk_dir = paths_.data_dir + "/disks/" + id + "/" + task.name;
   out.log_dir = log_dir(a.instance, task.name);
   out.cgroup = paths_.cgroup + "/" + id + "-" + task.name;
@@ -161,7 +175,8 @@ driver::RunContext Executor::context(const Assignment& a, const SpecMessage& spe
   for (const VolumeMount& mount : task.volumes) {
     driver::ResolvedMount resolved{{}, mount.target, mount.read_only, mount.size.value};
     if (mount.kind == VolumeKind::host) resolved.source = mount.source;
-    if (mount.kind == VolumeKind::local) resolved.source = paths_.data_dir + "/volumes/" + a.project + "/" + mount.source;
+    if (mount.kind == VolumeKind::local)
+      resolved.source = paths_.data_dir + "/volumes/" + a.project + "/" + mount.source;
     out.mounts.push_back(std::move(resolved));
   }
   if (!spec.spec->payload.empty()) {
@@ -184,7 +199,9 @@ Status Executor::make_volume(const std::string& path) const {
 }
 
 // Beside the disks of its tasks, and gone with them; no task can have this name.
-std::string Executor::payload_file(InstanceId instance) const { return paths_.data_dir + "/disks/" + to_text(instance) + "/.payload"; }
+std::string Executor::payload_file(InstanceId instance) const {
+  return paths_.data_dir + "/disks/" + to_text(instance) + "/.payload";
+}
 
 Status Executor::write_payload(const driver::RunContext& run, const JobSpec& spec) const {
   if (spec.payload.empty()) return {};
@@ -209,7 +226,8 @@ driver::DriverResult<driver::RunContext> Executor::full_context(const Job& job) 
     if (!image) {
       const bool refused = image.error().code == ErrorCode::invalid || image.error().code == ErrorCode::unsupported;
       Error error = std::move(image).error();
-      return tl::make_unexpected(failure_of(error, refused ? driver::FailureKind::rejected : driver::FailureKind::retryable));
+      return tl::make_unexpected(
+          failure_of(error, refused ? driver::FailureKind::rejected : driver::FailureKind::retryable));
     }
     run.image = std::move(*image);
   }
@@ -237,7 +255,9 @@ driver::DriverResult<driver::RunContext> Executor::full_context(const Job& job) 
     const VolumeKind kind = s.task.volumes[i].kind;
     // The project's list names folders; a link that some task made in one of them could lead anywhere.
     if (kind == VolumeKind::host && sys::leads_through_link(source)) {
-      return tl::make_unexpected(failure_of({ErrorCode::forbidden, "the host path " + source + " leads through a link: write where it leads", {}, 0}, driver::FailureKind::rejected));
+      return tl::make_unexpected(failure_of(
+          {ErrorCode::forbidden, "the host path " + source + " leads through a link: write where it leads", {}, 0},
+          driver::FailureKind::rejected));
     }
     if (kind != VolumeKind::local) continue;
     if (Status made = make_volume(source); !made) return tl::make_unexpected(failure_of(std::move(made).error()));
@@ -285,7 +305,8 @@ std::optional<driver::Failure> Executor::perform_task(Job& job) {
   const Subject& s = job.subject;
   driver::Driver* driver = drivers_.find(s.task.driver);
   if (driver == nullptr) {
-    return failure_of({ErrorCode::unsupported, "this node has no driver '" + s.task.driver + "'", {}, 0}, driver::FailureKind::rejected);
+    return failure_of({ErrorCode::unsupported, "this node has no driver '" + s.task.driver + "'", {}, 0},
+                      driver::FailureKind::rejected);
   }
   driver::RunContext run = context(s.assignment, s.spec, s.task, op.generation, op.attempt);
   auto handle = [&]() -> driver::DriverResult<driver::Handle> {
@@ -301,7 +322,9 @@ std::optional<driver::Failure> Executor::perform_task(Job& job) {
       std::lock_guard lock(mutex_);
       handles_[run.run_dir] = got;
     }
-    driver->wait(run, got, [exited = job.exited, op](driver::ExitStatus status) { exited(op.generation, op.attempt, op.task, std::move(status)); });
+    driver->wait(run, got, [exited = job.exited, op](driver::ExitStatus status) {
+      exited(op.generation, op.attempt, op.task, std::move(status));
+    });
   };
   switch (op.kind) {
     case OpKind::image: {
@@ -342,14 +365,18 @@ std::optional<driver::Failure> Executor::perform_task(Job& job) {
     case OpKind::pause:
     case OpKind::unpause: {
       driver::PauseDriver* pausing = driver->as_pause();
-      if (pausing == nullptr) return failure_of({ErrorCode::unsupported, "driver " + s.task.driver + " cannot pause", {}, 0}, driver::FailureKind::failed);
+      if (pausing == nullptr)
+        return failure_of({ErrorCode::unsupported, "driver " + s.task.driver + " cannot pause", {}, 0},
+                          driver::FailureKind::failed);
       auto got = handle();
       if (!got) return std::move(got).error();
       return failure_of(op.kind == OpKind::pause ? pausing->pause(run, *got) : pausing->unpause(run, *got));
     }
     case OpKind::suspend: {
       driver::SuspendDriver* suspending = driver->as_suspend();
-      if (suspending == nullptr) return failure_of({ErrorCode::unsupported, "driver " + s.task.driver + " cannot suspend", {}, 0}, driver::FailureKind::failed);
+      if (suspending == nullptr)
+        return failure_of({ErrorCode::unsupported, "driver " + s.task.driver + " cannot suspend", {}, 0},
+                          driver::FailureKind::failed);
       auto got = handle();
       if (!got) return std::move(got).error();
       return failure_of(suspending->suspend(run, *got));
@@ -395,14 +422,16 @@ void Executor::sweep(std::vector<InstanceId> live) {
     run.disk_dir = paths_.data_dir + "/disks/" + id + "/" + run.task_name;
     run.cgroup = paths_.cgroup + "/" + id + "-" + run.task_name;
     for (driver::Driver* driver : drivers_.all()) {
-      if (auto done = driver->destroy(run); !done) log_warning("a leftover run was not removed", {{"run", entry}, {"error", done.error().error.to_string()}});
+      if (auto done = driver->destroy(run); !done)
+        log_warning("a leftover run was not removed", {{"run", entry}, {"error", done.error().error.to_string()}});
     }
   }
   for (const char* folder : {"/disks", "/logs"}) {
     for (const std::string& entry : entries_of(paths_.data_dir + folder)) {
       if (names.contains(entry)) continue;
       if (Status removed = sys::remove_tree(paths_.data_dir + folder + "/" + entry); !removed) {
-        log_warning("a leftover was not removed", {{"path", folder + ("/" + entry)}, {"error", removed.error().to_string()}});
+        log_warning("a leftover was not removed",
+                    {{"path", folder + ("/" + entry)}, {"error", removed.error().to_string()}});
       }
     }
   }

@@ -1,9 +1,9 @@
 #pragma once
 // Executor: carries out the operations that runners ask for, on a small pool.
 //
-// Owner: Worker. run() from the I/O thread; results come back through `done` and `exited` on pool or driver threads: the
-// worker posts them to its I/O thread. It turns (instance, task, generation, attempt) into the driver's RunContext: paths,
-// environment, image, network. It remembers nothing that could not be found again: images by digest, network by
+// Owner: Worker. run() from the I/O thread; results come back through `done` and `exited` on pool or driver threads:
+// the worker posts them to its I/O thread. It turns (instance, task, generation, attempt) into the driver's RunContext:
+// paths, environment, image, network. It remembers nothing that could not be found again: images by digest, network by
 // instance, runs by their folders. Operations of one instance run one after another, but its tasks stop side by side.
 
 #include <condition_variable>
@@ -34,9 +34,9 @@ struct Host {
 };
 
 struct ExecutorPaths {
-  std::string data_dir;    // disks, logs, volumes
-  std::string run_dir;     // runs, lease page
-  std::string cgroup;      // "tutti-abcdef/node-1"
+  std::string data_dir;  // disks, logs, volumes
+  std::string run_dir;   // runs, lease page
+  std::string cgroup;    // "tutti-abcdef/node-1"
   std::string node_name;
 };
 
@@ -53,14 +53,14 @@ class Executor {
     Assignment assignment;
     SpecMessage spec;
     TaskSpec task;
-    bool last = false;   // clear: every task of the group is cleared by one operation
+    bool last = false;  // clear: every task of the group is cleared by one operation
   };
   void run(Op op, Subject subject, std::function<void(OpResult)> done,
            std::function<void(uint32_t generation, uint32_t attempt, uint16_t task, driver::ExitStatus)> exited);
 
   // For streams: the context of a task's present run.
-  driver::RunContext context(const Assignment& assignment, const SpecMessage& spec, const TaskSpec& task, uint32_t generation,
-                             uint32_t attempt) const;
+  driver::RunContext context(const Assignment& assignment, const SpecMessage& spec, const TaskSpec& task,
+                             uint32_t generation, uint32_t attempt) const;
   driver::Driver* driver_of(const TaskSpec& task) const { return drivers_.find(task.driver); }
   std::string log_dir(InstanceId instance, const std::string& task) const;
 
@@ -90,7 +90,7 @@ class Executor {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<Job> queue_;
-  std::vector<Op> busy_;                           // what threads are at
+  std::vector<Op> busy_;  // what threads are at
   std::map<InstanceId, NetworkUp> networks_;
   std::map<std::string, driver::Handle> handles_;  // run_dir → handle
   bool stopping_ = false;

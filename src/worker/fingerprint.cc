@@ -36,7 +36,8 @@ std::vector<std::string> interface_addresses() {
   ifaddrs* all = nullptr;
   if (::getifaddrs(&all) != 0) return out;
   for (const ifaddrs* one = all; one != nullptr; one = one->ifa_next) {
-    if (one->ifa_addr == nullptr || one->ifa_addr->sa_family != AF_INET || (one->ifa_flags & IFF_LOOPBACK) != 0) continue;
+    if (one->ifa_addr == nullptr || one->ifa_addr->sa_family != AF_INET || (one->ifa_flags & IFF_LOOPBACK) != 0)
+      continue;
     if (std::string_view(one->ifa_name).starts_with("tt")) continue;  // our own bridges
     char text[INET_ADDRSTRLEN];
     const auto* address = reinterpret_cast<const sockaddr_in*>(one->ifa_addr);
@@ -50,7 +51,8 @@ std::vector<std::string> interface_addresses() {
 // What drivers and files say goes to people's terminals: the manager takes one line each, without control characters.
 void make_printable(Inventory& inventory) {
   auto clean = [](std::string& text) { text = printable(text, ' '); };
-  for (std::string* text : {&inventory.hostname, &inventory.os, &inventory.kernel, &inventory.cpu_model, &inventory.boot_id, &inventory.version})
+  for (std::string* text : {&inventory.hostname, &inventory.os, &inventory.kernel, &inventory.cpu_model,
+                            &inventory.boot_id, &inventory.version})
     clean(*text);
   for (DriverInfo& driver : inventory.drivers) clean(driver.name), clean(driver.version), clean(driver.reason);
   for (DiskInfo& disk : inventory.disks) clean(disk.path);
@@ -72,10 +74,11 @@ Inventory fingerprint(const FingerprintOptions& options, driver::Registry& drive
   out.cpu_model = line_value(sys::read_file("/proc/cpuinfo", 64u << 20).value_or(""), "model name");
   out.cores = static_cast<int32_t>(::sysconf(_SC_NPROCESSORS_ONLN));
   out.memory.value = static_cast<int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE);
-  struct statvfs disk {};
+  struct statvfs disk{};
   if (::statvfs(options.data_dir.c_str(), &disk) == 0) {
     const auto unit = static_cast<int64_t>(disk.f_frsize);
-    out.disks.push_back({options.data_dir, {static_cast<int64_t>(disk.f_blocks) * unit}, {static_cast<int64_t>(disk.f_bavail) * unit}});
+    out.disks.push_back(
+        {options.data_dir, {static_cast<int64_t>(disk.f_blocks) * unit}, {static_cast<int64_t>(disk.f_bavail) * unit}});
   }
   out.capacity = {{int64_t{out.cores} * 1000}, out.memory, {out.disks.empty() ? 0 : out.disks[0].free.value}};
   if (options.capacity.cpu.value > 0) out.capacity.cpu = options.capacity.cpu;

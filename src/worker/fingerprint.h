@@ -1,5 +1,6 @@
 #pragma once
-// W03: what this machine is. Reads /proc, /sys and the drivers; blocking, a few milliseconds; at start and every minute.
+// W03: what this machine is. Reads /proc, /sys and the drivers; blocking, a few milliseconds; at start and every
+// minute.
 
 #include "base/result.h"
 #include "driver/driver.h"
@@ -16,7 +17,7 @@ struct FingerprintOptions {
   int32_t port_first = 20000;
   int32_t port_last = 31999;
   std::map<std::string, std::string> attributes;
-  std::map<std::string, int64_t> limits;  // countable things: name → how many
+  std::map<std::string, int64_t> limits;       // countable things: name → how many
   std::optional<std::vector<Device>> devices;  // instead of those that were found
 };
 

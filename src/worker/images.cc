@@ -374,7 +374,8 @@ Duration unused_image_kept(int free_percent) {
 }
 
 void ImageStore::mark_used(const std::string& digest) const {
-  (void)::utimensat(AT_FDCWD, image_path(digest).c_str(), nullptr, 0);  // where it fails, it may go early, and come again
+  (void)::utimensat(AT_FDCWD, image_path(digest).c_str(), nullptr,
+                    0);  // where it fails, it may go early, and come again
 }
 
 Result<std::vector<std::string>> ImageStore::remove_unused(const std::vector<std::string>& in_use, Time before) {

@@ -68,10 +68,10 @@ class ImageStore {
   // Whether ensure() would need no fetcher.
   bool has(const std::string& reference);
   Result<std::vector<StoredImage>> list();
-  // Removes images that were neither in `in_use` (references as given to ensure; every one that an instance has or waits
-  // for) nor asked of ensure() since `before`, then layers of no image. Returns the references; nothing, while an ensure()
-  // is under way. `before` in the past by more than a moment: what an instance that has just come was told to be ready
-  // stays. The modification time of an image's record is when it was used last.
+  // Removes images that were neither in `in_use` (references as given to ensure; every one that an instance has or
+  // waits for) nor asked of ensure() since `before`, then layers of no image. Returns the references; nothing, while an
+  // ensure() is under way. `before` in the past by more than a moment: what an instance that has just come was told to
+  // be ready stays. The modification time of an image's record is when it was used last.
   Result<std::vector<std::string>> remove_unused(const std::vector<std::string>& in_use, Time before);
 
  private:

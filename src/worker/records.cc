@@ -25,7 +25,8 @@ Result<std::vector<InstanceRecord>> Records::load() const {
     if (record && record->spec.spec) {
       out.push_back(std::move(*record));
     } else {
-      log_warning("a record cannot be read", {{"file", name}, {"error", record ? "no spec" : record.error().to_string()}});
+      log_warning("a record cannot be read",
+                  {{"file", name}, {"error", record ? "no spec" : record.error().to_string()}});
     }
   }
   ::closedir(dir);
@@ -33,10 +34,13 @@ Result<std::vector<InstanceRecord>> Records::load() const {
 }
 
 Status Records::store(const InstanceRecord& record) const {
-  return sys::write_file_atomic(dir_ + "/" + to_text(record.assignment.instance) + ".json", to_json(record, {.omit_defaults = true}), {0600, false});
+  return sys::write_file_atomic(dir_ + "/" + to_text(record.assignment.instance) + ".json",
+                                to_json(record, {.omit_defaults = true}), {0600, false});
 }
 
-Status Records::drop(InstanceId instance) const { return sys::remove_tree(dir_ + "/" + to_text(instance) + ".json"); }
+Status Records::drop(InstanceId instance) const {
+  return sys::remove_tree(dir_ + "/" + to_text(instance) + ".json");
+}
 
 Result<NodeIdentity> load_identity(const std::string& data_dir) {
   TUTTI_TRY(const std::string text, sys::read_file(data_dir + "/identity/node.json"));
@@ -48,7 +52,8 @@ Status save_identity(const std::string& data_dir, const NodeIdentity& identity) 
   return sys::write_file_atomic(data_dir + "/identity/node.json", to_json(identity), {0600, true});
 }
 
-Result<NodeIdentity> join(const std::string& data_dir, const std::string& address, const std::string& token, const std::string& name) {
+Result<NodeIdentity> join(const std::string& data_dir, const std::string& address, const std::string& token,
+                          const std::string& name) {
   const size_t last = token.rfind('.');
   if (last == std::string::npos || token.find('.') == last) {
     return fail(ErrorCode::invalid, "a join token looks like <id>.<secret>.<hash>: make one with 'tutti node token'");
@@ -78,8 +83,10 @@ Result<NodeIdentity> join(const std::string& data_dir, const std::string& addres
   call.headers["content-type"] = "application/json";
   call.body = to_json(request);
   TUTTI_TRY(const net::Response answer, client->call(call, seconds(30)));
-  if (answer.status != 201) return fail(ErrorCode::unauthenticated, "the manager at " + address + " refused the join: " + answer.body);
-  TUTTI_TRY(const JoinAnswer joined, from_json<JoinAnswer>(answer.body, {.allow_unknown = true, .what = "join answer"}));
+  if (answer.status != 201)
+    return fail(ErrorCode::unauthenticated, "the manager at " + address + " refused the join: " + answer.body);
+  TUTTI_TRY(const JoinAnswer joined,
+            from_json<JoinAnswer>(answer.body, {.allow_unknown = true, .what = "join answer"}));
   NodeIdentity identity{joined.node, joined.name, joined.certificate, key, joined.authority, joined.worker_address};
   // The manager knows itself by the name it advertises; we know an address that works.
   TUTTI_TRY(const net::Endpoint advertised, net::parse_endpoint(joined.worker_address));
@@ -92,7 +99,8 @@ Result<bool> renew(const std::string& data_dir, NodeIdentity& identity, Time now
   TUTTI_TRY(const Time expiry, net::certificate_expiry(identity.certificate));
   if (expiry - now > seconds(limits::kCertificateRenewSeconds)) return false;
   TUTTI_TRY(const net::Endpoint endpoint, net::parse_endpoint(identity.worker_address));
-  TUTTI_TRY(auto client, net::make_client(endpoint, {identity.authority, {}, identity.certificate, identity.private_key}));
+  TUTTI_TRY(auto client,
+            net::make_client(endpoint, {identity.authority, {}, identity.certificate, identity.private_key}));
   net::Request call;
   call.method = "POST";
   call.target = call.path = "/v1/worker/renew";

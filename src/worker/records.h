@@ -25,7 +25,7 @@ class Records {
 
 // Who this node is: key and certificate, in <data>/identity, mode 0600.
 struct NodeIdentity {
-  std::string node;            // id text
+  std::string node;  // id text
   std::string name;
   std::string certificate;     // PEM
   std::string private_key;     // PEM
@@ -38,12 +38,12 @@ BOOST_DESCRIBE_STRUCT(NodeIdentity, (), (node, name, certificate, private_key, a
 Result<NodeIdentity> load_identity(const std::string& data_dir);
 Status save_identity(const std::string& data_dir, const NodeIdentity& identity);
 
-// Joins with a token "<id>.<secret>.<hash of the authority>" at host:port. The key is on disk before the first call, so that a
-// join that is tried again gets the same node.
+// Joins with a token "<id>.<secret>.<hash of the authority>" at host:port. The key is on disk before the first call, so
+// that a join that is tried again gets the same node.
 Result<NodeIdentity> join(const std::string& data_dir, const std::string& address, const std::string& token,
                           const std::string& name);
-// A new certificate for the same key, when less than a third of its time is left, or it has expired (the manager gives one
-// for 30 days more); false: not yet.
+// A new certificate for the same key, when less than a third of its time is left, or it has expired (the manager gives
+// one for 30 days more); false: not yet.
 Result<bool> renew(const std::string& data_dir, NodeIdentity& identity, Time now);
 
 }  // namespace tutti::worker

@@ -44,13 +44,15 @@ Runner::Runner(const InstanceRecord& record, Now now) : Runner(record.assignment
       const Time latest = now.wall + spec_of(task).restart.max_delay * 2;
       task.status.retry_at = std::min(task.status.retry_at, latest);
     }
-    // Whatever the record says, what is there decides. An attempt that has ended has at most remains to clear: to recover
-    // them would call it running again, and its position would go back.
+    // Whatever the record says, what is there decides. An attempt that has ended has at most remains to clear: to
+    // recover them would call it running again, and its position would go back.
     task.phase = is_terminal(task.status.position.state) ? Phase::ended : Phase::recovering;
   }
 }
 
-const TaskSpec& Runner::task_spec(uint16_t task) const { return spec_.spec->tasks[task_indexes_.at(task)]; }
+const TaskSpec& Runner::task_spec(uint16_t task) const {
+  return spec_.spec->tasks[task_indexes_.at(task)];
+}
 
 const TaskSpec& Runner::spec_of(const Task& task) const {
   return task_spec(static_cast<uint16_t>(&task - tasks_.data()));
@@ -115,7 +117,8 @@ void Runner::issue(Task& task, uint16_t index, OpKind kind, std::vector<Op>& out
 }
 
 bool Runner::passing() const {
-  return std::all_of(tasks_.begin(), tasks_.end(), [](const Task& task) { return task.status.position.state < TaskState::running; });
+  return std::all_of(tasks_.begin(), tasks_.end(),
+                     [](const Task& task) { return task.status.position.state < TaskState::running; });
 }
 
 std::vector<Op> Runner::step(Now now, bool lease_valid) {
@@ -206,14 +209,16 @@ void Runner::step_running(uint16_t index, std::vector<Op>& out) {
 // Asked while it runs as it shall; not while it is paused, or on its way out.
 void Runner::step_health(uint16_t index) {
   Task& task = tasks_[index];
-  const bool wanted = !spec_of(task).health.empty() && task.phase == Phase::running && wants_run(task) && !task.status.paused && task.condemned.empty();
+  const bool wanted = !spec_of(task).health.empty() && task.phase == Phase::running && wants_run(task) &&
+                      !task.status.paused && task.condemned.empty();
   if (wanted == task.watched) return;
   task.watched = wanted;
   const Position& at = task.status.position;
   watches_.push_back({assignment_.instance, index, wanted, at.generation, at.attempt, task.status.health});
 }
 
-void Runner::checked(uint16_t index, uint32_t generation, uint32_t attempt, HealthState state, std::string reason, bool restart, Now now) {
+void Runner::checked(uint16_t index, uint32_t generation, uint32_t attempt, HealthState state, std::string reason,
+                     bool restart, Now now) {
   if (index >= tasks_.size()) return;
   Task& task = tasks_[index];
   const Position& at = task.status.position;
@@ -228,7 +233,8 @@ void Runner::checked(uint16_t index, uint32_t generation, uint32_t attempt, Heal
 
 // H01: restarts before a time of health do not count any more.
 void Runner::forgive(Task& task, Now now) {
-  const bool healthy = task.status.health == HealthState::healthy && now.wall >= task.status.health_since + spec_.spec->update.min_healthy_time;
+  const bool healthy = task.status.health == HealthState::healthy &&
+                       now.wall >= task.status.health_since + spec_.spec->update.min_healthy_time;
   if (healthy) task.restarts.clear();
 }
 
@@ -275,7 +281,8 @@ void Runner::op_done(const OpResult& result, Now now) {
     instance_failures_ = 0;
     if (op.kind == OpKind::clear) gone_ = changed_ = true;
     if (op.kind != OpKind::clear) net_ = op.kind == OpKind::network_up ? Net::up : Net::down;
-    if (op.kind == OpKind::network_up && address_ != result.address) address_ = result.address, changed_ = record_due_ = true;
+    if (op.kind == OpKind::network_up && address_ != result.address)
+      address_ = result.address, changed_ = record_due_ = true;
     return;
   }
   if (op.task >= tasks_.size()) return;
@@ -343,7 +350,8 @@ void Runner::task_op_failed(Task& task, uint16_t index, const OpResult& result, 
     if (!is_terminal(task.status.position.state)) finish(task, TaskState::failed, task.status.reason, now, false);
     return;
   }
-  const bool before_run = result.op.kind == OpKind::image || result.op.kind == OpKind::prepare || result.op.kind == OpKind::start;
+  const bool before_run =
+      result.op.kind == OpKind::image || result.op.kind == OpKind::prepare || result.op.kind == OpKind::start;
   if (before_run && failure.kind == driver::FailureKind::rejected) {
     finish(task, TaskState::rejected, task.status.reason, now, true);
     task.phase = Phase::ended;
@@ -381,7 +389,8 @@ void Runner::ended_by_itself(Task& task, const driver::ExitStatus& status, Now n
   Now at = now;
   if (status.finished) at.wall = status.finished;
   if (!wants_run(task)) {
-    finish(task, well && !clearing_ && assignment_.desired == Desired::running ? TaskState::completed : TaskState::stopped,
+    finish(task,
+           well && !clearing_ && assignment_.desired == Desired::running ? TaskState::completed : TaskState::stopped,
            std::move(reason), at, true);
     return;
   }
@@ -391,7 +400,8 @@ void Runner::ended_by_itself(Task& task, const driver::ExitStatus& status, Now n
     return;
   }
   const uint64_t seed = assignment_.instance.value * 1000003 + task.status.position.attempt;
-  const RestartDecision decision = decide_restart(spec_of(task).restart, spec_.spec->type, task.restarts, well, seed, now.wall);
+  const RestartDecision decision =
+      decide_restart(spec_of(task).restart, spec_.spec->type, task.restarts, well, seed, now.wall);
   finish(task, well ? TaskState::completed : TaskState::failed, std::move(reason), at, decision.final);
   task.status.retry_at = decision.retry_at;
 }

@@ -24,7 +24,18 @@ struct Now {
 };
 
 enum class OpKind : uint8_t {
-  network_up, network_down, image, recover, prepare, start, stop, destroy_run, pause, unpause, suspend, clear,
+  network_up,
+  network_down,
+  image,
+  recover,
+  prepare,
+  start,
+  stop,
+  destroy_run,
+  pause,
+  unpause,
+  suspend,
+  clear,
 };
 
 struct Op {
@@ -32,15 +43,15 @@ struct Op {
   InstanceId instance;
   uint32_t generation = 0;
   uint32_t attempt = 0;
-  uint16_t task = 0;      // index in the group; unused for network and clear
-  Duration grace;         // stop
-  BootTime start_by;      // start: when the lease it was issued under ends
+  uint16_t task = 0;  // index in the group; unused for network and clear
+  Duration grace;     // stop
+  BootTime start_by;  // start: when the lease it was issued under ends
 };
 
 struct OpResult {
   Op op;
   std::optional<driver::Failure> failure;
-  std::string address;    // network_up
+  std::string address;  // network_up
 };
 
 // The checks of a run begin, or end (worker/checks.h carries it out).
@@ -84,7 +95,8 @@ class Runner {
   void exited(uint16_t task, uint32_t generation, uint32_t attempt, const driver::ExitStatus& status, Now now);
 
   // What the checks of a run add up to now. `restart`: the run ends, and its restart policy decides what follows.
-  void checked(uint16_t task, uint32_t generation, uint32_t attempt, HealthState state, std::string reason, bool restart, Now now);
+  void checked(uint16_t task, uint32_t generation, uint32_t attempt, HealthState state, std::string reason,
+               bool restart, Now now);
 
   const Assignment& assignment() const { return assignment_; }
   const SpecMessage& spec() const { return spec_; }
@@ -93,7 +105,7 @@ class Runner {
   InstanceReport report() const;
   InstanceRecord record() const;
   bool gone() const { return gone_; }
-  Time wake() const;                       // earliest retry; 0: none
+  Time wake() const;  // earliest retry; 0: none
   std::vector<WatchHealth> take_watches() { return std::exchange(watches_, {}); }
   bool take_changed() { return std::exchange(changed_, false); }        // since last asked: report it
   bool take_record_due() { return std::exchange(record_due_, false); }  // store record() before running new operations
@@ -103,14 +115,14 @@ class Runner {
   struct Task {
     TaskStatus status;
     Phase phase = Phase::absent;
-    bool busy = false;            // an operation is under way
-    bool exit_seen = false;       // ended while an operation was under way
+    bool busy = false;       // an operation is under way
+    bool exit_seen = false;  // ended while an operation was under way
     bool lease_ended = false;
-    int32_t failures = 0;         // of retryable operations, for their backoff
+    int32_t failures = 0;  // of retryable operations, for their backoff
     Time retry_op_at;
     std::vector<Time> restarts;
-    bool watched = false;         // its checks were told to begin
-    std::string condemned;        // by a check, in its words: stopped, and then restarted
+    bool watched = false;   // its checks were told to begin
+    std::string condemned;  // by a check, in its words: stopped, and then restarted
   };
   // unknown: an earlier process had set it up. Set up again (idempotent) before a start, taken down at the end.
   enum class Net : uint8_t { down, up, unknown };

@@ -29,9 +29,12 @@ constexpr size_t kControlsMax = 64;     // sizes of a terminal, mostly: the newe
 constexpr size_t kOutputBytesMax = 2u << 20;
 enum Channel : char { kStdin = 0, kStdout = 1, kStderr = 2, kControl = 3 };
 
-// As a shell has it: 126 for what is there and cannot be run, 127 for what is not there. The runtime says it in words only.
+// As a shell has it: 126 for what is there and cannot be run, 127 for what is not there. The runtime says it in words
+// only.
 int32_t not_started_code(const std::string& why) {
-  const bool refused = why.find("ermission denied") != std::string::npos || why.find("xec format error") != std::string::npos || why.find("s a directory") != std::string::npos;
+  const bool refused = why.find("ermission denied") != std::string::npos ||
+                       why.find("xec format error") != std::string::npos ||
+                       why.find("s a directory") != std::string::npos;
   return refused ? 126 : 127;
 }
 
@@ -46,7 +49,7 @@ struct Streams::Stream {
 
   std::mutex mutex;
   std::condition_variable changed;
-  std::deque<std::string> input;    // stdin frames; an empty one is the end
+  std::deque<std::string> input;  // stdin frames; an empty one is the end
   std::deque<StreamControl> controls;
   size_t input_bytes = 0;
   bool closed = false;
@@ -54,8 +57,13 @@ struct Streams::Stream {
   std::atomic<bool> done{false};
   std::thread thread;
 
-  Stream(std::shared_ptr<net::WebSocket> s, StreamRequest r, Executor& e, std::function<bool(InstanceId, const std::string&)> over)
-      : socket(std::move(s)), request(std::move(r)), executor(e), is_over(std::move(over)), wake_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+  Stream(std::shared_ptr<net::WebSocket> s, StreamRequest r, Executor& e,
+         std::function<bool(InstanceId, const std::string&)> over)
+      : socket(std::move(s)),
+        request(std::move(r)),
+        executor(e),
+        is_over(std::move(over)),
+        wake_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
   ~Stream() {
     if (thread.joinable()) thread.join();
     ::close(wake_fd);
@@ -78,7 +86,8 @@ struct Streams::Stream {
         input.push_back(std::move(message));
         if (input_bytes > kInputBytesMax) socket->pause_reading(true);
       } else if (channel == kControl) {
-        if (auto control = from_json<StreamControl>(message, {.allow_unknown = true})) controls.push_back(std::move(*control));
+        if (auto control = from_json<StreamControl>(message, {.allow_unknown = true}))
+          controls.push_back(std::move(*control));
         if (controls.size() > kControlsMax) controls.pop_front();
       }
     }
@@ -129,7 +138,8 @@ struct Streams::Stream {
                              {request.since, request.tail, request.out, request.err});
     bool line_begins[2] = {true, true};  // of either stream
     while (!is_closed()) {
-      const bool over = is_over(target.assignment.instance, target.task.name);  // asked first: what was said before is read below
+      const bool over =
+          is_over(target.assignment.instance, target.task.name);  // asked first: what was said before is read below
       auto records = reader.next();
       if (!records) return finish(std::nullopt, records.error().to_string());
       for (driver::LogRecord& record : *records) {
@@ -187,8 +197,10 @@ struct Streams::Stream {
     auto running = find_run(target);
     if (!running) return std::nullopt;
     driver::ExecDriver* exec = running->driver->as_exec();
-    auto root = exec != nullptr ? exec->root_path(running->run, running->handle)
-                                : driver::DriverResult<std::string>(driver::failed({ErrorCode::unsupported, "driver " + target.task.driver + " has no files to copy", {}, 0}));
+    auto root = exec != nullptr
+                    ? exec->root_path(running->run, running->handle)
+                    : driver::DriverResult<std::string>(driver::failed(
+                          {ErrorCode::unsupported, "driver " + target.task.driver + " has no files to copy", {}, 0}));
     if (!root) {
       finish(std::nullopt, root.error().error.to_string());
       return std::nullopt;
@@ -261,22 +273,26 @@ struct Streams::Stream {
     auto running = find_run(target);
     if (!running) return;
     driver::ExecDriver* exec = running->driver->as_exec();
-    if (exec == nullptr) return finish(std::nullopt, "driver " + target.task.driver + " cannot run commands beside a task");
+    if (exec == nullptr)
+      return finish(std::nullopt, "driver " + target.task.driver + " cannot run commands beside a task");
     driver::DriverResult<driver::ExecSession> session = tl::make_unexpected(driver::Failure{});
     if (request.kind == StreamKind::exec) {
-      driver::ExecRequest wanted{request.command, request.env, request.user, request.workdir, request.tty, request.columns, request.rows};
+      driver::ExecRequest wanted{request.command, request.env,     request.user, request.workdir,
+                                 request.tty,     request.columns, request.rows};
       session = exec->exec(running->run, running->handle, wanted);
     } else {
       session = exec->attach(running->run, running->handle);
     }
     if (!session) {
       const std::string why = session.error().error.to_string();
-      return finish(request.kind == StreamKind::exec ? std::optional<int32_t>(not_started_code(why)) : std::nullopt, why);
+      return finish(request.kind == StreamKind::exec ? std::optional<int32_t>(not_started_code(why)) : std::nullopt,
+                    why);
     }
     // Read only now that what comes next comes on the session: nothing falls between the two.
     if (request.replay) replay(target);
     const int code = pump(*session);
-    const std::string why = session->log.empty() ? std::string() : std::string(trim(sys::read_file(session->log).value_or("")));
+    const std::string why =
+        session->log.empty() ? std::string() : std::string(trim(sys::read_file(session->log).value_or("")));
     if (!session->log.empty()) ::unlink(session->log.c_str());
     if (!why.empty() && code != 0) return finish(not_started_code(why), why);
     finish(code < 0 ? std::nullopt : std::optional<int32_t>(code));
@@ -306,7 +322,8 @@ struct Streams::Stream {
         // Attached: what comes out is copied to several, and only the input is the terminal itself.
         if (::ioctl(session.out, TIOCSWINSZ, &size) != 0 && session.in >= 0) ::ioctl(session.in, TIOCSWINSZ, &size);
       }
-      if (!control.signal.empty() && session.pid > 0) ::kill(session.pid, control.signal == "KILL" ? SIGKILL : control.signal == "INT" ? SIGINT : SIGTERM);
+      if (!control.signal.empty() && session.pid > 0)
+        ::kill(session.pid, control.signal == "KILL" ? SIGKILL : control.signal == "INT" ? SIGINT : SIGTERM);
     }
   }
 
@@ -388,7 +405,9 @@ Streams::~Streams() {
   for (auto& stream : all) stream->ended();
 }
 
-void Streams::reap() { std::erase_if(streams_, [](const auto& stream) { return stream->done.load(); }); }
+void Streams::reap() {
+  std::erase_if(streams_, [](const auto& stream) { return stream->done.load(); });
+}
 
 void Streams::serve(std::shared_ptr<net::WebSocket> socket, StreamRequest request, Result<StreamTarget> target) {
   auto stream = std::make_shared<Stream>(std::move(socket), std::move(request), executor_, is_over_);
@@ -405,7 +424,8 @@ void Streams::serve(std::shared_ptr<net::WebSocket> socket, StreamRequest reques
   std::lock_guard lock(mutex_);
   reap();
   if (!target) return stream->finish(std::nullopt, target.error().to_string());
-  if (streams_.size() >= kStreamsMax) return stream->finish(std::nullopt, "too many streams are open on this node (limit kStreamsMax)");
+  if (streams_.size() >= kStreamsMax)
+    return stream->finish(std::nullopt, "too many streams are open on this node (limit kStreamsMax)");
   streams_.push_back(stream);
   // The thread holds no reference: the list does, until the thread says that it is done.
   stream->thread = std::thread([raw = stream.get(), target = std::move(*target)] {

@@ -1,8 +1,8 @@
 #pragma once
 // Streams: logs, exec, attach, copies, signals: each on a WebSocket of its own that the worker opens when asked.
 //
-// Owner: Worker. A stream has a thread of its own while it lasts (there are few); at most kStreamsMax. Frames are those of
-// model/session.h: a byte of channel, then bytes; the last frame of the worker is a StreamControl.
+// Owner: Worker. A stream has a thread of its own while it lasts (there are few); at most kStreamsMax. Frames are those
+// of model/session.h: a byte of channel, then bytes; the last frame of the worker is a StreamControl.
 
 #include <atomic>
 #include <functional>

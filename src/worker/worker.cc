@@ -34,7 +34,11 @@ constexpr Duration kTidyEvery = seconds(60);
 class WorkerImpl final : public Worker {
  public:
   WorkerImpl(WorkerOptions options, NodeIdentity identity, driver::Registry& drivers, HostServices& host)
-      : options_(std::move(options)), identity_(std::move(identity)), drivers_(drivers), host_(host), records_(options_.run_dir + "/records"),
+      : options_(std::move(options)),
+        identity_(std::move(identity)),
+        drivers_(drivers),
+        host_(host),
+        records_(options_.run_dir + "/records"),
         random_(std::hash<std::string>{}(secure_random_hex(8))) {}
 
   ~WorkerImpl() override {
@@ -49,11 +53,14 @@ class WorkerImpl final : public Worker {
   }
 
   Status begin() {
-    for (const std::string& dir : {options_.data_dir, options_.run_dir, options_.run_dir + "/runs", options_.data_dir + "/disks", options_.data_dir + "/logs"}) {
+    for (const std::string& dir : {options_.data_dir, options_.run_dir, options_.run_dir + "/runs",
+                                   options_.data_dir + "/disks", options_.data_dir + "/logs"}) {
       TUTTI_CHECK(sys::make_dirs(dir, 0711));
     }
     auto lock = sys::take_lock(options_.run_dir + "/worker.lock");
-    if (!lock) return fail(ErrorCode::conflict, options_.run_dir + " is in use by another worker: stop it, or choose another run directory");
+    if (!lock)
+      return fail(ErrorCode::conflict,
+                  options_.run_dir + " is in use by another worker: stop it, or choose another run directory");
     lock_ = std::move(*lock);
     TUTTI_CHECK(map_lease_page());
     inventory_ = fingerprint(options_.fingerprint, drivers_);
@@ -62,11 +69,14 @@ class WorkerImpl final : public Worker {
     core_->set_inventory(inventory_);
     io_ = net::make_io_thread("worker");
     checks_ = std::make_unique<Checks>(*io_, random_.next(), [this](const CheckedRun& run, HealthChange change) {
-      core_->checked(run.instance, run.task, run.generation, run.attempt, change.state, std::move(change.reason), change.restart, now());
+      core_->checked(run.instance, run.task, run.generation, run.attempt, change.state, std::move(change.reason),
+                     change.restart, now());
       carry_out();
     });
     Host host;
-    host.network_up = [this](InstanceId id, const std::vector<PortBinding>& ports, NetworkMode mode) { return host_.network_up(id, ports, mode); };
+    host.network_up = [this](InstanceId id, const std::vector<PortBinding>& ports, NetworkMode mode) {
+      return host_.network_up(id, ports, mode);
+    };
     host.network_down = [this](InstanceId id) { return host_.network_down(id); };
     host.image = [this](const std::string& reference) { return host_.image(reference); };
     // The pool's short id is known from the first welcome on; runs found before it carry it in their records' cgroup.
@@ -105,17 +115,19 @@ class WorkerImpl final : public Worker {
   void make_executor() {
     ExecutorPaths paths{options_.data_dir, options_.run_dir, "tutti-" + pool_ + "/" + identity_.name, identity_.name};
     executor_ = std::make_unique<Executor>(std::move(paths), drivers_, host_hooks_, options_.threads);
-    streams_ = std::make_unique<Streams>(*executor_, [this](InstanceId id, const std::string& task) { return is_over(id, task); });
+    streams_ = std::make_unique<Streams>(*executor_,
+                                         [this](InstanceId id, const std::string& task) { return is_over(id, task); });
   }
 
   void connect() {
     if (stopping_ || session_) return;
     auto endpoint = net::parse_endpoint(identity_.worker_address);
     if (!endpoint) return log_error("no address to dial", {{"error", endpoint.error().to_string()}});
-    io_->websocket(*endpoint, tls(), "/v1/worker/session", {}, kSessionPendingBytes, [this](Result<std::shared_ptr<net::WebSocket>> socket) {
-      if (!socket) return retry(socket.error().to_string());
-      opened(std::move(*socket));
-    });
+    io_->websocket(*endpoint, tls(), "/v1/worker/session", {}, kSessionPendingBytes,
+                   [this](Result<std::shared_ptr<net::WebSocket>> socket) {
+                     if (!socket) return retry(socket.error().to_string());
+                     opened(std::move(*socket));
+                   });
   }
 
   net::ClientTls tls() const { return {identity_.authority, {}, identity_.certificate, identity_.private_key}; }
@@ -222,13 +234,16 @@ class WorkerImpl final : public Worker {
   }
   void perform(SendMessage& send) {
     if (!session_) return;
-    if (!session_->send(to_json(send.message, {.omit_defaults = true}), false)) session_->close("the manager does not take what is sent");
+    if (!session_->send(to_json(send.message, {.omit_defaults = true}), false))
+      session_->close("the manager does not take what is sent");
   }
   void perform(StoreRecord& store) {
-    if (Status stored = records_.store(store.record); !stored) log_error("record not stored", {{"error", stored.error().to_string()}});
+    if (Status stored = records_.store(store.record); !stored)
+      log_error("record not stored", {{"error", stored.error().to_string()}});
   }
   void perform(DropRecord& drop) {
-    if (Status dropped = records_.drop(drop.instance); !dropped) log_error("record not dropped", {{"error", dropped.error().to_string()}});
+    if (Status dropped = records_.drop(drop.instance); !dropped)
+      log_error("record not dropped", {{"error", dropped.error().to_string()}});
   }
   void perform(SetLease& lease) {
     page_->deadline_boot_ns.store(lease.until.ns, std::memory_order_release);
@@ -246,17 +261,20 @@ class WorkerImpl final : public Worker {
     const std::string pool = use.welcome.pool_id.substr(0, 6);
     if (pool != pool_) {
       pool_ = pool;
-      if (Status saved = sys::write_file_atomic(options_.data_dir + "/identity/pool", pool_); !saved) log_error("not saved", {{"error", saved.error().to_string()}});
+      if (Status saved = sys::write_file_atomic(options_.data_dir + "/identity/pool", pool_); !saved)
+        log_error("not saved", {{"error", saved.error().to_string()}});
     }
     // For 'tutti worker --purge', which finds the node's network by it.
-    if (Status saved = sys::write_file_atomic(options_.data_dir + "/identity/subnet", use.welcome.subnet); !saved) log_error("not saved", {{"error", saved.error().to_string()}});
+    if (Status saved = sys::write_file_atomic(options_.data_dir + "/identity/subnet", use.welcome.subnet); !saved)
+      log_error("not saved", {{"error", saved.error().to_string()}});
     host_.on_images([this](NodeImages images) {
       io_->post([this, images = std::move(images)] {
         core_->set_images(images, now());
         carry_out();
       });
     });
-    if (Status used = host_.use(use.welcome, identity_, live_instances()); !used) log_error("the node's network is not ready", {{"error", used.error().to_string()}});
+    if (Status used = host_.use(use.welcome, identity_, live_instances()); !used)
+      log_error("the node's network is not ready", {{"error", used.error().to_string()}});
     if (!executor_) make_executor();
     for (Op& op : std::exchange(early_, {})) start(op);
   }
@@ -265,8 +283,10 @@ class WorkerImpl final : public Worker {
     std::vector<LiveInstance> out;
     for (const Runner* runner : core_->runners()) {
       InstanceReport report = runner->report();
-      const bool over = std::all_of(report.tasks.begin(), report.tasks.end(), [](const TaskStatus& task) { return task.final; });
-      if (!over && !report.address.empty()) out.push_back({report.instance, report.address, runner->assignment().ports});
+      const bool over =
+          std::all_of(report.tasks.begin(), report.tasks.end(), [](const TaskStatus& task) { return task.final; });
+      if (!over && !report.address.empty())
+        out.push_back({report.instance, report.address, runner->assignment().ports});
     }
     return out;
   }
@@ -289,13 +309,16 @@ class WorkerImpl final : public Worker {
         op, std::move(subject),
         [this](OpResult result) {
           io_->post([this, result = std::move(result)] {
-            if (result.failure) log_warning("operation failed", {{"instance", to_text(result.op.instance)}, {"error", result.failure->error.to_string()}});
+            if (result.failure)
+              log_warning("operation failed",
+                          {{"instance", to_text(result.op.instance)}, {"error", result.failure->error.to_string()}});
             core_->op_done(result, now());
             carry_out();
           });
         },
         // Drivers outlive this worker, and so may what they tell.
-        [this, io = io_, id = op.instance](uint32_t generation, uint32_t attempt, uint16_t task, driver::ExitStatus status) {
+        [this, io = io_, id = op.instance](uint32_t generation, uint32_t attempt, uint16_t task,
+                                           driver::ExitStatus status) {
           io->post([this, id, generation, attempt, task, status = std::move(status)] {
             core_->exited(id, task, generation, attempt, status, now());
             carry_out();
@@ -308,10 +331,13 @@ class WorkerImpl final : public Worker {
     if (!watch.on) return checks_->unwatch(watch.instance, watch.task);
     if (runner == nullptr || !executor_) return;
     const TaskSpec& task = runner->task_spec(watch.task);
-    CheckedRun run{watch.instance, watch.task, watch.generation, watch.attempt, watch.before, task, runner->assignment().ports, {}, nullptr, {}};
+    CheckedRun run{watch.instance, watch.task, watch.generation,           watch.attempt,
+                   watch.before,   task,       runner->assignment().ports, {},
+                   nullptr,        {}};
     run.driver = executor_->driver_of(task);
     run.run = executor_->context(runner->assignment(), runner->spec(), task, watch.generation, watch.attempt);
-    const bool own_network = run.driver != nullptr && run.driver->capabilities().network && task.network != NetworkMode::host;
+    const bool own_network =
+        run.driver != nullptr && run.driver->capabilities().network && task.network != NetworkMode::host;
     if (own_network) run.address = runner->report().address;
     checks_->watch(std::move(run));
   }
@@ -321,10 +347,11 @@ class WorkerImpl final : public Worker {
     if (!endpoint || !streams_) return;
     StreamRequest request = std::move(open.request);
     const std::string target = "/v1/worker/stream?ticket=" + net::percent_encode(request.ticket);
-    io_->websocket(*endpoint, tls(), target, {}, kSessionPendingBytes, [this, request](Result<std::shared_ptr<net::WebSocket>> socket) {
-      if (!socket) return log_warning("stream not opened", {{"error", socket.error().to_string()}});
-      streams_->serve(std::move(*socket), request, find_target(request));
-    });
+    io_->websocket(*endpoint, tls(), target, {}, kSessionPendingBytes,
+                   [this, request](Result<std::shared_ptr<net::WebSocket>> socket) {
+                     if (!socket) return log_warning("stream not opened", {{"error", socket.error().to_string()}});
+                     streams_->serve(std::move(*socket), request, find_target(request));
+                   });
   }
   Result<StreamTarget> find_target(const StreamRequest& request) const {
     const Runner* runner = core_->find(request.instance);
@@ -374,8 +401,8 @@ class WorkerImpl final : public Worker {
   std::string pool_;
   std::unique_ptr<Core> core_;
   std::shared_ptr<net::WebSocket> session_;
-  BootTime armed_;  // when the next tick comes; 0: none is on its way
-  std::vector<Op> early_;   // asked for before the pool's name was known
+  BootTime armed_;         // when the next tick comes; 0: none is on its way
+  std::vector<Op> early_;  // asked for before the pool's name was known
   bool swept_ = false;
   net::Backoff backoff_;
   Time renew_at_;
@@ -392,7 +419,8 @@ class WorkerImpl final : public Worker {
 
 }  // namespace
 
-Result<std::unique_ptr<Worker>> Worker::start(WorkerOptions options, NodeIdentity identity, driver::Registry& drivers, HostServices& host) {
+Result<std::unique_ptr<Worker>> Worker::start(WorkerOptions options, NodeIdentity identity, driver::Registry& drivers,
+                                              HostServices& host) {
   auto worker = std::make_unique<WorkerImpl>(std::move(options), std::move(identity), drivers, host);
   TUTTI_CHECK(worker->begin());
   return worker;

@@ -3,8 +3,8 @@
 #include "manager/api/requests.h"
 #include "model/codec.h"
 #include "model/job.h"
-#include "model/session.h"
 #include "model/node.h"
+#include "model/session.h"
 
 using namespace tutti;
 

@@ -71,7 +71,8 @@ struct Bench {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::nanoseconds(patience.ns);
     // Twice: on a machine that others load too a handshake may outlast its time. A server that takes none stays broken.
     auto dial = [&] {
-      return net::TlsSocket::connect(endpoint, *tls, -1, nullptr, std::chrono::steady_clock::now() + std::chrono::seconds(10));
+      return net::TlsSocket::connect(endpoint, *tls, -1, nullptr,
+                                     std::chrono::steady_clock::now() + std::chrono::seconds(10));
     };
     auto socket = dial();
     if (!socket) socket = dial();

@@ -77,9 +77,9 @@ bool SimWorld::waits_for_room(const Snapshot& state, const Job& job) const {
     if (waits || !state.pending.contains(id)) return;
     const JobSpec& spec = *state.version_of(*state.instances.find(id))->spec;
     // What is for one node alone may find it full of others' work, however much room there is elsewhere.
-    const bool scarce =
-        job.type == JobType::system ||
-        std::ranges::any_of(spec.tasks, [](const TaskSpec& task) { return task.gpu || !task.node_limits.empty(); });
+    const bool scarce = job.type == JobType::system || std::ranges::any_of(spec.tasks, [](const TaskSpec& task) {
+                          return task.gpu || !task.node_limits.empty();
+                        });
     if (!short_of_room_ && !scarce && state.nodes.size() > 1) return;
     waits = spec.placement.all_or_nothing || spec.placement.same_node ||
             scheduler::explain(state, InstanceId{id}, manager->time()).nodes_feasible == 0;
@@ -130,7 +130,8 @@ std::string SimWorld::unfinished_job(const Snapshot& state, const Job& job) cons
       if (i->desired == Desired::stopped) return i->finished;
       if (i->desired == Desired::paused) return true;  // its user holds it, whatever the version
       if (i->beside) return false;
-      if (i->job_version != job.active_version && !halted && !(before_serves && i->job_version < job.active_version)) return false;
+      if (i->job_version != job.active_version && !halted && !(before_serves && i->job_version < job.active_version))
+        return false;
       return job.type == JobType::batch ? i->finished : i->state == TaskState::running;
     });
   };
@@ -152,7 +153,8 @@ std::string SimWorld::unfinished_job(const Snapshot& state, const Job& job) cons
     if (job.type == JobType::system) {
       state.nodes.for_each([&](uint64_t id, const Node& node) {
         const auto& row = slots[group.name][static_cast<uint32_t>(id)];
-        if (!satisfied(row)) out += what + " does not run on " + node.name + ": " + tell_row(state, manager->time(), row) + "; ";
+        if (!satisfied(row))
+          out += what + " does not run on " + node.name + ": " + tell_row(state, manager->time(), row) + "; ";
       });
       continue;
     }
@@ -201,7 +203,9 @@ std::string SimWorld::leftovers() const {
         const bool runs = std::ranges::any_of(host->core()->runners(), [&](const worker::Runner* runner) {
           return runner->assignment().job == key.job && runner->assignment().job_version == key.version;
         });
-        if (!runs) out += host->name + " remembers version " + std::to_string(key.version) + " of job " + to_text(key.job) + ", which it has nothing of; ";
+        if (!runs)
+          out += host->name + " remembers version " + std::to_string(key.version) + " of job " + to_text(key.job) +
+                 ", which it has nothing of; ";
       }
     }
     const IdSet* held = state.instances_by_node.find(host->node.value);

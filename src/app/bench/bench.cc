@@ -24,7 +24,8 @@ const std::vector<Bench>& benches() {
       {"memory", "an idle manager and an idle worker", bench_memory},
       {"state", "the state with 2,000,000 instances, beside one with 100", bench_state},
       {"scheduler", "placements a second, one thread", bench_scheduler},
-      {"steady", "10,000 simulated workers: heartbeats, 1,000 submits a second, watchers, a list of 20,000", bench_steady},
+      {"steady", "10,000 simulated workers: heartbeats, 1,000 submits a second, watchers, a list of 20,000",
+       bench_steady},
       {"fleet", "2,000,000 instances on 6,100 simulated workers, and what one more costs", bench_fleet},
       {"gpu", "how much of a small GPU cluster is given out, beside other policies", bench_gpu},
   };

@@ -52,8 +52,17 @@ class Fleet {
     const sys::UniqueFd log(::open(fleet->log_.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
     sys::SpawnOptions options;
     // Room for 400 instances of 10m each: what a run has, spread over all of them.
-    options.argv = {"/proc/self/exe", "sim",     "fleet",   "--nodes", std::to_string(nodes),     "--manager",
-                    pool.context().address, "--token", token["token"].text(), "--cpu", "4c"};
+    options.argv = {"/proc/self/exe",
+                    "sim",
+                    "fleet",
+                    "--nodes",
+                    std::to_string(nodes),
+                    "--manager",
+                    pool.context().address,
+                    "--token",
+                    token["token"].text(),
+                    "--cpu",
+                    "4c"};
     options.inherit_env = true;
     options.fds = {{log.get(), 1}, {log.get(), 2}};
     TUTTI_TRY(fleet->pid_, sys::spawn(options));
@@ -62,7 +71,8 @@ class Fleet {
     const BootTime start = now();
     while (("\n" + sys::read_file(fleet->log_).value_or("")).find(wanted) == std::string::npos) {
       if (sys::pidfd_wait(ended.get(), milliseconds(100)) || seconds_since(start) > 900)
-        return fail(ErrorCode::timeout, "the simulated workers were not connected: " + sys::read_file(fleet->log_).value_or(""));
+        return fail(ErrorCode::timeout,
+                    "the simulated workers were not connected: " + sys::read_file(fleet->log_).value_or(""));
     }
     fleet->joined_seconds_ = seconds_since(start);
     return fleet;
@@ -83,7 +93,9 @@ class Fleet {
 };
 
 std::string fake_job(const std::string& name, int64_t count) {
-  return fmt::format(R"({{"job":"{}","tasks":[{{"name":"main","driver":"fake","command":["x"],"count":{},"resources":{{"cpu":"10m","memory":"16Mi"}}}}]}})", name, count);
+  return fmt::format(
+      R"({{"job":"{}","tasks":[{{"name":"main","driver":"fake","command":["x"],"count":{},"resources":{{"cpu":"10m","memory":"16Mi"}}}}]}})",
+      name, count);
 }
 
 // Until the pool, or a job of it, says that so many run: what a worker has reported, and its commit is on disk.
@@ -210,9 +222,10 @@ struct Paced {
   double cpu_ms_each = 0;         // of the manager's processor, per job, beyond what it uses idle
 };
 
-// Jobs of one instance, each at its time whatever became of those before it, over so many connections. `idle`: the cores
-// that the manager uses without them.
-Result<Paced> submit_paced(const Pool& pool, const std::string& prefix, int per_second, double for_seconds, double idle) {
+// Jobs of one instance, each at its time whatever became of those before it, over so many connections. `idle`: the
+// cores that the manager uses without them.
+Result<Paced> submit_paced(const Pool& pool, const std::string& prefix, int per_second, double for_seconds,
+                           double idle) {
   constexpr int kConnections = 8;
   TUTTI_TRY(auto watch, PlacedWatch::open(pool, true));
   const int manager = pool.process("manager");
@@ -237,7 +250,8 @@ Result<Paced> submit_paced(const Pool& pool, const std::string& prefix, int per_
         if (const Duration wait = at - now(); wait.ns > 0)
           std::this_thread::sleep_for(std::chrono::nanoseconds(wait.ns));
         asked[static_cast<size_t>(i)] = at;  // its time, not when a connection was free
-        auto answer = (*client)->call(pool.request("POST", "/v1/jobs", fake_job(prefix + std::to_string(i), 1)), seconds(30));
+        auto answer =
+            (*client)->call(pool.request("POST", "/v1/jobs", fake_job(prefix + std::to_string(i), 1)), seconds(30));
         if (!answer || answer->status >= 300) return failed(answer ? cli::problem_of(*answer) : answer.error());
       }
     });
@@ -247,14 +261,17 @@ Result<Paced> submit_paced(const Pool& pool, const std::string& prefix, int per_
   Paced out;
   out.per_second = jobs / seconds_since(start);
   std::map<std::string, BootTime> placed;
-  for (const BootTime until = now() + seconds(20); now() < until; std::this_thread::sleep_for(std::chrono::milliseconds(50))) {
+  for (const BootTime until = now() + seconds(20); now() < until;
+       std::this_thread::sleep_for(std::chrono::milliseconds(50))) {
     TUTTI_CHECK(watch->still());
     placed = watch->placed();
     if (placed.size() >= static_cast<size_t>(jobs)) break;
   }
   for (int i = 0; i < jobs; ++i) {
     const auto at = placed.find(prefix + std::to_string(i));
-    if (at == placed.end()) return fail(ErrorCode::timeout, fmt::format("{} of {} jobs were not seen placed", jobs - static_cast<int>(placed.size()), jobs));
+    if (at == placed.end())
+      return fail(ErrorCode::timeout,
+                  fmt::format("{} of {} jobs were not seen placed", jobs - static_cast<int>(placed.size()), jobs));
     out.placed_ms.push_back(static_cast<double>((at->second - asked[static_cast<size_t>(i)]).ns) / 1e6);
   }
   const double used = usage_of(manager).cpu_seconds - before.cpu_seconds - idle * seconds_since(start);
@@ -293,17 +310,24 @@ Result<std::vector<Figure>> bench_fleet(const Options& options) {
   const Usage fleet_after = usage_of(fleet->pid());
   const auto count = static_cast<double>(wanted);
   Figure run = options.quick ? plain("fleet.run", took, "s") : below("fleet.run", took, "s", 60);
-  run.note = fmt::format("{} instances in {} jobs of 1 to 10,000 on {} simulated workers, first submit to all reported running and durable; workers in one process on the same cores", wanted, jobs, nodes);
-  std::vector<Figure> out{run,
-                          noted(plain("fleet.joined", fleet->joined_seconds(), "s"), "every worker with a key and a certificate of its own"),
-                          plain("fleet.manager_cpu", manager_after.cpu_seconds - manager_before.cpu_seconds, "s"),
-                          plain("fleet.workers_cpu", fleet_after.cpu_seconds - fleet_before.cpu_seconds, "s"),
-                          plain("fleet.memory_per_session", (manager_before.rss_mib - bare_mib) * 1024 / nodes, "KiB"),
-                          plain("fleet.memory_per_instance", (manager_after.rss_mib - manager_before.rss_mib) * 1024 * 1024 / count, "B")};
+  run.note = fmt::format(
+      "{} instances in {} jobs of 1 to 10,000 on {} simulated workers, first submit to all reported running and "
+      "durable; workers in one process on the same cores",
+      wanted, jobs, nodes);
+  std::vector<Figure> out{
+      run,
+      noted(plain("fleet.joined", fleet->joined_seconds(), "s"),
+            "every worker with a key and a certificate of its own"),
+      plain("fleet.manager_cpu", manager_after.cpu_seconds - manager_before.cpu_seconds, "s"),
+      plain("fleet.workers_cpu", fleet_after.cpu_seconds - fleet_before.cpu_seconds, "s"),
+      plain("fleet.memory_per_session", (manager_before.rss_mib - bare_mib) * 1024 / nodes, "KiB"),
+      plain("fleet.memory_per_instance", (manager_after.rss_mib - manager_before.rss_mib) * 1024 * 1024 / count, "B")};
   // What one more costs, in a pool of this many.
   const double idle = settled_cores_of(manager, options.quick ? 1 : 5);
   TUTTI_TRY(const Paced one, submit_paced(*pool, "one-", 100, options.quick ? 1 : 5, idle));
-  out.push_back(noted(plain("fleet.cpu_per_submit", one.cpu_ms_each, "ms"), "manager's processor per job of one instance with all of these there, beyond its idle use; steady.cpu_per_submit is the same in a small pool"));
+  out.push_back(noted(plain("fleet.cpu_per_submit", one.cpu_ms_each, "ms"),
+                      "manager's processor per job of one instance with all of these there, beyond its idle use; "
+                      "steady.cpu_per_submit is the same in a small pool"));
   return out;
 }
 
@@ -317,9 +341,12 @@ Result<std::vector<Figure>> bench_steady(const Options& options) {
   std::vector<Figure> out;
   std::this_thread::sleep_for(std::chrono::seconds(2));
   const double idle = cores_of(manager, span);
-  out.push_back(noted(options.quick ? plain("steady.heartbeats", idle * 100, "%") : below("steady.heartbeats", idle * 100, "%", 10), fmt::format("of a core, the manager with {} idle workers", nodes)));
+  out.push_back(noted(
+      options.quick ? plain("steady.heartbeats", idle * 100, "%") : below("steady.heartbeats", idle * 100, "%", 10),
+      fmt::format("of a core, the manager with {} idle workers", nodes)));
   TUTTI_TRY(const Paced few, submit_paced(*pool, "few-", 100, span / 2, idle));
-  out.push_back(noted(plain("steady.cpu_per_submit", few.cpu_ms_each, "ms"), "manager's processor per job of one instance, beyond its idle use"));
+  out.push_back(noted(plain("steady.cpu_per_submit", few.cpu_ms_each, "ms"),
+                      "manager's processor per job of one instance, beyond its idle use"));
 
   TUTTI_TRY(const Paced load, submit_paced(*pool, "paced-", 1'000, span, idle));
   out.push_back(below("steady.placed_p99", quantile(load.placed_ms, 0.99), "ms", 10));
@@ -339,7 +366,8 @@ Result<std::vector<Figure>> bench_steady(const Options& options) {
       least = std::min(least, watch->events());
     }
     out.push_back(plain("steady.watched_placed_p99", quantile(watched.placed_ms, 0.99), "ms"));
-    out.back().note = fmt::format("200 jobs a second with 100 watchers, each of which has heard {} events or more", least);
+    out.back().note =
+        fmt::format("200 jobs a second with 100 watchers, each of which has heard {} events or more", least);
   }
 
   const int64_t rows = options.quick ? 2'000 : 20'000;
@@ -352,7 +380,8 @@ Result<std::vector<Figure>> bench_steady(const Options& options) {
               list_ms(*pool, *client, fmt::format("/v1/instances?job=listed&limit={}", rows), rows, body));
     lists.push_back(ms);
   }
-  out.push_back(options.quick ? plain("steady.list", quantile(lists, 0.5), "ms") : below("steady.list", quantile(lists, 0.5), "ms", 50));
+  out.push_back(options.quick ? plain("steady.list", quantile(lists, 0.5), "ms")
+                              : below("steady.list", quantile(lists, 0.5), "ms", 50));
   out.back().note = fmt::format("{} instances, {:.1f} MB over TLS, the client on the same cores", rows,
                                 static_cast<double>(body.size()) / 1e6);
   return out;

@@ -1,6 +1,6 @@
-// `tutti sim fleet`: thousands of workers in one process. Each joins, dials and speaks as any worker does, over a socket and a
-// session of its own, with the worker's own deciding half (worker/core.h); only what it "runs" is made up. Nothing in the
-// manager knows that they are not real.
+// `tutti sim fleet`: thousands of workers in one process. Each joins, dials and speaks as any worker does, over a
+// socket and a session of its own, with the worker's own deciding half (worker/core.h); only what it "runs" is made up.
+// Nothing in the manager knows that they are not real.
 #include <fmt/format.h>
 
 #include <atomic>
@@ -30,9 +30,9 @@ struct FleetOptions {
   int threads = 1;
   std::string manager;
   std::string token;
-  std::string folder;      // identities; gone afterwards
-  Duration start_time;     // from the order to running
-  int fail_one_in = 0;     // starts that end at once with exit code 1; 0: none
+  std::string folder;   // identities; gone afterwards
+  Duration start_time;  // from the order to running
+  int fail_one_in = 0;  // starts that end at once with exit code 1; 0: none
   Resources capacity;
 };
 
@@ -45,8 +45,14 @@ struct FleetFigures {
 // One made-up machine. Everything on its I/O thread.
 class FleetNode {
  public:
-  FleetNode(const FleetOptions& options, FleetFigures& figures, net::IoThread& io, worker::NodeIdentity identity, uint64_t seed)
-      : options_(options), figures_(figures), io_(io), identity_(std::move(identity)), random_(seed), core_(seed, "boot-" + std::to_string(seed)) {
+  FleetNode(const FleetOptions& options, FleetFigures& figures, net::IoThread& io, worker::NodeIdentity identity,
+            uint64_t seed)
+      : options_(options),
+        figures_(figures),
+        io_(io),
+        identity_(std::move(identity)),
+        random_(seed),
+        core_(seed, "boot-" + std::to_string(seed)) {
     Inventory inventory;
     inventory.hostname = identity_.name;
     inventory.os = "simulated";
@@ -56,7 +62,8 @@ class FleetNode {
     inventory.cores = static_cast<int32_t>(options.capacity.cpu.value / 1000);
     inventory.memory = options.capacity.memory;
     inventory.capacity = options.capacity;
-    for (const char* driver : {"fake", "process", "container"}) inventory.drivers.push_back({driver, "simulated", true, ""});
+    for (const char* driver : {"fake", "process", "container"})
+      inventory.drivers.push_back({driver, "simulated", true, ""});
     core_.set_inventory(std::move(inventory));
   }
   void start() {
@@ -70,10 +77,11 @@ class FleetNode {
     const auto endpoint = net::parse_endpoint(identity_.worker_address);
     if (!endpoint) return;
     const net::ClientTls tls{identity_.authority, {}, identity_.certificate, identity_.private_key};
-    io_.websocket(*endpoint, tls, "/v1/worker/session", {}, 4u << 20, [this](Result<std::shared_ptr<net::WebSocket>> socket) {
-      if (!socket) return retry();
-      opened(std::move(*socket));
-    });
+    io_.websocket(*endpoint, tls, "/v1/worker/session", {}, 4u << 20,
+                  [this](Result<std::shared_ptr<net::WebSocket>> socket) {
+                    if (!socket) return retry();
+                    opened(std::move(*socket));
+                  });
   }
   void retry() {
     io_.after(backoff_.failed(random_).wait, [this] { connect(); });
@@ -107,7 +115,8 @@ class FleetNode {
     for (auto outputs = core_.take_outputs(); !outputs.empty(); outputs = core_.take_outputs()) {
       for (worker::Output& output : outputs) {
         if (auto* send = std::get_if<worker::SendMessage>(&output)) {
-          if (session_ && !session_->send(to_json(send->message, {.omit_defaults = true}), false)) session_->close("too slow");
+          if (session_ && !session_->send(to_json(send->message, {.omit_defaults = true}), false))
+            session_->close("too slow");
         } else if (auto* close = std::get_if<worker::CloseSession>(&output)) {
           if (session_) session_->close(close->reason);
         } else if (auto* run = std::get_if<worker::RunOp>(&output)) {
@@ -123,11 +132,14 @@ class FleetNode {
     if (op.kind == worker::OpKind::network_up) done.address = "10.0.0.2";
     if (op.kind == worker::OpKind::start) {
       ++figures_.starts;
-      const Duration wait = options_.start_time + Duration{static_cast<int64_t>(random_.below(static_cast<uint64_t>(options_.start_time.ns / 4 + 1)))};
+      const Duration wait =
+          options_.start_time +
+          Duration{static_cast<int64_t>(random_.below(static_cast<uint64_t>(options_.start_time.ns / 4 + 1)))};
       return io_.after(wait, [this, done] {
         ++figures_.running;
         core_.op_done(done, now());
-        if (options_.fail_one_in > 0 && random_.below(static_cast<uint64_t>(options_.fail_one_in)) == 0) end(done.op, 1);
+        if (options_.fail_one_in > 0 && random_.below(static_cast<uint64_t>(options_.fail_one_in)) == 0)
+          end(done.op, 1);
         carry_out();
       });
     }
@@ -176,7 +188,8 @@ Result<std::vector<worker::NodeIdentity>> join_all(const FleetOptions& options) 
   for (int lane = 0; lane < 16; ++lane) {
     lanes.emplace_back([&] {
       for (int i = next++; i < options.nodes; i = next++) {
-        auto joined = worker::join(options.folder + "/" + std::to_string(i), options.manager, options.token, "sim-" + std::to_string(i + 1));
+        auto joined = worker::join(options.folder + "/" + std::to_string(i), options.manager, options.token,
+                                   "sim-" + std::to_string(i + 1));
         std::lock_guard lock(mutex);
         if (!joined) problem = joined.error();
         if (problem) return;
@@ -214,7 +227,9 @@ Result<FleetOptions> options_of(const Settings& settings) {
   out.fail_one_in = static_cast<int>(fail_one_in);
   out.manager = settings.get("manager");
   out.token = settings.get("token");
-  if (out.manager.empty() || out.token.empty()) return fail(ErrorCode::invalid, "say --manager HOST:PORT and --token TOKEN ('tutti node token --uses N' makes one)");
+  if (out.manager.empty() || out.token.empty())
+    return fail(ErrorCode::invalid,
+                "say --manager HOST:PORT and --token TOKEN ('tutti node token --uses N' makes one)");
   out.folder = std::filesystem::temp_directory_path() / "tutti-fleet-XXXXXX";
   if (mkdtemp(out.folder.data()) == nullptr) return fail(ErrorCode::io, "no temporary folder " + out.folder);
   return out;
@@ -226,7 +241,10 @@ int run_fleet(const std::vector<std::string>& arguments) {
   Settings settings(fleet_settings());
   if (Status loaded = settings.load(arguments); !loaded) return complain(loaded.error());
   if (settings.help_wanted()) {
-    std::printf("Example: tutti sim fleet --nodes 1000 --manager HOST:7171 --token TOKEN\n\nWorkers that run nothing, each with a session of its own. Ends with Ctrl-C.\n\n%s", settings.help_text().c_str());
+    std::printf(
+        "Example: tutti sim fleet --nodes 1000 --manager HOST:7171 --token TOKEN\n\nWorkers that run nothing, each "
+        "with a session of its own. Ends with Ctrl-C.\n\n%s",
+        settings.help_text().c_str());
     return 0;
   }
   auto options = options_of(settings);
@@ -242,12 +260,14 @@ int run_fleet(const std::vector<std::string>& arguments) {
   for (int i = 0; i < options->threads; ++i) threads.push_back(net::make_io_thread("fleet-" + std::to_string(i)));
   std::vector<std::unique_ptr<FleetNode>> nodes;
   for (size_t i = 0; i < identities->size(); ++i) {
-    nodes.push_back(std::make_unique<FleetNode>(*options, figures, *threads[i % threads.size()], std::move((*identities)[i]), i + 1));
+    nodes.push_back(std::make_unique<FleetNode>(*options, figures, *threads[i % threads.size()],
+                                                std::move((*identities)[i]), i + 1));
     nodes.back()->start();
   }
   std::string said;
   while (wait_for_signal(1000) == 0) {
-    std::string line = fmt::format("{} connected, {} running, {} starts", figures.connected.load(), figures.running.load(), figures.starts.load());
+    std::string line = fmt::format("{} connected, {} running, {} starts", figures.connected.load(),
+                                   figures.running.load(), figures.starts.load());
     if (line != said) std::printf("%s\n", line.c_str()), std::fflush(stdout);
     said = std::move(line);
   }

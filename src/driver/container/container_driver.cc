@@ -11,8 +11,8 @@
 #include "base/text.h"
 #include "driver/container/bundle.h"
 #include "driver/container/exec.h"
-#include "driver/monitor/seccomp.h"
 #include "driver/monitor/monitored.h"
+#include "driver/monitor/seccomp.h"
 #include "sys/file.h"
 #include "sys/process.h"
 
@@ -106,7 +106,8 @@ class ContainerDriver final : public MonitoredDriver {
  private:
   // One terminal, made by the runtime and sent to us: a resize takes effect with the call.
   DriverResult<ExecSession> exec_on_terminal(MonitorConfig config, const ExecRequest& request,
-                                             const std::string& process, const std::string& path, const std::string& log) {
+                                             const std::string& process, const std::string& path,
+                                             const std::string& log) {
     auto listener = listen_for_terminal(path);
     if (!listener) return failed(std::move(listener).error());
     ExecRequest plain = request;

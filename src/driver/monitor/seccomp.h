@@ -1,6 +1,7 @@
 #pragma once
-// The system calls that a task may make, container or process (C03): a list of what is allowed. What is known and refused gets EPERM,
-// what this list has never heard of ENOSYS, so that C libraries fall back to what they used before. Pure.
+// The system calls that a task may make, container or process (C03): a list of what is allowed. What is known and
+// refused gets EPERM, what this list has never heard of ENOSYS, so that C libraries fall back to what they used before.
+// Pure.
 
 #include <map>
 #include <mutex>

@@ -12,6 +12,7 @@
 namespace tutti::driver {
 
 // `monitor`: path of the installed monitor program.
-std::unique_ptr<Driver> make_process_driver(std::string monitor, std::shared_ptr<sys::Cgroups> cgroups, std::shared_ptr<sys::Reaper> reaper);
+std::unique_ptr<Driver> make_process_driver(std::string monitor, std::shared_ptr<sys::Cgroups> cgroups,
+                                            std::shared_ptr<sys::Reaper> reaper);
 
 }  // namespace tutti::driver

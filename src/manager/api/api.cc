@@ -21,7 +21,8 @@ bool allowed(Right right, const Identity& identity) {
     case Right::viewer: return identity.role != Role::scheduler;
     case Right::operator_: return may_write(identity.role);
     case Right::admin: return pool_admin(identity);
-    case Right::scheduler: return pool_admin(identity) || (identity.role == Role::scheduler && identity.project.empty());
+    case Right::scheduler:
+      return pool_admin(identity) || (identity.role == Role::scheduler && identity.project.empty());
   }
   return false;
 }
@@ -41,7 +42,9 @@ std::set<std::string> repositories_of(const Snapshot& state, NodeId node) {
   return out;
 }
 
-std::string_view word(Right right) { return right == Right::admin ? "admin of the whole pool" : "operator"; }
+std::string_view word(Right right) {
+  return right == Right::admin ? "admin of the whole pool" : "operator";
+}
 
 net::Admission admission_of(const net::Request& head) {
   if (catalog::Distribution::owns(head.path)) return catalog::Distribution::admit(head);
@@ -60,9 +63,16 @@ net::Admission admission_of(const net::Request& head) {
 struct Api::Impl {
   explicit Impl(Services& s) : services(s), hub(s) {}
 
-  std::shared_ptr<Call> make_call(std::shared_ptr<const net::Request> request, std::shared_ptr<net::Responder> responder) {
-    return std::make_shared<Call>(Call{services, hub, std::move(request), std::move(responder), {}, {},
-                                       "r" + std::to_string(++requests), services.snapshot()});
+  std::shared_ptr<Call> make_call(std::shared_ptr<const net::Request> request,
+                                  std::shared_ptr<net::Responder> responder) {
+    return std::make_shared<Call>(Call{services,
+                                       hub,
+                                       std::move(request),
+                                       std::move(responder),
+                                       {},
+                                       {},
+                                       "r" + std::to_string(++requests),
+                                       services.snapshot()});
   }
 
   void registry(const CallPtr& call, Result<Identity> identity, bool worker) {
@@ -95,7 +105,11 @@ struct Api::Impl {
         Result<Identity> identity = identify(*call->state, request, services.clock().now(), route.right == Right::any);
         if (!identity) return answer_error(*call, identity.error());
         if (!allowed(route.right, *identity)) {
-          return answer_error(*call, Error{ErrorCode::forbidden, "this needs the role " + std::string(word(route.right)) + "; " + identity->text + " does not have it", {}, 0});
+          return answer_error(*call, Error{ErrorCode::forbidden,
+                                           "this needs the role " + std::string(word(route.right)) + "; " +
+                                               identity->text + " does not have it",
+                                           {},
+                                           0});
         }
         call->responder->known();
         call->identity = std::move(*identity);
@@ -106,10 +120,15 @@ struct Api::Impl {
       net::Response response;
       response.status = 405;
       response.content_type = "application/problem+json";
-      response.body = problem_json(Error{ErrorCode::invalid, request.method + " is not for " + request.path + ": see /v1/openapi.json", {}, 0}, call->request_id);
+      response.body = problem_json(
+          Error{ErrorCode::invalid, request.method + " is not for " + request.path + ": see /v1/openapi.json", {}, 0},
+          call->request_id);
       return call->responder->send(std::move(response));
     }
-    answer_error(*call, Error{ErrorCode::not_found, "there is no " + request.path + ": see /v1/openapi.json or /swagger/index.html", {}, 0});
+    answer_error(*call, Error{ErrorCode::not_found,
+                              "there is no " + request.path + ": see /v1/openapi.json or /swagger/index.html",
+                              {},
+                              0});
   }
 
   Services& services;
@@ -123,22 +142,29 @@ Api::~Api() = default;
 // Bodies are gathered before the handler sees the request: a stranger's must not fill the memory.
 net::Admission Api::admit(const net::Request& head) const {
   net::Admission admission = admission_of(head);
-  const bool small = head.header("transfer-encoding").empty() && head.header("content-length").size() <= 4;  // under 10,000
+  const bool small =
+      head.header("transfer-encoding").empty() && head.header("content-length").size() <= 4;  // under 10,000
   if (small || admission.stream_body || admission.body_bytes_max <= limits::kStrangerBodyBytesMax) return admission;
   const Services& services = impl_->services;
-  if (!identify(*services.snapshot(), head, services.clock().now(), true)) admission.body_bytes_max = limits::kStrangerBodyBytesMax;
+  if (!identify(*services.snapshot(), head, services.clock().now(), true))
+    admission.body_bytes_max = limits::kStrangerBodyBytesMax;
   return admission;
 }
 
 net::Admission Api::admit_worker(const net::Request& head) {
   net::Admission admission = admission_of(head);
-  if (!admission.stream_body) admission.body_bytes_max = std::min(admission.body_bytes_max, limits::kStrangerBodyBytesMax);  // a worker has small ones only
+  if (!admission.stream_body)
+    admission.body_bytes_max =
+        std::min(admission.body_bytes_max, limits::kStrangerBodyBytesMax);  // a worker has small ones only
   return admission;
 }
 
 void Api::handle(std::shared_ptr<const net::Request> request, std::shared_ptr<net::Responder> responder) {
   auto call = impl_->make_call(std::move(request), std::move(responder));
-  log_debug("request", {{"id", call->request_id}, {"method", call->request->method}, {"path", call->request->path}, {"from", call->request->remote}});
+  log_debug("request", {{"id", call->request_id},
+                        {"method", call->request->method},
+                        {"path", call->request->path},
+                        {"from", call->request->remote}});
   if (catalog::Distribution::owns(call->request->path)) {
     return impl_->registry(call, identify(*call->state, *call->request, impl_->services.clock().now(), false), false);
   }
@@ -151,7 +177,8 @@ void Api::handle_worker(std::shared_ptr<const net::Request> request, std::shared
   if (catalog::Distribution::owns(call->request->path)) return impl_->registry(call, std::move(identity), true);
   if (!identity) return answer_error(*call, identity.error());
   const std::string& path = call->request->path;
-  if (path == "/v1/worker/session") return impl_->services.accept_session(*identity, call->request->peer_fingerprint, call->responder);
+  if (path == "/v1/worker/session")
+    return impl_->services.accept_session(*identity, call->request->peer_fingerprint, call->responder);
   if (path == "/v1/worker/stream") {
     if (!impl_->services.accept_stream(*identity, call->query("ticket"), call->responder)) {
       answer_error(*call, Error{ErrorCode::not_found, "no such stream is waited for", {}, 0});
@@ -164,7 +191,8 @@ void Api::handle_worker(std::shared_ptr<const net::Request> request, std::shared
     if (!fingerprint || *fingerprint != call->request->peer_fingerprint) {
       return answer_error(*call, Error{ErrorCode::forbidden, "a certificate is renewed for its own key only", {}, 0});
     }
-    auto renewed = net::sign_client(impl_->services.authority(), call->request->body, to_text(identity->node), impl_->services.clock().now(), seconds(limits::kCertificateSeconds));
+    auto renewed = net::sign_client(impl_->services.authority(), call->request->body, to_text(identity->node),
+                                    impl_->services.clock().now(), seconds(limits::kCertificateSeconds));
     if (!renewed) return answer_error(*call, renewed.error());
     net::Response response;
     response.content_type = "application/x-pem-file";

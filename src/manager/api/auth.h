@@ -1,5 +1,6 @@
 #pragma once
-// Who a request comes from (A01, A08): a bearer token, or the password of a registry login. Pure of state but the snapshot.
+// Who a request comes from (A01, A08): a bearer token, or the password of a registry login. Pure of state but the
+// snapshot.
 
 #include "manager/api/services.h"
 

@@ -47,21 +47,33 @@ const Row* seek_row(const Table<Row>& table, const std::string& text, Named name
 }
 
 template <class Row, class Named, class Visible, class NameOf>
-const Row* find_row(const Call& call, std::string_view kind, const Table<Row>& table, const std::string& text, Named named, Visible visible, NameOf name_of) {
+const Row* find_row(const Call& call, std::string_view kind, const Table<Row>& table, const std::string& text,
+                    Named named, Visible visible, NameOf name_of) {
   bool several = false;
   const Row* found = seek_row(table, text, named, visible, several);
   if (several) {
-    answer_error(call, Error{ErrorCode::conflict, "several " + std::string(kind) + "s have an id that begins with " + text + ": write more of it", {}, 0});
+    answer_error(call,
+                 Error{ErrorCode::conflict,
+                       "several " + std::string(kind) + "s have an id that begins with " + text + ": write more of it",
+                       {},
+                       0});
     return nullptr;
   }
-  if (found == nullptr) answer_error(call, Error{ErrorCode::not_found, "no " + std::string(kind) + " '" + text + "'" + suggestion(table, text, visible, name_of), {}, 0});
+  if (found == nullptr)
+    answer_error(call, Error{ErrorCode::not_found,
+                             "no " + std::string(kind) + " '" + text + "'" + suggestion(table, text, visible, name_of),
+                             {},
+                             0});
   return found;
 }
 
 std::string operation_body(const Call& call, const state::Outcome& outcome, const Snapshot& s) {
   std::string object = render_row(s, outcome.table, outcome.id, call.services.clock().now());
-  std::string operation = outcome.operation ? render_row(s, TableId::operation, outcome.operation.value, call.services.clock().now()) : std::string();
-  return "{\"object\":" + (object.empty() ? "null" : object) + ",\"operation\":" + (operation.empty() ? "null" : operation) + "}";
+  std::string operation = outcome.operation
+                              ? render_row(s, TableId::operation, outcome.operation.value, call.services.clock().now())
+                              : std::string();
+  return "{\"object\":" + (object.empty() ? "null" : object) +
+         ",\"operation\":" + (operation.empty() ? "null" : operation) + "}";
 }
 
 std::vector<std::pair<std::string, std::string>> outcome_headers(const state::Outcome& outcome) {
@@ -79,7 +91,8 @@ bool Call::flag(const std::string& name) const {
   return at != request->query.end() && at->second != "0" && at->second != "false";
 }
 
-void answer_json(const Call& call, int status, std::string body, std::vector<std::pair<std::string, std::string>> headers) {
+void answer_json(const Call& call, int status, std::string body,
+                 std::vector<std::pair<std::string, std::string>> headers) {
   net::Response response;
   response.status = status;
   response.body = std::move(body);
@@ -90,7 +103,8 @@ void answer_json(const Call& call, int status, std::string body, std::vector<std
 
 std::string problem_json(const Error& error, const std::string& request_id) {
   const std::string code(error_code_name(error.code));
-  std::string out = "{\"type\":\"urn:tutti:error:" + code + "\",\"title\":\"" + code + "\",\"status\":" + std::to_string(http_status(error.code)) + ",\"detail\":";
+  std::string out = "{\"type\":\"urn:tutti:error:" + code + "\",\"title\":\"" + code +
+                    "\",\"status\":" + std::to_string(http_status(error.code)) + ",\"detail\":";
   append_json_string(out, error.message);
   if (!error.details.empty()) {
     out += ",\"errors\":[";
@@ -120,8 +134,10 @@ void answer_error(const Call& call, const Error& error) {
   // 429 and 503 always say when to come back.
   const bool later = error.code == ErrorCode::too_many || error.code == ErrorCode::unavailable;
   if (later && error.retry_after_ms == 0) response.headers.emplace_back("Retry-After", "1");
-  if (error.retry_after_ms > 0) response.headers.emplace_back("Retry-After", std::to_string((error.retry_after_ms + 999) / 1000));
-  if (error.code == ErrorCode::unauthenticated) response.headers.emplace_back("WWW-Authenticate", "Bearer realm=\"tutti\"");
+  if (error.retry_after_ms > 0)
+    response.headers.emplace_back("Retry-After", std::to_string((error.retry_after_ms + 999) / 1000));
+  if (error.code == ErrorCode::unauthenticated)
+    response.headers.emplace_back("WWW-Authenticate", "Bearer realm=\"tutti\"");
   call.responder->send(std::move(response));
 }
 
@@ -158,12 +174,14 @@ void commit_operation(CallPtr call, state::Command command) {
     };
     if (wait.ns == 0 || !outcome->operation) return finish();
     const BootTime until = call->services.clock().boot_now() + wait;
-    Status added = call->hub.add(call->identity, CommitHub::For::answer, [call, finish, until, id = outcome->operation] {
-      const Operation* operation = call->services.snapshot()->operations.find(id.value);
-      const bool over = operation == nullptr || operation->state != OperationState::running || call->services.clock().boot_now() > until;
-      if (over) finish();
-      return over;
-    });
+    Status added =
+        call->hub.add(call->identity, CommitHub::For::answer, [call, finish, until, id = outcome->operation] {
+          const Operation* operation = call->services.snapshot()->operations.find(id.value);
+          const bool over = operation == nullptr || operation->state != OperationState::running ||
+                            call->services.clock().boot_now() > until;
+          if (over) finish();
+          return over;
+        });
     if (!added) finish();
   });
 }
@@ -172,7 +190,12 @@ void compute(const CallPtr& call, std::function<void()> work) {
   if (Status taken = call->services.compute(std::move(work)); !taken) answer_error(*call, taken.error());
 }
 
-Error token_ended() { return {ErrorCode::unauthenticated, "the token that this was opened with has ended: it was revoked, or its time is over; 'tutti login' again", {}, 0}; }
+Error token_ended() {
+  return {ErrorCode::unauthenticated,
+          "the token that this was opened with has ended: it was revoked, or its time is over; 'tutti login' again",
+          {},
+          0};
+}
 
 bool sees(const Identity& identity, ProjectId project, const Snapshot& state) {
   if (identity.project.empty() || !project) return true;
@@ -194,8 +217,11 @@ const Project* project_of(const Call& call) {
 const Job* find_job(const Call& call, const std::string& text) {
   const Project* project = project_of(call);
   if (project == nullptr) return nullptr;
-  return find_row(call, "job", call.state->jobs, text, [&](const std::string& name) { return call.state->job_by_name(project->id, name); },
-                  [&](const Job& job) { return sees(call.identity, job.project, *call.state); }, [](const Job& job) { return job.name; });
+  return find_row(
+      call, "job", call.state->jobs, text,
+      [&](const std::string& name) { return call.state->job_by_name(project->id, name); },
+      [&](const Job& job) { return sees(call.identity, job.project, *call.state); },
+      [](const Job& job) { return job.name; });
 }
 
 namespace {
@@ -205,7 +231,9 @@ struct InstanceSearch {
   const Call& call;
   const Project* project;
 
-  bool within(const Job& job) const { return sees(call.identity, job.project, *call.state) && (project == nullptr || job.project == project->id); }
+  bool within(const Job& job) const {
+    return sees(call.identity, job.project, *call.state) && (project == nullptr || job.project == project->id);
+  }
   bool visible(const Instance& i) const {
     const Job* job = call.state->jobs.find(i.job.value);
     return job != nullptr && within(*job);
@@ -233,18 +261,21 @@ struct InstanceSearch {
 }  // namespace
 
 const Instance* seek_instance(const Call& call, const std::string& text) {
-  const InstanceSearch search{call, call.query("project").empty() ? nullptr : call.state->project_by_name(call.query("project"))};
+  const InstanceSearch search{
+      call, call.query("project").empty() ? nullptr : call.state->project_by_name(call.query("project"))};
   bool several = false;
-  return seek_row(call.state->instances, text, [&](const std::string& name) { return search.named(name); },
-                  [&](const Instance& i) { return search.visible(i); }, several);
+  return seek_row(
+      call.state->instances, text, [&](const std::string& name) { return search.named(name); },
+      [&](const Instance& i) { return search.visible(i); }, several);
 }
 
 const Instance* find_instance(const Call& call, const std::string& text) {
   const Project* project = nullptr;
   if (!call.query("project").empty() && (project = project_of(call)) == nullptr) return nullptr;
   const InstanceSearch search{call, project};
-  return find_row(call, "instance", call.state->instances, text, [&](const std::string& name) { return search.named(name); },
-                  [&](const Instance& i) { return search.visible(i); }, [&](const Instance& i) { return call.state->name_of(i); });
+  return find_row(
+      call, "instance", call.state->instances, text, [&](const std::string& name) { return search.named(name); },
+      [&](const Instance& i) { return search.visible(i); }, [&](const Instance& i) { return call.state->name_of(i); });
 }
 
 const Project* find_project(const Call& call, const std::string& text) {
@@ -256,13 +287,17 @@ const Project* find_project(const Call& call, const std::string& text) {
 }
 
 const Node* find_node(const Call& call, const std::string& text) {
-  return find_row(call, "node", call.state->nodes, text, [&](const std::string& name) { return call.state->node_by_name(name); },
-                  [](const Node&) { return true; }, [](const Node& node) { return node.name; });
+  return find_row(
+      call, "node", call.state->nodes, text, [&](const std::string& name) { return call.state->node_by_name(name); },
+      [](const Node&) { return true; }, [](const Node& node) { return node.name; });
 }
 
 const Operation* find_operation(const Call& call, const std::string& text) {
-  return find_row(call, "operation", call.state->operations, text, [](const std::string&) { return static_cast<const Operation*>(nullptr); },
-                  [&](const Operation& o) { return sees(call.identity, o.project, *call.state); }, [](const Operation& o) { return to_text(o.id); });
+  return find_row(
+      call, "operation", call.state->operations, text,
+      [](const std::string&) { return static_cast<const Operation*>(nullptr); },
+      [&](const Operation& o) { return sees(call.identity, o.project, *call.state); },
+      [](const Operation& o) { return to_text(o.id); });
 }
 
 std::optional<uint64_t> if_match(const Call& call, bool& bad) {

@@ -30,7 +30,8 @@ struct Call {
 using CallPtr = std::shared_ptr<Call>;
 using RouteHandler = void (*)(CallPtr);
 
-void answer_json(const Call& call, int status, std::string body, std::vector<std::pair<std::string, std::string>> headers = {});
+void answer_json(const Call& call, int status, std::string body,
+                 std::vector<std::pair<std::string, std::string>> headers = {});
 void answer_error(const Call& call, const Error& error);
 std::string problem_json(const Error& error, const std::string& request_id);
 
@@ -68,8 +69,8 @@ const Project* find_project(const Call& call, const std::string& text);
 const Node* find_node(const Call& call, const std::string& text);
 const Operation* find_operation(const Call& call, const std::string& text);
 
-// Whether the job's project allows what this version of it wants, today; else the error was answered. For what was stored
-// earlier and is asked for again.
+// Whether the job's project allows what this version of it wants, today; else the error was answered. For what was
+// stored earlier and is asked for again.
 bool still_allowed(const Call& call, const Job& job, const JobVersion& version);
 
 // What is said to whoever had something open with a token when that ended.
@@ -77,7 +78,6 @@ Error token_ended();
 
 // Whether this identity sees rows of that project.
 bool sees(const Identity& identity, ProjectId project, const Snapshot& state);
-
 
 std::optional<uint64_t> if_match(const Call& call, bool& bad);
 

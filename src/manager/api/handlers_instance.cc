@@ -22,7 +22,8 @@ std::string control_message(const Error& error) {
 }
 
 // Bytes of one side go to the other; a slow side holds the fast one back. `right` lives as long as the way does.
-void pump(const std::shared_ptr<net::WebSocket>& from, const std::shared_ptr<net::WebSocket>& to, const std::shared_ptr<void>& right) {
+void pump(const std::shared_ptr<net::WebSocket>& from, const std::shared_ptr<net::WebSocket>& to,
+          const std::shared_ptr<void>& right) {
   net::WebSocket::Callbacks callbacks;
   callbacks.message = [from, to](std::string message, bool binary) {
     if (!to->send(std::move(message), binary)) to->close("too far behind");
@@ -43,19 +44,23 @@ void open_duplex(CallPtr call, InstanceId instance, StreamRequest request) {
   call->responder->websocket(
       [call, instance, request = std::move(request)](Result<std::shared_ptr<net::WebSocket>> client) {
         if (!client) return;
-        call->services.open_stream(instance, request, [&hub = call->hub, token = call->identity.token, client = *client](Result<std::shared_ptr<net::WebSocket>> worker) {
-          if (!worker) {
-            client->start({[](std::string, bool) {}, [](const std::string&) {}, [] {}});
-            client->send(control_message(worker.error()), true);
-            return client->close(worker.error().message);
-          }
-          const auto right = hub.while_works(token, [near = std::weak_ptr(client), far = std::weak_ptr(*worker)] {
-            if (auto one = near.lock()) one->send(control_message(token_ended()), true), one->close("the token has ended");
-            if (auto one = far.lock()) one->close("the client's token has ended");
-          });
-          pump(client, *worker, right);
-          pump(*worker, client, right);
-        });
+        call->services.open_stream(
+            instance, request,
+            [&hub = call->hub, token = call->identity.token,
+             client = *client](Result<std::shared_ptr<net::WebSocket>> worker) {
+              if (!worker) {
+                client->start({[](std::string, bool) {}, [](const std::string&) {}, [] {}});
+                client->send(control_message(worker.error()), true);
+                return client->close(worker.error().message);
+              }
+              const auto right = hub.while_works(token, [near = std::weak_ptr(client), far = std::weak_ptr(*worker)] {
+                if (auto one = near.lock())
+                  one->send(control_message(token_ended()), true), one->close("the token has ended");
+                if (auto one = far.lock()) one->close("the client's token has ended");
+              });
+              pump(client, *worker, right);
+              pump(*worker, client, right);
+            });
       },
       kStreamPendingBytes);
 }
@@ -71,7 +76,8 @@ std::optional<StreamRequest> exec_request(const Call& call, StreamKind kind) {
     query = std::move(*parsed);
   }
   if (kind == StreamKind::exec && query.command.empty()) {
-    answer_error(call, Error{ErrorCode::invalid, "exec needs a command", {{"request.command", "is empty", "[\"sh\"]"}}, 0});
+    answer_error(call,
+                 Error{ErrorCode::invalid, "exec needs a command", {{"request.command", "is empty", "[\"sh\"]"}}, 0});
     return std::nullopt;
   }
   StreamRequest out;
@@ -92,24 +98,29 @@ std::optional<StreamRequest> exec_request(const Call& call, StreamKind kind) {
 // Answers with what the worker sends until it closes. `convert` turns a message into bytes of the body.
 void open_body(CallPtr call, InstanceId instance, StreamRequest request, std::string content_type,
                std::function<std::string(std::string)> convert) {
-  call->services.open_stream(instance, std::move(request), [call, content_type, convert](Result<std::shared_ptr<net::WebSocket>> worker) {
-    if (!worker) return answer_error(*call, worker.error());
-    net::Response head;
-    head.content_type = content_type;
-    head.headers = {{"Cache-Control", "no-store"}, {"X-Request-Id", call->request_id}};
-    auto writer = call->responder->stream(std::move(head), 16u << 20);
-    auto socket = *worker;
-    writer->on_close([socket] { socket->close("the client went away"); });
-    const auto right = call->hub.while_works(call->identity.token, [convert, near = std::weak_ptr(writer), far = std::weak_ptr(socket)] {
-      if (auto one = near.lock()) one->write(convert(control_message(token_ended()))), one->finish();
-      if (auto one = far.lock()) one->close("the client's token has ended");
-    });
-    socket->start({[writer, convert, socket, right](std::string message, bool) {
-                     std::string bytes = convert(std::move(message));
-                     if (!bytes.empty() && !writer->write(std::move(bytes))) socket->close("the client is too far behind");
-                   },
-                   [writer](const std::string&) { writer->finish(); }, [] {}});
-  });
+  call->services.open_stream(
+      instance, std::move(request), [call, content_type, convert](Result<std::shared_ptr<net::WebSocket>> worker) {
+        if (!worker) return answer_error(*call, worker.error());
+        net::Response head;
+        head.content_type = content_type;
+        head.headers = {{"Cache-Control", "no-store"}, {"X-Request-Id", call->request_id}};
+        auto writer = call->responder->stream(std::move(head), 16u << 20);
+        auto socket = *worker;
+        writer->on_close([socket] { socket->close("the client went away"); });
+        const auto right = call->hub.while_works(call->identity.token,
+                                                 [convert, near = std::weak_ptr(writer), far = std::weak_ptr(socket)] {
+                                                   if (auto one = near.lock())
+                                                     one->write(convert(control_message(token_ended()))), one->finish();
+                                                   if (auto one = far.lock())
+                                                     one->close("the client's token has ended");
+                                                 });
+        socket->start({[writer, convert, socket, right](std::string message, bool) {
+                         std::string bytes = convert(std::move(message));
+                         if (!bytes.empty() && !writer->write(std::move(bytes)))
+                           socket->close("the client is too far behind");
+                       },
+                       [writer](const std::string&) { writer->finish(); }, [] {}});
+      });
 }
 
 std::optional<state::InstanceVerb> verb_of(const std::string& word) {
@@ -139,19 +150,23 @@ void list_instances(CallPtr call) {
   const auto keep = [call, job, node, all, live](const Instance& i) {
     const Job* owner = call->state->jobs.find(i.job.value);
     const bool over = i.presence == Presence::given_up || i.desired == Desired::removed;
-    return owner != nullptr && sees(call->identity, owner->project, *call->state) && (job == nullptr || i.job == job->id) &&
-           (node == nullptr || i.node == node->id) && (all || !(over && i.finished)) && !(live && i.finished);
+    return owner != nullptr && sees(call->identity, owner->project, *call->state) &&
+           (job == nullptr || i.job == job->id) && (node == nullptr || i.node == node->id) &&
+           (all || !(over && i.finished)) && !(live && i.finished);
   };
   const auto show = [call, summary](const Instance& i) { return render(*call->state, i, summary); };
   // Of one job, or what lives on one node: not by looking at every instance of the pool.
   if (job == nullptr && !(node != nullptr && live)) return answer_list(call, s.instances, keep, show);
   const IdSet* ids = job != nullptr ? s.instances_by_job.find(job->id.value) : s.instances_by_node.find(node->id.value);
-  answer_list(call, ids != nullptr ? *ids : IdSet{}, [call, keep](uint64_t id) { return keep(*call->state->instances.find(id)); },
-              [call, show](uint64_t id) { return show(*call->state->instances.find(id)); });
+  answer_list(
+      call, ids != nullptr ? *ids : IdSet{},
+      [call, keep](uint64_t id) { return keep(*call->state->instances.find(id)); },
+      [call, show](uint64_t id) { return show(*call->state->instances.find(id)); });
 }
 
 void get_instance(CallPtr call) {
-  if (const Instance* i = find_instance(*call, call->param("instance"))) answer_json(*call, 200, render(*call->state, *i));
+  if (const Instance* i = find_instance(*call, call->param("instance")))
+    answer_json(*call, 200, render(*call->state, *i));
 }
 
 void operate_instance(CallPtr call) {
@@ -159,8 +174,10 @@ void operate_instance(CallPtr call) {
   if (i == nullptr) return;
   auto verb = verb_of(call->param("verb"));
   if (!verb) {
-    return answer_error(*call, Error{ErrorCode::not_found, "an instance has no verb '" + call->param("verb") + "'",
-                                     {{"verb", "unknown", "start, stop, restart, pause, unpause, suspend, resume"}}, 0});
+    return answer_error(*call, Error{ErrorCode::not_found,
+                                     "an instance has no verb '" + call->param("verb") + "'",
+                                     {{"verb", "unknown", "start, stop, restart, pause, unpause, suspend, resume"}},
+                                     0});
   }
   commit_operation(call, state::OperateInstance{i->id, *verb});
 }
@@ -172,10 +189,13 @@ void delete_instance(CallPtr call) {
 
 namespace {
 
-// The first instance of the job that waits, else the first that lives, else the newest; of the group only, where one is named.
+// The first instance of the job that waits, else the first that lives, else the newest; of the group only, where one is
+// named.
 const Instance* most_telling(const Snapshot& s, const Job& job, const std::string& group) {
   const Instance* found = nullptr;
-  const auto rank = [&](const Instance& i) { return i.finished ? 0 : s.pending.contains(i.id.value) || is_terminal(i.state) ? 2 : 1; };
+  const auto rank = [&](const Instance& i) {
+    return i.finished ? 0 : s.pending.contains(i.id.value) || is_terminal(i.state) ? 2 : 1;
+  };
   if (const IdSet* ids = s.instances_by_job.find(job.id.value)) {
     ids->for_each([&](uint64_t id, const Unit&) {
       const Instance* i = s.instances.find(id);
@@ -190,7 +210,8 @@ std::string launches_of(const Snapshot& s, const Job& job) {
   const JobStatus status = job_status(s, job, false);
   std::string out = "launches jobs, " + std::to_string(status.children_live) + " of them not ended";
   if (job.stopped) return out + "; stopped";
-  return out + (status.next_launch ? "; next at " + format_time(status.next_launch) : "; 'tutti job dispatch' launches one");
+  return out +
+         (status.next_launch ? "; next at " + format_time(status.next_launch) : "; 'tutti job dispatch' launches one");
 }
 
 Explanation of_job_without_instances(const Snapshot& s, const Job& job) {
@@ -209,7 +230,8 @@ Explanation of_job_without_instances(const Snapshot& s, const Job& job) {
 // "web", or "shop-web": a group of a job of the project.
 bool find_group(const Snapshot& s, ProjectId project, const std::string& text, const Job*& job, std::string& group) {
   s.jobs.for_each([&](uint64_t, const Job& each) {
-    const JobVersion* version = each.project == project ? s.version_of(each.id, static_cast<uint32_t>(each.version)) : nullptr;
+    const JobVersion* version =
+        each.project == project ? s.version_of(each.id, static_cast<uint32_t>(each.version)) : nullptr;
     if (version == nullptr) return true;
     for (const GroupView& view : groups_of(*version->spec)) {
       if (text == view.name || text == each.name + "-" + view.name) job = &each, group = view.name;
@@ -222,7 +244,9 @@ bool find_group(const Snapshot& s, ProjectId project, const std::string& text, c
 Explanation of_node(const Node& node) {
   Explanation out;
   out.name = out.node = node.name;
-  out.state = "node, " + std::string(boost::describe::enum_to_string(node.health, "")) + (node.health_reason.empty() ? "" : " (" + node.health_reason + ")") + ", " + boost::describe::enum_to_string(node.spec.eligibility, "");
+  out.state = "node, " + std::string(boost::describe::enum_to_string(node.health, "")) +
+              (node.health_reason.empty() ? "" : " (" + node.health_reason + ")") + ", " +
+              boost::describe::enum_to_string(node.spec.eligibility, "");
   return out;
 }
 
@@ -238,7 +262,11 @@ Error nothing_of_that_name(const Snapshot& s, const Identity& identity, const st
   });
   s.nodes.for_each([&](uint64_t, const Node& node) { names.push_back(node.name); });
   const std::string_view nearest = nearest_word(text, {names.begin(), names.end()});
-  return {ErrorCode::not_found, "nothing is called '" + text + "': neither an instance nor a job, a task or a node" + (nearest.empty() ? "" : ": did you mean '" + std::string(nearest) + "'?"), {}, 0};
+  return {ErrorCode::not_found,
+          "nothing is called '" + text + "': neither an instance nor a job, a task or a node" +
+              (nearest.empty() ? "" : ": did you mean '" + std::string(nearest) + "'?"),
+          {},
+          0};
 }
 
 }  // namespace
@@ -317,11 +345,14 @@ void instance_signal(CallPtr call) {
     (*worker)->start({[call, answered, socket = *worker](std::string message, bool) {
                         if (std::exchange(*answered, true) || message.empty()) return;
                         auto control = from_json<StreamControl>(message.substr(1), {.allow_unknown = true});
-                        if (control && !control->error.empty()) return answer_error(*call, Error{ErrorCode::unprocessable, control->error, {}, 0});
+                        if (control && !control->error.empty())
+                          return answer_error(*call, Error{ErrorCode::unprocessable, control->error, {}, 0});
                         answer_json(*call, 200, "{}");
                       },
                       [call, answered](const std::string& reason) {
-                        if (!std::exchange(*answered, true)) answer_error(*call, Error{ErrorCode::unavailable, "the node ended the stream: " + reason, {}, 0});
+                        if (!std::exchange(*answered, true))
+                          answer_error(*call,
+                                       Error{ErrorCode::unavailable, "the node ended the stream: " + reason, {}, 0});
                       },
                       [] {}});
   });
@@ -334,7 +365,9 @@ void instance_get_files(CallPtr call) {
   request.kind = StreamKind::copy_out;
   request.task = call->query("task");
   request.path = call->query("path");
-  if (request.path.empty()) return answer_error(*call, Error{ErrorCode::invalid, "say which path", {{"path", "is missing", "?path=/etc/hosts"}}, 0});
+  if (request.path.empty())
+    return answer_error(*call,
+                        Error{ErrorCode::invalid, "say which path", {{"path", "is missing", "?path=/etc/hosts"}}, 0});
   open_body(call, i->id, std::move(request), "application/vnd.tutti.stream", [](std::string message) {
     return message.empty() ? std::string() : frame(message[0], std::string_view(message).substr(1));
   });
@@ -357,7 +390,9 @@ struct CopyIn {
       }
       const bool end = piece->empty();
       if (!self->worker->send(std::string(1, '\0') + *piece, true)) {
-        if (!self->over.exchange(true)) answer_error(*self->call, Error{ErrorCode::unavailable, "the node does not take the files fast enough", {}, 0});
+        if (!self->over.exchange(true))
+          answer_error(*self->call,
+                       Error{ErrorCode::unavailable, "the node does not take the files fast enough", {}, 0});
         return self->worker->close("too far behind");
       }
       if (!end) next(self);
@@ -374,7 +409,8 @@ void instance_put_files(CallPtr call) {
   request.kind = StreamKind::copy_in;
   request.task = call->query("task");
   request.path = call->query("path");
-  if (request.path.empty()) return answer_error(*call, Error{ErrorCode::invalid, "say which path", {{"path", "is missing", "?path=/tmp"}}, 0});
+  if (request.path.empty())
+    return answer_error(*call, Error{ErrorCode::invalid, "say which path", {{"path", "is missing", "?path=/tmp"}}, 0});
   call->services.open_stream(i->id, std::move(request), [call](Result<std::shared_ptr<net::WebSocket>> worker) {
     if (!worker) return answer_error(*call, worker.error());
     auto copy = std::make_shared<CopyIn>();
@@ -389,11 +425,14 @@ void instance_put_files(CallPtr call) {
     copy->worker->start({[copy](std::string message, bool) {
                            if (copy->over.exchange(true) || message.empty()) return;
                            auto control = from_json<StreamControl>(message.substr(1), {.allow_unknown = true});
-                           if (control && !control->error.empty()) return answer_error(*copy->call, Error{ErrorCode::unprocessable, control->error, {}, 0});
+                           if (control && !control->error.empty())
+                             return answer_error(*copy->call, Error{ErrorCode::unprocessable, control->error, {}, 0});
                            answer_json(*copy->call, 200, "{}");
                          },
                          [copy](const std::string& reason) {
-                           if (!copy->over.exchange(true)) answer_error(*copy->call, Error{ErrorCode::unavailable, "the node ended the stream: " + reason, {}, 0});
+                           if (!copy->over.exchange(true))
+                             answer_error(*copy->call,
+                                          Error{ErrorCode::unavailable, "the node ended the stream: " + reason, {}, 0});
                          },
                          [] {}});
     CopyIn::next(copy);

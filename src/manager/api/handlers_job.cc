@@ -17,7 +17,8 @@ namespace {
 Result<JobSpec> read_spec(const Call& call) {
   const std::string type = call.request->header("content-type");
   const bool json = type.find("json") != std::string::npos;
-  Result<JobSpec> spec = json ? from_json<JobSpec>(call.request->body, {.what = "job"}) : parse_job_file(call.request->body, "");
+  Result<JobSpec> spec =
+      json ? from_json<JobSpec>(call.request->body, {.what = "job"}) : parse_job_file(call.request->body, "");
   if (!spec) return spec;
   apply_defaults(*spec);
   TUTTI_CHECK(validate(*spec));
@@ -28,7 +29,10 @@ const Project* project_for(const Call& call, const JobSpec& spec) {
   if (spec.project.empty()) return project_of(call);
   const Project* project = call.state->project_by_name(spec.project);
   if (project == nullptr || !sees(call.identity, project->id, *call.state)) {
-    answer_error(call, Error{ErrorCode::not_found, "no project '" + spec.project + "'", {{"project", "there is no such project", ""}}, 0});
+    answer_error(call, Error{ErrorCode::not_found,
+                             "no project '" + spec.project + "'",
+                             {{"project", "there is no such project", ""}},
+                             0});
     return nullptr;
   }
   return project;
@@ -45,10 +49,14 @@ state::SubmitJob command_of(const Call& call, JobSpec spec, const Project& proje
 
 // By number; null and an answered error where it is not kept any more.
 const JobVersion* find_version(const Call& call, const Job& job, uint64_t number) {
-  const JobVersion* version = number >> 20 == 0 ? call.state->version_of(job.id, static_cast<uint32_t>(number)) : nullptr;
+  const JobVersion* version =
+      number >> 20 == 0 ? call.state->version_of(job.id, static_cast<uint32_t>(number)) : nullptr;
   if (version == nullptr) {
-    answer_error(call, Error{ErrorCode::not_found, "job " + job.name + " has no version " + std::to_string(number) + " (any more)",
-                             {{"version", "not there", "'tutti job history " + job.name + "' lists those that are kept"}}, 0});
+    answer_error(call,
+                 Error{ErrorCode::not_found,
+                       "job " + job.name + " has no version " + std::to_string(number) + " (any more)",
+                       {{"version", "not there", "'tutti job history " + job.name + "' lists those that are kept"}},
+                       0});
   }
   return version;
 }
@@ -78,7 +86,8 @@ std::optional<uint64_t> version_query(const Call& call, const std::string& name,
 
 bool still_allowed(const Call& call, const Job& job, const JobVersion& version) {
   const Project* project = call.state->projects.find(job.project.value);
-  Status ok = project != nullptr ? allowed_in(*project, *version.spec) : fail(ErrorCode::not_found, "the project of job " + job.name + " is gone");
+  Status ok = project != nullptr ? allowed_in(*project, *version.spec)
+                                 : fail(ErrorCode::not_found, "the project of job " + job.name + " is gone");
   if (!ok) answer_error(call, ok.error());
   return ok.has_value();
 }
@@ -94,12 +103,13 @@ void list_jobs(CallPtr call) {
     if (found == nullptr) return;
     parent = found->id;
   }
-  answer_list(call, call->state->jobs,
-              [call, project, parent](const Job& job) {
-                return sees(call->identity, job.project, *call->state) && (project == nullptr || job.project == project->id) &&
-                       (!parent || job.parent == parent);
-              },
-              [call, whole](const Job& job) { return render(*call->state, job, !whole); });
+  answer_list(
+      call, call->state->jobs,
+      [call, project, parent](const Job& job) {
+        return sees(call->identity, job.project, *call->state) && (project == nullptr || job.project == project->id) &&
+               (!parent || job.parent == parent);
+      },
+      [call, whole](const Job& job) { return render(*call->state, job, !whole); });
 }
 
 void submit_job(CallPtr call) {
@@ -161,7 +171,9 @@ void revert_job(CallPtr call) {
   auto body = body_of<RevertRequest>(*call);
   if (!body) return;
   const uint64_t number = body->version != 0 ? body->version : version_before(*call->state, *job, job->version);
-  if (number == 0) return answer_error(*call, Error{ErrorCode::conflict, "job " + job->name + " has no earlier version to go back to", {}, 0});
+  if (number == 0)
+    return answer_error(
+        *call, Error{ErrorCode::conflict, "job " + job->name + " has no earlier version to go back to", {}, 0});
   const JobVersion* version = find_version(*call, *job, number);
   if (version == nullptr || !still_allowed(*call, *job, *version)) return;
   bool bad = false;
@@ -224,8 +236,9 @@ void list_versions(CallPtr call) {
   if (job == nullptr) return;
   const Snapshot& s = *call->state;
   const IdSet* ids = s.versions_by_job.find(job->id.value);
-  answer_list(call, ids != nullptr ? *ids : IdSet{}, [](uint64_t) { return true; },
-              [call](uint64_t id) { return render(*call->state, *call->state->versions.find(id)); });
+  answer_list(
+      call, ids != nullptr ? *ids : IdSet{}, [](uint64_t) { return true; },
+      [call](uint64_t id) { return render(*call->state, *call->state->versions.find(id)); });
 }
 
 void list_job_instances(CallPtr call) {
@@ -233,8 +246,9 @@ void list_job_instances(CallPtr call) {
   if (job == nullptr) return;
   const Snapshot& s = *call->state;
   const IdSet* ids = s.instances_by_job.find(job->id.value);
-  answer_list(call, ids != nullptr ? *ids : IdSet{}, [](uint64_t) { return true; },
-              [call](uint64_t id) { return render(*call->state, *call->state->instances.find(id)); });
+  answer_list(
+      call, ids != nullptr ? *ids : IdSet{}, [](uint64_t) { return true; },
+      [call](uint64_t id) { return render(*call->state, *call->state->instances.find(id)); });
 }
 
 }  // namespace tutti::manager

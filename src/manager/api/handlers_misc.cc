@@ -12,7 +12,9 @@
 
 namespace tutti::manager {
 
-void health(CallPtr call) { answer_json(*call, 200, "{\"status\":\"ok\"}"); }
+void health(CallPtr call) {
+  answer_json(*call, 200, "{\"status\":\"ok\"}");
+}
 void get_pool(CallPtr call) {
   if (call->flag("watch")) return watch_table(call, std::nullopt);
   answer_json(*call, 200, render_pool(*call->state),
@@ -30,11 +32,14 @@ void patch_pool(CallPtr call) {
                         Error{ErrorCode::invalid, "say what to change", {{"policy", "is missing", "spread"}}, 0});
   commit_object(call, state::UpdatePool{*body->policy, version}, 200);
 }
-void get_openapi(CallPtr call) { answer_json(*call, 200, openapi_json()); }
+void get_openapi(CallPtr call) {
+  answer_json(*call, 200, openapi_json());
+}
 
 void list_projects(CallPtr call) {
-  answer_list(call, call->state->projects, [call](const Project& p) { return sees(call->identity, p.id, *call->state); },
-              [call](const Project& p) { return render(*call->state, p); });
+  answer_list(
+      call, call->state->projects, [call](const Project& p) { return sees(call->identity, p.id, *call->state); },
+      [call](const Project& p) { return render(*call->state, p); });
 }
 
 void get_project(CallPtr call) {
@@ -55,7 +60,10 @@ void patch_project(CallPtr call) {
   for (size_t i = 0; i < project.host_paths.size(); ++i) {
     const std::string& path = project.host_paths[i];
     if (!path.starts_with('/') || path.find("..") != std::string::npos) {
-      return answer_error(*call, Error{ErrorCode::invalid, "a host path is absolute and goes up nowhere", {{"host_paths[" + std::to_string(i) + "]", "not such a path", "/srv/shared"}}, 0});
+      return answer_error(*call, Error{ErrorCode::invalid,
+                                       "a host path is absolute and goes up nowhere",
+                                       {{"host_paths[" + std::to_string(i) + "]", "not such a path", "/srv/shared"}},
+                                       0});
     }
   }
   commit_object(call, state::PutProject{std::move(project)}, 200);
@@ -76,13 +84,14 @@ namespace {
 void answer_new_token(CallPtr call, Token token, std::function<void()> then) {
   const std::string secret = secure_random_hex(32);
   token.secret_hash = net::sha256_hex(secret);
-  call->services.submit(state::CreateToken{std::move(token)}, meta_of(*call), [call, secret, then](Result<state::Outcome> outcome) {
-    if (!outcome) return answer_error(*call, outcome.error());
-    if (then) then();
-    const std::string id = id_text(outcome->id);
-    const std::string text = outcome->replayed ? "" : "tutti_" + id + "_" + secret;  // a secret is shown once
-    answer_json(*call, 201, "{\"id\":\"" + id + "\",\"token\":\"" + text + "\"}");
-  });
+  call->services.submit(
+      state::CreateToken{std::move(token)}, meta_of(*call), [call, secret, then](Result<state::Outcome> outcome) {
+        if (!outcome) return answer_error(*call, outcome.error());
+        if (then) then();
+        const std::string id = id_text(outcome->id);
+        const std::string text = outcome->replayed ? "" : "tutti_" + id + "_" + secret;  // a secret is shown once
+        answer_json(*call, 201, "{\"id\":\"" + id + "\",\"token\":\"" + text + "\"}");
+      });
 }
 
 }  // namespace
@@ -94,7 +103,9 @@ void create_session(CallPtr call) {
   const Token* used = call->state->tokens.find(call->identity.token.value);
   const bool bootstrap = used != nullptr && used->kind == TokenKind::bootstrap;
   Token token;
-  token.name = !body->name.empty() ? body->name : bootstrap || used == nullptr || !is_name(used->name) ? "admin" : used->name;
+  token.name = !body->name.empty()                                    ? body->name
+               : bootstrap || used == nullptr || !is_name(used->name) ? "admin"
+                                                                      : used->name;
   token.role = call->identity.role;
   token.project = call->identity.project;
   const TokenId id = call->identity.token;
@@ -112,7 +123,9 @@ void create_session(CallPtr call) {
 }
 
 void list_tokens(CallPtr call) {
-  answer_list(call, call->state->tokens, [](const Token& t) { return !t.revoked; }, [call](const Token& t) { return render(*call->state, t); });
+  answer_list(
+      call, call->state->tokens, [](const Token& t) { return !t.revoked; },
+      [call](const Token& t) { return render(*call->state, t); });
 }
 
 void create_token(CallPtr call) {
@@ -142,23 +155,30 @@ void list_events(CallPtr call) {
   // Without a cursor: the newest ones, oldest of them first.
   if (call->query("cursor").empty()) {
     size_t limit = 200;
-    if (!call->query("limit").empty()) limit = std::clamp<size_t>(static_cast<size_t>(std::max(1, std::atoi(call->query("limit").c_str()))), 1, 1000);
+    if (!call->query("limit").empty())
+      limit = std::clamp<size_t>(static_cast<size_t>(std::max(1, std::atoi(call->query("limit").c_str()))), 1, 1000);
     std::vector<const Event*> rows;
     s.events.for_each([&](uint64_t, const Event& event) {
-      if (!sees(call->identity, event.project, s) || (!object.empty() && event.object_name != object && id_text(event.object) != object)) return;
+      if (!sees(call->identity, event.project, s) ||
+          (!object.empty() && event.object_name != object && id_text(event.object) != object))
+        return;
       rows.push_back(&event);
     });
     std::string body = "{\"items\":[";
-    for (size_t i = rows.size() > limit ? rows.size() - limit : 0, first = i; i < rows.size(); ++i) body += (i == first ? "" : ",") + render(s, *rows[i]);
+    for (size_t i = rows.size() > limit ? rows.size() - limit : 0, first = i; i < rows.size(); ++i)
+      body += (i == first ? "" : ",") + render(s, *rows[i]);
     return answer_json(*call, 200, body + "],\"revision\":\"" + to_text(Cursor{s.epoch, s.revision}) + "\"}");
   }
-  answer_list(call, s.events, [call](const Event& event) { return sees(call->identity, event.project, *call->state); },
-              [call](const Event& event) { return render(*call->state, event); });
+  answer_list(
+      call, s.events, [call](const Event& event) { return sees(call->identity, event.project, *call->state); },
+      [call](const Event& event) { return render(*call->state, event); });
 }
 
 namespace {
 
-bool about_nodes(const Operation& operation) { return operation.kind.starts_with("node.") || operation.kind == kRebalanceKind; }
+bool about_nodes(const Operation& operation) {
+  return operation.kind.starts_with("node.") || operation.kind == kRebalanceKind;
+}
 
 // Those of one project see that it goes on; what is moved by it, and from where, is not theirs to read.
 std::string render_for(const Call& call, const Snapshot& s, const Operation& operation) {
@@ -169,8 +189,10 @@ std::string render_for(const Call& call, const Snapshot& s, const Operation& ope
 
 void list_operations(CallPtr call) {
   if (call->flag("watch")) return watch_table(call, TableId::operation);
-  answer_list(call, call->state->operations, [call](const Operation& o) { return sees(call->identity, o.project, *call->state); },
-              [call](const Operation& o) { return render_for(*call, *call->state, o); });
+  answer_list(
+      call, call->state->operations,
+      [call](const Operation& o) { return sees(call->identity, o.project, *call->state); },
+      [call](const Operation& o) { return render_for(*call, *call->state, o); });
 }
 
 void get_operation(CallPtr call) {
@@ -179,7 +201,8 @@ void get_operation(CallPtr call) {
   auto answer = [call, id = operation->id] {
     const auto s = call->services.snapshot();
     const Operation* row = s->operations.find(id.value);
-    if (row == nullptr) return answer_error(*call, Error{ErrorCode::not_found, "the operation is no longer kept", {}, 0});
+    if (row == nullptr)
+      return answer_error(*call, Error{ErrorCode::not_found, "the operation is no longer kept", {}, 0});
     answer_json(*call, 200, render_for(*call, *s, *row));
   };
   const std::string text = call->query("wait");
@@ -189,7 +212,8 @@ void get_operation(CallPtr call) {
   const BootTime until = call->services.clock().boot_now() + std::min(*wait, seconds(600));
   Status added = call->hub.add(call->identity, CommitHub::For::answer, [call, answer, until, id = operation->id] {
     const Operation* now = call->services.snapshot()->operations.find(id.value);
-    const bool over = now == nullptr || now->state != OperationState::running || call->services.clock().boot_now() > until;
+    const bool over =
+        now == nullptr || now->state != OperationState::running || call->services.clock().boot_now() > until;
     if (over) answer();
     return over;
   });
@@ -201,7 +225,11 @@ namespace {
 // Who may not ask for something may not ask for it again either, nor take it back.
 bool may_ask(const Call& call, const Operation& operation) {
   if (!about_nodes(operation) || pool_admin(call.identity)) return true;
-  answer_error(call, Error{ErrorCode::forbidden, "this operation is about nodes: that needs the role admin of the whole pool; " + call.identity.text + " does not have it", {}, 0});
+  answer_error(call, Error{ErrorCode::forbidden,
+                           "this operation is about nodes: that needs the role admin of the whole pool; " +
+                               call.identity.text + " does not have it",
+                           {},
+                           0});
   return false;
 }
 
@@ -209,7 +237,8 @@ bool may_ask(const Call& call, const Operation& operation) {
 
 void cancel_operation(CallPtr call) {
   const Operation* operation = find_operation(*call, call->param("operation"));
-  if (operation != nullptr && may_ask(*call, *operation)) commit_object(call, state::CancelOperation{operation->id}, 200);
+  if (operation != nullptr && may_ask(*call, *operation))
+    commit_object(call, state::CancelOperation{operation->id}, 200);
 }
 
 // Asks again for what the operation was about.
@@ -217,22 +246,26 @@ void retry_operation(CallPtr call) {
   const Operation* found = find_operation(*call, call->param("operation"));
   if (found == nullptr || !may_ask(*call, *found)) return;
   const Operation& o = *found;
-  if (o.state == OperationState::running) return answer_error(*call, Error{ErrorCode::conflict, "the operation is still running: cancel it first", {}, 0});
+  if (o.state == OperationState::running)
+    return answer_error(*call, Error{ErrorCode::conflict, "the operation is still running: cancel it first", {}, 0});
   const Snapshot& s = *call->state;
   if (o.kind == "job.submit") {
     const JobVersion* version = s.version_of(JobId{o.target}, o.target_version);
     const Job* job = s.jobs.find(o.target);
-    if (version == nullptr || job == nullptr) return answer_error(*call, Error{ErrorCode::conflict, "that version is no longer there", {}, 0});
+    if (version == nullptr || job == nullptr)
+      return answer_error(*call, Error{ErrorCode::conflict, "that version is no longer there", {}, 0});
     if (!still_allowed(*call, *job, *version)) return;
     return commit_operation(call, state::SubmitJob{*version->spec, job->project, version->images, {}});
   }
-  if (o.kind == "job.stop" || o.kind == "job.start") return commit_operation(call, state::SetJobStopped{JobId{o.target}, o.kind == "job.stop"});
+  if (o.kind == "job.stop" || o.kind == "job.start")
+    return commit_operation(call, state::SetJobStopped{JobId{o.target}, o.kind == "job.stop"});
   if (o.kind == "job.promote") return commit_operation(call, state::PromoteJob{JobId{o.target}});
   if (o.kind == "job.abort") return commit_operation(call, state::AbortJob{JobId{o.target}});
   if (o.kind == "job.delete") return commit_operation(call, state::DeleteJob{JobId{o.target}});
   if (o.kind == "job.scale") {
     const size_t at = o.argument.find('=');
-    return commit_operation(call, state::ScaleJob{JobId{o.target}, o.argument.substr(0, at), std::atoll(o.argument.c_str() + at + 1)});
+    return commit_operation(
+        call, state::ScaleJob{JobId{o.target}, o.argument.substr(0, at), std::atoll(o.argument.c_str() + at + 1)});
   }
   if (o.kind == "node.drain") {
     const Node* node = s.nodes.find(o.target);
@@ -250,7 +283,10 @@ void retry_operation(CallPtr call) {
     Result<Duration> grace = parse_duration(o.argument);
     return start_prune(call, grace ? *grace : seconds(limits::kPruneGraceSeconds));
   }
-  answer_error(*call, Error{ErrorCode::unprocessable, "an operation of kind " + o.kind + " cannot be retried: ask for it again", {}, 0});
+  answer_error(
+      *call,
+      Error{
+          ErrorCode::unprocessable, "an operation of kind " + o.kind + " cannot be retried: ask for it again", {}, 0});
 }
 
 }  // namespace tutti::manager

@@ -22,7 +22,8 @@ Bounds bounds_of(CommitHub::For what) {
     case CommitHub::For::watch:
       return {limits::kWatchersMax, limits::kWatchersPerTokenMax, "watches", "kWatchersMax", "kWatchersPerTokenMax"};
     case CommitHub::For::answer:
-      return {limits::kWaitersMax, limits::kWaitersPerTokenMax, "requests that wait", "kWaitersMax", "kWaitersPerTokenMax"};
+      return {limits::kWaitersMax, limits::kWaitersPerTokenMax, "requests that wait", "kWaitersMax",
+              "kWaitersPerTokenMax"};
   }
   return {};
 }
@@ -68,8 +69,8 @@ Status CommitHub::add(const Identity& who, For what, std::function<bool()> polle
     }
     size_t& share = shares_[{what, whose}];
     if (share >= bounds.each) {
-      return tl::make_unexpected(too_many("this token and its sessions have " + std::to_string(share) + " " + bounds.what +
-                                          " open (limit " + bounds.each_name + "): end some"));
+      return tl::make_unexpected(too_many("this token and its sessions have " + std::to_string(share) + " " +
+                                          bounds.what + " open (limit " + bounds.each_name + "): end some"));
     }
     ++share;
     ++count_of(what);

@@ -1,8 +1,10 @@
 #pragma once
-// CommitHub: whoever waits for commits (watches, ?wait=), and whatever is open for as long as a token works, on one thread.
+// CommitHub: whoever waits for commits (watches, ?wait=), and whatever is open for as long as a token works, on one
+// thread.
 //
-// A poller is called after commits and at least once a second until it returns true. Tokens are looked at once a second.
-// Owner: Api. Thread-safe. Limits: kWatchersMax, kWaitersMax, and of each the share of one token and its sessions.
+// A poller is called after commits and at least once a second until it returns true. Tokens are looked at once a
+// second. Owner: Api. Thread-safe. Limits: kWatchersMax, kWaitersMax, and of each the share of one token and its
+// sessions.
 
 #include <array>
 #include <condition_variable>
@@ -26,8 +28,8 @@ class CommitHub {
   ~CommitHub();
   // too_many, with the limit's name.
   Status add(const Identity& who, For what, std::function<bool()> poller);
-  // `end` is called, on this object's thread, when the token has ended: revoked, expired, or what it was made with. Not any
-  // more once the answer is dropped, unless it is being called.
+  // `end` is called, on this object's thread, when the token has ended: revoked, expired, or what it was made with. Not
+  // any more once the answer is dropped, unless it is being called.
   [[nodiscard]] std::shared_ptr<void> while_works(TokenId token, std::function<void()> end);
   void wake();
 

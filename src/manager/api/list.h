@@ -17,7 +17,12 @@ template <class Row, class Keep, class Show>
 class ListPage {
  public:
   ListPage(CallPtr call, Table<Row> table, Keep keep, Show show, uint64_t from, size_t limit)
-      : call_(std::move(call)), table_(std::move(table)), keep_(std::move(keep)), show_(std::move(show)), next_(from), limit_(limit) {}
+      : call_(std::move(call)),
+        table_(std::move(table)),
+        keep_(std::move(keep)),
+        show_(std::move(show)),
+        next_(from),
+        limit_(limit) {}
 
   // Appends rows until so many bytes are there. True: that was all, and the end is written.
   bool fill(std::string& out, size_t bytes) {
@@ -57,8 +62,10 @@ class ListPage {
  private:
   template <class F>
   static auto with(F& f, uint64_t id, const Row& row) {
-    if constexpr (std::is_same_v<Row, Unit>) return f(id);
-    else return f(row);
+    if constexpr (std::is_same_v<Row, Unit>)
+      return f(id);
+    else
+      return f(row);
   }
   void go_on() {
     while (writer_->pending_bytes() < kPendingBytes / 2) {
@@ -100,8 +107,10 @@ void answer_list(CallPtr call, Table<Row> table, Keep keep, Show show) {
   if (const std::string text = call->query("limit"); !text.empty()) {
     const long wanted = std::atol(text.c_str());
     if (wanted <= 0) {
-      return answer_error(*call, Error{ErrorCode::invalid, "limit is a number from 1 to " + std::to_string(limits::kListStreamedRowsMax),
-                                       {{"limit", "not a number above 0", "limit=100"}}, 0});
+      return answer_error(*call, Error{ErrorCode::invalid,
+                                       "limit is a number from 1 to " + std::to_string(limits::kListStreamedRowsMax),
+                                       {{"limit", "not a number above 0", "limit=100"}},
+                                       0});
     }
     limit = std::min(limits::kListStreamedRowsMax, static_cast<size_t>(wanted));
   }

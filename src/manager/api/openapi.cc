@@ -88,7 +88,9 @@ constexpr QueryWord kQueryWords[] = {
     {"limit", "integer", "Rows of this page, at most 1000"},
     {"cursor", "string", "The cursor of the page before"},
     {"watch", "boolean", "Server-sent events {cursor, type, object} instead of a list"},
-    {"from", "string", "Watch from this cursor on: the revision of a list, or that of the last event seen; of a comparison: the version to compare"},
+    {"from", "string",
+     "Watch from this cursor on: the revision of a list, or that of the last event seen; of a comparison: the version "
+     "to compare"},
     {"project", "string", "A project other than one's own"},
     {"fields", "string", "* shows whole objects, not summary rows"},
     {"dry_run", "boolean", "Check only, store nothing"},
@@ -118,7 +120,8 @@ constexpr QueryWord kQueryWords[] = {
 };
 
 std::string parameter(std::string_view name, std::string_view in, std::string_view type, std::string_view what) {
-  std::string out = "{\"name\":\"" + std::string(name) + "\",\"in\":\"" + std::string(in) + "\",\"schema\":{\"type\":\"" + std::string(type) + "\"}";
+  std::string out = "{\"name\":\"" + std::string(name) + "\",\"in\":\"" + std::string(in) +
+                    "\",\"schema\":{\"type\":\"" + std::string(type) + "\"}";
   if (in == "path") out += ",\"required\":true";
   if (!what.empty()) {
     out += ",\"description\":";
@@ -132,20 +135,25 @@ std::string parameters(const Route& route, const std::vector<std::string>& path_
   for (const std::string& name : path_names) all.push_back(parameter(name, "path", "string", ""));
   for (const std::string& name : split(route.query, ' ')) {
     if (name.empty()) continue;
-    const auto* word = std::find_if(std::begin(kQueryWords), std::end(kQueryWords), [&](const QueryWord& w) { return w.name == name; });
+    const auto* word = std::find_if(std::begin(kQueryWords), std::end(kQueryWords),
+                                    [&](const QueryWord& w) { return w.name == name; });
     TUTTI_INVARIANT(word != std::end(kQueryWords), "a route with a query word that openapi.cc does not explain");
     all.push_back(parameter(name, "query", word->type, word->what));
   }
   if (route.method == "POST" && route.right != Right::nobody)
-    all.push_back(parameter("Idempotency-Key", "header", "string", "The same key again within a day is answered with what the first one did"));
+    all.push_back(parameter("Idempotency-Key", "header", "string",
+                            "The same key again within a day is answered with what the first one did"));
   if (route.handler == patch_node || route.handler == patch_pool || route.handler == submit_job)
-    all.push_back(parameter("If-Match", "header", "string", "The version that this change is meant for; 412 when it is another by now"));
+    all.push_back(parameter("If-Match", "header", "string",
+                            "The version that this change is meant for; 412 when it is another by now"));
   std::string out;
   for (const std::string& each : all) out += (out.empty() ? "" : ",") + each;
   return out;
 }
 
-std::string reference(std::string_view schema) { return "{\"$ref\":\"#/components/schemas/" + std::string(schema) + "\"}"; }
+std::string reference(std::string_view schema) {
+  return "{\"$ref\":\"#/components/schemas/" + std::string(schema) + "\"}";
+}
 
 // An object with the status, or the spec, of this schema.
 std::string object_schema(std::string_view schema) {
@@ -160,13 +168,16 @@ std::string answer_schema(const Route& route) {
     case Shape::plain: return reference(route.answer);
     case Shape::object: return object_schema(route.answer);
     case Shape::list:
-      return R"({"type":"object","required":["items"],"properties":{"items":{"type":"array","items":)" + object_schema(route.answer) +
+      return R"({"type":"object","required":["items"],"properties":{"items":{"type":"array","items":)" +
+             object_schema(route.answer) +
              R"(},"revision":{"type":"string","description":"where a watch goes on from"},"cursor":{"type":"string","description":"of the next page, while there is one"}}})";
     case Shape::rows:
-      return R"({"type":"object","required":["items"],"properties":{"items":{"type":"array","items":)" + reference(route.answer) + "}}}";
+      return R"({"type":"object","required":["items"],"properties":{"items":{"type":"array","items":)" +
+             reference(route.answer) + "}}}";
     case Shape::accepted:
-      return R"({"type":"object","properties":{"object":{"anyOf":[)" + object_schema(route.answer) + R"(,{"type":"null"}]},"operation":{"anyOf":[)" +
-             object_schema("OperationStatus") + R"(,{"type":"null"}]}}})";
+      return R"({"type":"object","properties":{"object":{"anyOf":[)" + object_schema(route.answer) +
+             R"(,{"type":"null"}]},"operation":{"anyOf":[)" + object_schema("OperationStatus") +
+             R"(,{"type":"null"}]}}})";
   }
   return {};
 }
@@ -177,18 +188,25 @@ std::string operation(const Route& route, const std::vector<std::string>& params
   std::string out = "{\"tags\":[\"" + std::string(route.tag) + "\"],\"operationId\":\"" + id + "\",\"summary\":";
   append_json_string(out, route.summary);
   out += ",\"description\":";
-  const char* rights[] = {"Open to all.", "Any token, the bootstrap credential too.", "Role viewer.", "Role operator.",
-                          "Role admin.", "Role scheduler, or admin of the whole pool."};
+  const char* rights[] = {"Open to all.", "Any token, the bootstrap credential too.",
+                          "Role viewer.", "Role operator.",
+                          "Role admin.",  "Role scheduler, or admin of the whole pool."};
   append_json_string(out,
                      std::string(rights[static_cast<int>(route.right)]) + " Example: " + std::string(route.example));
   if (route.right == Right::nobody) out += ",\"security\":[]";
   if (const std::string all = parameters(route, params); !all.empty()) out += ",\"parameters\":[" + all + "]";
-  if (!route.body.empty()) out += R"(,"requestBody":{"content":{"application/json":{"schema":)" + reference(route.body) + "}}}";
-  out += R"(,"responses":{")" + std::string(route.shape == Shape::accepted ? "202" : "2XX") + R"(":{"description":"done")";
-  if (const std::string schema = answer_schema(route); !schema.empty()) out += R"(,"content":{"application/json":{"schema":)" + schema + "}}";
+  if (!route.body.empty())
+    out += R"(,"requestBody":{"content":{"application/json":{"schema":)" + reference(route.body) + "}}}";
+  out +=
+      R"(,"responses":{")" + std::string(route.shape == Shape::accepted ? "202" : "2XX") + R"(":{"description":"done")";
+  if (const std::string schema = answer_schema(route); !schema.empty())
+    out += R"(,"content":{"application/json":{"schema":)" + schema + "}}";
   out += "}";
-  constexpr std::string_view kProblem = R"(,"content":{"application/problem+json":{"schema":{"$ref":"#/components/schemas/Problem"}}}})";
-  auto problem = [&](std::string_view status, std::string_view what) { out += ",\"" + std::string(status) + R"(":{"description":")" + std::string(what) + "\"" + std::string(kProblem); };
+  constexpr std::string_view kProblem =
+      R"(,"content":{"application/problem+json":{"schema":{"$ref":"#/components/schemas/Problem"}}}})";
+  auto problem = [&](std::string_view status, std::string_view what) {
+    out += ",\"" + std::string(status) + R"(":{"description":")" + std::string(what) + "\"" + std::string(kProblem);
+  };
   if (route.right != Right::nobody) problem("401", "no identity");
   if (route.right == Right::operator_ || route.right == Right::admin) problem("403", "not allowed");
   if (!params.empty()) problem("404", "not there, or not visible");
@@ -205,10 +223,10 @@ std::string openapi_json() {
     const std::string path = openapi_path(route.path, params);
     paths[path][to_lower(route.method)] = operation(route, params);
   }
-  std::string out =
-      R"({"openapi":"3.1.0","info":{"title":"tutti","version":")" + std::string(program_version()) + R"(","license":{"name":"Apache-2.0","identifier":"Apache-2.0"},)"
-      R"("description":"Containers, virtual machines and processes on a pool of machines."},)"
-      R"("servers":[{"url":"/"}],"security":[{"token":[]}],"paths":{)";
+  std::string out = R"({"openapi":"3.1.0","info":{"title":"tutti","version":")" + std::string(program_version()) +
+                    R"(","license":{"name":"Apache-2.0","identifier":"Apache-2.0"},)"
+                    R"("description":"Containers, virtual machines and processes on a pool of machines."},)"
+                    R"("servers":[{"url":"/"}],"security":[{"token":[]}],"paths":{)";
   bool first_path = true;
   for (const auto& [path, methods] : paths) {
     if (!std::exchange(first_path, false)) out += ',';

@@ -16,7 +16,7 @@
 namespace tutti::manager {
 
 struct ScaleRequest {
-  std::string group;   // empty: the only one
+  std::string group;  // empty: the only one
   int64_t count = 0;
 };
 BOOST_DESCRIBE_STRUCT(ScaleRequest, (), (group, count))
@@ -33,7 +33,7 @@ struct RevertRequest {
 BOOST_DESCRIBE_STRUCT(RevertRequest, (), (version))
 
 struct DrainRequest {
-  Duration deadline;   // 0: without end
+  Duration deadline;  // 0: without end
 };
 BOOST_DESCRIBE_STRUCT(DrainRequest, (), (deadline))
 
@@ -60,7 +60,7 @@ BOOST_DESCRIBE_STRUCT(JoinTokenRequest, (), (name, role, uses, ttl, node_name))
 struct TokenRequest {
   std::string name;
   Role role = Role::viewer;
-  Duration ttl;        // 0: does not expire
+  Duration ttl;  // 0: does not expire
   std::string project;
 };
 BOOST_DESCRIBE_STRUCT(TokenRequest, (), (name, role, ttl, project))
@@ -95,10 +95,10 @@ struct PullRequest {
 BOOST_DESCRIBE_STRUCT(PullRequest, (), (reference))
 
 struct PushRequest {
-  std::string reference;   // of the catalog
-  std::string target;      // REGISTRY/NAME[:TAG]
+  std::string reference;  // of the catalog
+  std::string target;     // REGISTRY/NAME[:TAG]
   std::string user;
-  std::string password;    // never stored, never logged
+  std::string password;  // never stored, never logged
 };
 BOOST_DESCRIBE_STRUCT(PushRequest, (), (reference, target, user, password))
 
@@ -106,6 +106,5 @@ struct PruneRequest {
   Duration grace = seconds(limits::kPruneGraceSeconds);
 };
 BOOST_DESCRIBE_STRUCT(PruneRequest, (), (grace))
-
 
 }  // namespace tutti::manager

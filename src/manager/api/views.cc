@@ -68,13 +68,22 @@ namespace {
 
 // none < healthy < starting < unhealthy.
 bool worse(HealthState a, HealthState b) {
-  const auto rank = [](HealthState state) { return state == HealthState::starting ? 2 : state == HealthState::unhealthy ? 3 : state == HealthState::healthy ? 1 : 0; };
+  const auto rank = [](HealthState state) {
+    return state == HealthState::starting    ? 2
+           : state == HealthState::unhealthy ? 3
+           : state == HealthState::healthy   ? 1
+                                             : 0;
+  };
   return rank(a) > rank(b);
 }
 
-std::string why_it_waits(const DeploymentStatus& d, int64_t unplaced, Duration min_healthy, const std::string& unhealthy) {
+std::string why_it_waits(const DeploymentStatus& d, int64_t unplaced, Duration min_healthy,
+                         const std::string& unhealthy) {
   if (unplaced > 0) return std::to_string(unplaced) + " of the new ones wait for a node";
-  if (d.healthy < d.updated) return std::to_string(d.updated - d.healthy) + " of the new ones are not healthy yet (running" + (unhealthy.empty() ? "" : ", with checks that pass,") + " for " + format_duration(min_healthy) + ")" + unhealthy;
+  if (d.healthy < d.updated)
+    return std::to_string(d.updated - d.healthy) + " of the new ones are not healthy yet (running" +
+           (unhealthy.empty() ? "" : ", with checks that pass,") + " for " + format_duration(min_healthy) + ")" +
+           unhealthy;
   return {};
 }
 
@@ -83,7 +92,8 @@ std::optional<DeploymentStatus> deployment_status(const Snapshot& s, const Job& 
   const JobVersion* version = s.version_of(job.id, d.version);
   if (d.state == DeploymentState::none || version == nullptr) return std::nullopt;
   DeploymentStatus out;
-  out.version = d.version, out.from = d.from, out.state = d.state, out.promoted = d.promoted, out.reverting = d.reverting;
+  out.version = d.version, out.from = d.from, out.state = d.state, out.promoted = d.promoted,
+  out.reverting = d.reverting;
   out.reason = d.reason, out.started = d.started, out.finished = d.finished, out.wanted = wanted;
   int64_t unplaced = 0;
   std::string unhealthy;  // what one of them complains of
@@ -99,10 +109,12 @@ std::optional<DeploymentStatus> deployment_status(const Snapshot& s, const Job& 
       if (!i->admitted) ++unplaced;
       if (health_of(*i, version->spec->update.min_healthy_time, s.now).healthy) ++out.healthy;
       for (const TaskStatus& task : i->detail->tasks)
-        if (task.health == HealthState::unhealthy && unhealthy.empty()) unhealthy = ": " + s.name_of(*i) + ": " + task.reason;
+        if (task.health == HealthState::unhealthy && unhealthy.empty())
+          unhealthy = ": " + s.name_of(*i) + ": " + task.reason;
     });
   }
-  if (d.state == DeploymentState::running && out.reason.empty()) out.reason = why_it_waits(out, unplaced, version->spec->update.min_healthy_time, unhealthy);
+  if (d.state == DeploymentState::running && out.reason.empty())
+    out.reason = why_it_waits(out, unplaced, version->spec->update.min_healthy_time, unhealthy);
   return out;
 }
 
@@ -129,7 +141,9 @@ std::string state_of(const Job& job, const JobStatus& out, int64_t live) {
   if (job.result == JobResult::skipped) return "skipped";
   if (job.type == JobType::batch && out.wanted > 0 && out.completed >= out.wanted) return "completed";
   if (job.result == JobResult::completed) return "completed";
-  if (job.result == JobResult::failed || (job.type == JobType::batch && live == 0 && out.failed > 0 && job.reason.empty())) return "failed";
+  if (job.result == JobResult::failed ||
+      (job.type == JobType::batch && live == 0 && out.failed > 0 && job.reason.empty()))
+    return "failed";
   if (live == 0 && !job.reason.empty()) return "waiting";
   if (out.running >= out.wanted) return "running";
   return out.pending > 0 ? "pending" : "starting";
@@ -167,12 +181,18 @@ JobStatus job_status(const Snapshot& s, const Job& job, bool summary) {
   const DeploymentState deploying = job.deployment.state;
   if (!summary || deploying == DeploymentState::running || deploying == DeploymentState::waiting)
     out.deployment = deployment_status(s, job, out.wanted);
-  if (newest != nullptr && newest->state == VersionState::resolving) out.state = "resolving";
-  else if (newest != nullptr && newest->state == VersionState::failed) out.state = "failed";
-  else if (job.stopped) out.state = live > 0 ? "stopping" : "stopped";
-  else if (active != nullptr && active->spec->periodic) out.state = "periodic";
-  else if (active != nullptr && active->spec->parameterized) out.state = "parameterized";
-  else out.state = state_of(job, out, live);
+  if (newest != nullptr && newest->state == VersionState::resolving)
+    out.state = "resolving";
+  else if (newest != nullptr && newest->state == VersionState::failed)
+    out.state = "failed";
+  else if (job.stopped)
+    out.state = live > 0 ? "stopping" : "stopped";
+  else if (active != nullptr && active->spec->periodic)
+    out.state = "periodic";
+  else if (active != nullptr && active->spec->parameterized)
+    out.state = "parameterized";
+  else
+    out.state = state_of(job, out, live);
   if (active != nullptr && is_parent(*active->spec)) out.wanted = 0;
   out.result = job.result;
   out.ended = job.ended;
@@ -187,14 +207,22 @@ InstanceSummary instance_summary(const Snapshot& s, const Instance& i) {
   out.desired = i.desired;
   out.presence = s.presence_of(i);
   out.state = boost::describe::enum_to_string(i.state, "");
-  const bool paused = std::any_of(i.detail->tasks.begin(), i.detail->tasks.end(), [](const TaskStatus& t) { return t.paused; });
-  if (i.presence == Presence::given_up) out.state = "lost";
-  else if (!i.admitted && !i.finished) out.state = "pending";
-  else if (!i.finished && out.presence == Presence::unknown) out.state = "unknown";
-  else if (!i.finished && (i.desired == Desired::removed || i.desired == Desired::stopped)) out.state = "stopping";
-  else if (!i.finished && i.desired == Desired::suspended) out.state = "suspending";
-  else if (!i.finished && is_terminal(i.state)) out.state = "restarting";
-  else if (!i.finished && paused) out.state = "paused";
+  const bool paused =
+      std::any_of(i.detail->tasks.begin(), i.detail->tasks.end(), [](const TaskStatus& t) { return t.paused; });
+  if (i.presence == Presence::given_up)
+    out.state = "lost";
+  else if (!i.admitted && !i.finished)
+    out.state = "pending";
+  else if (!i.finished && out.presence == Presence::unknown)
+    out.state = "unknown";
+  else if (!i.finished && (i.desired == Desired::removed || i.desired == Desired::stopped))
+    out.state = "stopping";
+  else if (!i.finished && i.desired == Desired::suspended)
+    out.state = "suspending";
+  else if (!i.finished && is_terminal(i.state))
+    out.state = "restarting";
+  else if (!i.finished && paused)
+    out.state = "paused";
   if (node != nullptr) out.node = node->name, out.node_address = address_of(*node);
   const Job* job = s.jobs.find(i.job.value);
   if (job != nullptr) out.job = job->name;
@@ -299,31 +327,46 @@ std::string render(const Snapshot& s, const Job& row, bool summary) {
   const JobVersion* newest = s.version_of(row.id, static_cast<uint32_t>(row.version));
   const std::string spec = newest != nullptr && !summary ? to_json(*newest->spec) : std::string();
   return object(s, {"job", to_text(row.id), row.name, row.project, row.version, row.revision, row.created, row.updated},
-                newest != nullptr ? newest->spec->labels : std::map<std::string, std::string>{}, spec, to_json(job_status(s, row, summary)));
+                newest != nullptr ? newest->spec->labels : std::map<std::string, std::string>{}, spec,
+                to_json(job_status(s, row, summary)));
 }
 
 std::string render(const Snapshot& s, const JobVersion& row) {
   const Job* job = s.jobs.find(row.job.value);
   VersionStatus status{row.state, row.error, row.images, job != nullptr && job->active_version == row.number};
-  return object(s, {"version", to_text(row.id), std::to_string(row.number), {}, row.number, {}, row.created, {}}, {}, to_json(*row.spec), to_json(status));
+  return object(s, {"version", to_text(row.id), std::to_string(row.number), {}, row.number, {}, row.created, {}}, {},
+                to_json(*row.spec), to_json(status));
 }
 
 std::string render(const Snapshot& s, const Instance& row, bool summary) {
   const Job* job = s.jobs.find(row.job.value);
-  return object(s, {"instance", to_text(row.id), s.name_of(row), job != nullptr ? job->project : ProjectId{}, row.generation, row.revision, row.created, {}},
-                {}, {}, summary ? to_json(instance_summary(s, row), {.omit_defaults = true}) : to_json(instance_status(s, row)));
+  return object(
+      s,
+      {"instance",
+       to_text(row.id),
+       s.name_of(row),
+       job != nullptr ? job->project : ProjectId{},
+       row.generation,
+       row.revision,
+       row.created,
+       {}},
+      {}, {}, summary ? to_json(instance_summary(s, row), {.omit_defaults = true}) : to_json(instance_status(s, row)));
 }
 
 std::string render(const Snapshot& s, const Node& row, bool summary) {
   NodeStatus status = node_status(s, row);
   if (summary) status.inventory.reset(), status.images.reset();
-  return object(s, {"node", to_text(row.id), row.name, {}, row.version, row.revision, row.created, row.updated}, row.spec.labels,
-                to_json(row.spec), to_json(status));
+  return object(s, {"node", to_text(row.id), row.name, {}, row.version, row.revision, row.created, row.updated},
+                row.spec.labels, to_json(row.spec), to_json(status));
 }
 
 std::string render(const Snapshot& s, const Image& row) {
-  ImageStatus status{row.repository, row.tag, row.digest, row.media_type, row.source, row.size.value, row.architectures};
-  return object(s, {"image", to_text(row.id), row.repository + ":" + row.tag, row.project, 1, row.revision, row.created, row.updated}, {}, {}, to_json(status));
+  ImageStatus status{row.repository, row.tag,        row.digest,       row.media_type,
+                     row.source,     row.size.value, row.architectures};
+  return object(s,
+                {"image", to_text(row.id), row.repository + ":" + row.tag, row.project, 1, row.revision, row.created,
+                 row.updated},
+                {}, {}, to_json(status));
 }
 
 namespace {
@@ -371,7 +414,8 @@ std::string render(const Snapshot& s, const Operation& row, Time now, bool whole
   if (row.state == OperationState::running && row.progress > 0 && now > row.created) {
     status.eta_ms = (now - row.created).ms() * (100 - row.progress) / row.progress;
   }
-  return object(s, {"operation", to_text(row.id), row.kind, row.project, 1, row.revision, row.created, row.finished}, {}, {}, to_json(status));
+  return object(s, {"operation", to_text(row.id), row.kind, row.project, 1, row.revision, row.created, row.finished},
+                {}, {}, to_json(status));
 }
 
 std::string render(const Snapshot& s, const Token& row) {
@@ -380,8 +424,11 @@ std::string render(const Snapshot& s, const Token& row) {
 }
 
 std::string render(const Snapshot& s, const Event& row) {
-  EventStatus status{row.time, row.type, row.severity, row.object_kind, row.object != 0 ? id_text(row.object) : "", row.object_name, row.message};
-  return object(s, {"event", to_text(row.id), row.type, row.project, 1, row.revision, row.time, {}}, {}, {}, to_json(status));
+  EventStatus status{
+      row.time,        row.type,   row.severity, row.object_kind, row.object != 0 ? id_text(row.object) : "",
+      row.object_name, row.message};
+  return object(s, {"event", to_text(row.id), row.type, row.project, 1, row.revision, row.time, {}}, {}, {},
+                to_json(status));
 }
 
 std::string render(const Snapshot& s, const Project& row) {

@@ -27,8 +27,9 @@ struct PoolStatus {
   Resources used;
   Resources available;
 };
-BOOST_DESCRIBE_STRUCT(PoolStatus, (), (version, feature_level, network, nodes, nodes_ready, jobs, instances, running, pending,
-  capacity, used, available))
+BOOST_DESCRIBE_STRUCT(PoolStatus, (),
+                      (version, feature_level, network, nodes, nodes_ready, jobs, instances, running, pending, capacity,
+                       used, available))
 
 struct ResourceRow {
   std::string arch;
@@ -46,20 +47,22 @@ struct DeploymentStatus {
   DeploymentState state = DeploymentState::none;
   bool promoted = true;
   bool reverting = false;
-  int64_t updated = 0;      // live instances of the new version, those beside the old ones too
-  int64_t healthy = 0;      // of those
-  int64_t old = 0;          // live instances of other versions
+  int64_t updated = 0;  // live instances of the new version, those beside the old ones too
+  int64_t healthy = 0;  // of those
+  int64_t old = 0;      // live instances of other versions
   int64_t wanted = 0;
-  std::string reason;       // why it waits, or ended as it did
+  std::string reason;  // why it waits, or ended as it did
   Time started;
   Time finished;
 };
-BOOST_DESCRIBE_STRUCT(DeploymentStatus, (), (version, from, state, promoted, reverting, updated, healthy, old, wanted, reason, started,
-  finished))
+BOOST_DESCRIBE_STRUCT(DeploymentStatus, (),
+                      (version, from, state, promoted, reverting, updated, healthy, old, wanted, reason, started,
+                       finished))
 
 struct JobStatus {
   std::string type;
-  std::string state;    // resolving, failed, running, pending, starting, waiting, completed, skipped, stopping, stopped, periodic, parameterized
+  std::string state;  // resolving, failed, running, pending, starting, waiting, completed, skipped, stopping, stopped,
+                      // periodic, parameterized
   uint32_t active_version = 0;
   int64_t wanted = 0;
   int64_t running = 0;
@@ -75,22 +78,23 @@ struct JobStatus {
   std::optional<DeploymentStatus> deployment;  // the newest update
   JobResult result = JobResult::none;          // batch: how it has ended
   Time ended;
-  std::string reason;                          // why it ended so, or what it waits for
-  std::string parent;                          // the job that launched it
+  std::string reason;  // why it ended so, or what it waits for
+  std::string parent;  // the job that launched it
   LaunchKind launch = LaunchKind::none;
   Time launched_for;
-  Time last_launch;                            // periodic
+  Time last_launch;  // periodic
   Time next_launch;
-  int64_t children = 0;                        // that it launched and that are kept
-  int64_t children_live = 0;                   // of those: not ended
+  int64_t children = 0;       // that it launched and that are kept
+  int64_t children_live = 0;  // of those: not ended
 };
-BOOST_DESCRIBE_STRUCT(JobStatus, (), (type, state, active_version, wanted, running, pending, completed, failed, stopped, counts,
-  images, error, creator, stable_version, deployment, result, ended, reason, parent, launch, launched_for, last_launch,
-  next_launch, children, children_live))
+BOOST_DESCRIBE_STRUCT(JobStatus, (),
+                      (type, state, active_version, wanted, running, pending, completed, failed, stopped, counts,
+                       images, error, creator, stable_version, deployment, result, ended, reason, parent, launch,
+                       launched_for, last_launch, next_launch, children, children_live))
 
 // What a list says of an instance.
 struct InstanceSummary {
-  std::string state;    // a task state, or pending, restarting, stopping, suspending, paused, unknown, lost
+  std::string state;  // a task state, or pending, restarting, stopping, suspending, paused, unknown, lost
   Desired desired = Desired::running;
   Presence presence = Presence::here;
   std::string node;
@@ -111,8 +115,9 @@ struct InstanceSummary {
   Time pending_since;
   bool finished = false;
 };
-BOOST_DESCRIBE_STRUCT(InstanceSummary, (), (state, desired, presence, node, node_address, job, job_version, group, slot,
-  generation, driver, image, address, ports, restarts, health, health_since, reason, pending_since, finished))
+BOOST_DESCRIBE_STRUCT(InstanceSummary, (),
+                      (state, desired, presence, node, node_address, job, job_version, group, slot, generation, driver,
+                       image, address, ports, restarts, health, health_since, reason, pending_since, finished))
 
 struct InstanceStatus : InstanceSummary {
   std::vector<DeviceBinding> devices;
@@ -124,17 +129,18 @@ BOOST_DESCRIBE_STRUCT(InstanceStatus, (InstanceSummary), (devices, tasks, reserv
 // One that schedules: the one inside the manager, or a process of its own.
 struct SchedulerStatus {
   std::string name;
-  std::string health;   // ready, starting (it is being sent the snapshot)
-  std::string share;    // "1 of 2": of the jobs
-  int64_t behind = 0;   // commits that it has not seen, as it last said
+  std::string health;  // ready, starting (it is being sent the snapshot)
+  std::string share;   // "1 of 2": of the jobs
+  int64_t behind = 0;  // commits that it has not seen, as it last said
   std::string version;
   Time since;
-  int64_t proposed = 0;  // placements, since its session began
-  int64_t placed = 0;    // of them
-  Duration plan;         // how long the last plan took
+  int64_t proposed = 0;       // placements, since its session began
+  int64_t placed = 0;         // of them
+  Duration plan;              // how long the last plan took
   std::string fragmentation;  // what it goes by where it places by that policy: FGD, or what was learned
 };
-BOOST_DESCRIBE_STRUCT(SchedulerStatus, (), (name, health, share, behind, version, since, proposed, placed, plan, fragmentation))
+BOOST_DESCRIBE_STRUCT(SchedulerStatus, (),
+                      (name, health, share, behind, version, since, proposed, placed, plan, fragmentation))
 
 struct NodeStatus {
   NodeHealth health = NodeHealth::joining;
@@ -153,8 +159,9 @@ struct NodeStatus {
   std::shared_ptr<const Inventory> inventory;
   std::shared_ptr<const NodeImages> images;
 };
-BOOST_DESCRIBE_STRUCT(NodeStatus, (), (health, reason, since, address, arch, capacity, reserved, used, available, instances,
-  version, subnet, drivers, inventory, images))
+BOOST_DESCRIBE_STRUCT(NodeStatus, (),
+                      (health, reason, since, address, arch, capacity, reserved, used, available, instances, version,
+                       subnet, drivers, inventory, images))
 
 struct VersionStatus {
   VersionState state = VersionState::resolving;
@@ -181,40 +188,42 @@ struct MoveStatus {
   std::string from;
   std::string to;
   std::string why;
-  int64_t gain = 0;        // thousandths: of a node that is freed, or of the deviation from an even load
+  int64_t gain = 0;  // thousandths: of a node that is freed, or of the deviation from an even load
   MoveState state = MoveState::waiting;
-  std::string reason;      // dropped: why
+  std::string reason;  // dropped: why
 };
 BOOST_DESCRIBE_STRUCT(MoveStatus, (), (instance, from, to, why, gain, state, reason))
 
 struct RebalanceStatus {
-  std::string policy;      // of the pool
-  std::string aim;         // "fewer nodes in use", "an even load"
+  std::string policy;  // of the pool
+  std::string aim;     // "fewer nodes in use", "an even load"
   std::vector<MoveStatus> moves;
   int64_t nodes_used = 0;
   int64_t nodes_used_after = 0;
-  int64_t imbalance = 0;   // standard deviation of the load, in thousandths of a node (roundrobin: of an instance)
+  int64_t imbalance = 0;  // standard deviation of the load, in thousandths of a node (roundrobin: of an instance)
   int64_t imbalance_after = 0;
   std::vector<scheduler::LeftOut> left_out;
 };
-BOOST_DESCRIBE_STRUCT(RebalanceStatus, (), (policy, aim, moves, nodes_used, nodes_used_after, imbalance, imbalance_after, left_out))
+BOOST_DESCRIBE_STRUCT(RebalanceStatus, (),
+                      (policy, aim, moves, nodes_used, nodes_used_after, imbalance, imbalance_after, left_out))
 
 struct OperationStatus {
-  std::string operation;   // "job.submit"
+  std::string operation;  // "job.submit"
   std::string target_kind;
   std::string target;
   OperationState state = OperationState::running;
   int32_t progress = 0;
   int64_t done = 0;
   int64_t total = 0;
-  int64_t eta_ms = -1;     // −1: cannot be said
+  int64_t eta_ms = -1;  // −1: cannot be said
   std::string message;
   std::vector<OperationStep> steps;
   std::optional<std::vector<MoveStatus>> moves;  // of a rebalance
   Time finished;
 };
-BOOST_DESCRIBE_STRUCT(OperationStatus, (), (operation, target_kind, target, state, progress, done, total, eta_ms, message, steps,
-  moves, finished))
+BOOST_DESCRIBE_STRUCT(OperationStatus, (),
+                      (operation, target_kind, target, state, progress, done, total, eta_ms, message, steps, moves,
+                       finished))
 
 struct TokenStatus {
   TokenKind token_kind = TokenKind::api;

@@ -58,15 +58,20 @@ struct Watch {
   }
 
   bool write(const Snapshot& s, const state::WatchEvent& event) {
-    std::string type = event.kind == state::WatchEvent::Kind::created ? "created" : event.kind == state::WatchEvent::Kind::updated ? "updated" : "deleted";
-    std::string object = event.kind == state::WatchEvent::Kind::deleted ? std::string() : render_row(s, event.table, event.id, call->services.clock().now());
+    std::string type = event.kind == state::WatchEvent::Kind::created   ? "created"
+                       : event.kind == state::WatchEvent::Kind::updated ? "updated"
+                                                                        : "deleted";
+    std::string object = event.kind == state::WatchEvent::Kind::deleted
+                             ? std::string()
+                             : render_row(s, event.table, event.id, call->services.clock().now());
     if (object.empty()) {
       type = "deleted";
       object = "{\"kind\":\"" + std::string(kind_of(event.table)) + "\",\"id\":\"" + id_text(event.id) + "\"}";
     }
     const std::string cursor = to_text(event.cursor);
-    return writer->write("id: " + cursor + "\nevent: " + type + "\ndata: {\"cursor\":\"" + cursor + "\",\"type\":\"" + type + "\",\"kind\":\"" +
-                         std::string(kind_of(event.table)) + "\",\"object\":" + object + "}\n\n");
+    return writer->write("id: " + cursor + "\nevent: " + type + "\ndata: {\"cursor\":\"" + cursor + "\",\"type\":\"" +
+                         type + "\",\"kind\":\"" + std::string(kind_of(event.table)) + "\",\"object\":" + object +
+                         "}\n\n");
   }
 
   bool say_and_end(const Error& error) {
@@ -128,7 +133,8 @@ void watch_table(CallPtr call, std::optional<TableId> table) {
     if (auto one = weak.lock()) one->closed = true;
   });
   const std::string cursor = to_text(watch->at);
-  watch->writer->write("id: " + cursor + "\nevent: ready\ndata: {\"cursor\":\"" + cursor + "\",\"type\":\"ready\"}\n\n");
+  watch->writer->write("id: " + cursor + "\nevent: ready\ndata: {\"cursor\":\"" + cursor +
+                       "\",\"type\":\"ready\"}\n\n");
   watch->right = call->hub.while_works(call->identity.token, [weak] {
     if (auto one = weak.lock()) one->over = true;
   });

@@ -17,9 +17,11 @@ std::vector<state::Command> decide_at_once(const ChangeSet& changes, Time now) {
   if (jobs.size() > kJobsAtOnce) return out;
   for (const JobId job : jobs) {
     const IdSet* present = changes.after->instances_by_job.find(job.value);
-    if (!changes.after->jobs.contains(job.value) || (present != nullptr && present->size() > kInstancesAtOnce)) continue;
+    if (!changes.after->jobs.contains(job.value) || (present != nullptr && present->size() > kInstancesAtOnce))
+      continue;
     Actions actions = reconcile::reconcile(*changes.after, job, now);
-    if (!actions.empty() && actions.create.size() <= kInstancesAtOnce) out.push_back(state::ApplyActions{std::move(actions)});
+    if (!actions.empty() && actions.create.size() <= kInstancesAtOnce)
+      out.push_back(state::ApplyActions{std::move(actions)});
   }
   return out;
 }

@@ -15,8 +15,10 @@ void Housekeeping::follow(const ChangeSet& changes) {
   for (const RowChange& row : changes.rows) {
     if (row.table != TableId::node) continue;
     const Node* node = changes.after->nodes.find(row.id);
-    if (node == nullptr) removals_.erase(NodeId{row.id});
-    else if (node->removing) removals_[node->id];
+    if (node == nullptr)
+      removals_.erase(NodeId{row.id});
+    else if (node->removing)
+      removals_[node->id];
   }
 }
 

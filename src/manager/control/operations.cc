@@ -9,12 +9,12 @@ namespace {
 
 struct Tally {
   int64_t wanted = 0;
-  int64_t ready = 0;      // running, or completed for batch
+  int64_t ready = 0;  // running, or completed for batch
   int64_t pending = 0;
-  int64_t failed = 0;     // for good
-  int64_t old = 0;        // still there of an older version, or beyond what is wanted
-  std::string restarting; // what starts over again and again, in words; the last that was seen
-  bool crashes = false;   // one of them has done so kRestartsMax times
+  int64_t failed = 0;      // for good
+  int64_t old = 0;         // still there of an older version, or beyond what is wanted
+  std::string restarting;  // what starts over again and again, in words; the last that was seen
+  bool crashes = false;    // one of them has done so kRestartsMax times
 };
 
 // A service that started over so often while somebody waits for it is not up, however it looks at the moment.
@@ -25,8 +25,11 @@ void tally_restarts(const Snapshot& snapshot, const Instance& instance, Tally& o
     const bool down = is_terminal(task.position.state);
     if (task.restarts == 0 && !down) continue;
     out.crashes = out.crashes || task.restarts >= kRestartsMax;
-    if (down) out.restarting = snapshot.name_of(instance) + " is restarting: " + (task.reason.empty() ? "exit code " + std::to_string(task.exit_code) : task.reason);
-    else if (out.restarting.empty()) out.restarting = snapshot.name_of(instance) + " was restarted " + std::to_string(task.restarts) + " times";
+    if (down)
+      out.restarting = snapshot.name_of(instance) + " is restarting: " +
+                       (task.reason.empty() ? "exit code " + std::to_string(task.exit_code) : task.reason);
+    else if (out.restarting.empty())
+      out.restarting = snapshot.name_of(instance) + " was restarted " + std::to_string(task.restarts) + " times";
   }
 }
 
@@ -72,14 +75,16 @@ Tally tally_job(const Snapshot& snapshot, const Job& job, uint32_t version_numbe
       if (job.type == JobType::system) ++out.wanted;
       if (!instance->node) ++out.pending;
       if (instance->state == TaskState::running && job.type != JobType::batch) ++out.ready;
-      if (job.type != JobType::batch && instance->desired == Desired::running && instance->created >= since) tally_restarts(snapshot, *instance, out);
+      if (job.type != JobType::batch && instance->desired == Desired::running && instance->created >= since)
+        tally_restarts(snapshot, *instance, out);
     });
   }
   return out;
 }
 
 void set_step(state::UpdateOperation& update, std::string name, bool done, std::string message) {
-  update.steps.push_back({std::move(name), done ? OperationState::succeeded : OperationState::running, std::move(message)});
+  update.steps.push_back(
+      {std::move(name), done ? OperationState::succeeded : OperationState::running, std::move(message)});
 }
 
 void finish(state::UpdateOperation& update, OperationState state, std::string message) {
@@ -91,7 +96,8 @@ void finish(state::UpdateOperation& update, OperationState state, std::string me
   }
 }
 
-void measure_job_running(const Snapshot& snapshot, const Operation& operation, const Job& job, state::UpdateOperation& update) {
+void measure_job_running(const Snapshot& snapshot, const Operation& operation, const Job& job,
+                         state::UpdateOperation& update) {
   const uint32_t wanted_version = operation.target_version != 0 ? operation.target_version : job.active_version;
   const JobVersion* version = snapshot.version_of(job.id, wanted_version);
   if (version == nullptr || job.version > wanted_version) {
@@ -113,7 +119,8 @@ void measure_job_running(const Snapshot& snapshot, const Operation& operation, c
   const Deployment& d = job.deployment;
   if (d.version == wanted_version && operation.kind != "job.scale" && operation.kind != "job.start") {
     if (d.state == DeploymentState::failed || d.state == DeploymentState::cancelled)
-      return finish(update, d.state == DeploymentState::failed ? OperationState::failed : OperationState::cancelled, d.reason);
+      return finish(update, d.state == DeploymentState::failed ? OperationState::failed : OperationState::cancelled,
+                    d.reason);
     // Its user is asked now; what comes then is an operation of its own.
     if (d.state == DeploymentState::waiting) return finish(update, OperationState::succeeded, d.reason);
   }
@@ -130,7 +137,8 @@ void measure_job_running(const Snapshot& snapshot, const Operation& operation, c
   if (!job.reason.empty()) update.message += ", " + job.reason;
   if (tally.old > 0) update.message += ", " + std::to_string(tally.old) + " old ones left";
   if (!tally.restarting.empty()) update.message += "; " + tally.restarting;
-  if (tally.crashes) return finish(update, OperationState::failed, update.message + "; 'tutti explain " + job.name + "' says more");
+  if (tally.crashes)
+    return finish(update, OperationState::failed, update.message + "; 'tutti explain " + job.name + "' says more");
   if (job.type == JobType::batch && tally.failed > 0 && tally.failed + update.done >= tally.wanted &&
       snapshot.instances_by_job.find(job.id.value) != nullptr && tally.pending == 0) {
     bool live = false;
@@ -162,7 +170,8 @@ void measure_job_stopped(const Snapshot& snapshot, const Operation& operation, s
   update.message = std::to_string(left) + " still stopping";
   set_step(update, "stop", left == 0, update.message);
   const bool row_gone = operation.kind != "job.delete" || job == nullptr;
-  if (left == 0 && row_gone) finish(update, OperationState::succeeded, operation.kind == "job.delete" ? "deleted" : "stopped");
+  if (left == 0 && row_gone)
+    finish(update, OperationState::succeeded, operation.kind == "job.delete" ? "deleted" : "stopped");
 }
 
 void measure_instance(const Snapshot& snapshot, const Operation& operation, state::UpdateOperation& update) {
@@ -177,8 +186,10 @@ void measure_instance(const Snapshot& snapshot, const Operation& operation, stat
   if (operation.kind == "instance.stop") done = instance->finished;
   if (operation.kind == "instance.delete") done = instance->finished;
   if (operation.kind == "instance.suspend") done = instance->finished && instance->state == TaskState::suspended;
-  if (operation.kind == "instance.start" || operation.kind == "instance.restart" || operation.kind == "instance.resume") {
-    const bool current = instance->generation >= static_cast<uint32_t>(std::max(1, std::atoi(operation.argument.c_str())));
+  if (operation.kind == "instance.start" || operation.kind == "instance.restart" ||
+      operation.kind == "instance.resume") {
+    const bool current =
+        instance->generation >= static_cast<uint32_t>(std::max(1, std::atoi(operation.argument.c_str())));
     done = current && (instance->state == TaskState::running || instance->state == TaskState::completed);
     failed = current && instance->finished && !done;
   }
@@ -191,7 +202,9 @@ void measure_instance(const Snapshot& snapshot, const Operation& operation, stat
   update.total = 1;
   update.done = done ? 1 : 0;
   if (done) finish(update, OperationState::succeeded, "done");
-  if (failed) finish(update, OperationState::failed, instance->detail->reason.empty() ? "it ended at once" : instance->detail->reason);
+  if (failed)
+    finish(update, OperationState::failed,
+           instance->detail->reason.empty() ? "it ended at once" : instance->detail->reason);
 }
 
 void measure_drain(const Snapshot& snapshot, const Operation& operation, Time now, state::UpdateOperation& update) {
@@ -204,7 +217,9 @@ void measure_drain(const Snapshot& snapshot, const Operation& operation, Time no
   if (const IdSet* ids = snapshot.instances_by_node.find(operation.target)) {
     ids->for_each([&](uint64_t id, const Unit&) {
       const Instance* instance = snapshot.instances.find(id);
-      if (instance != nullptr && !instance->finished && instance->presence != Presence::given_up && instance->node == node->id) ++left;
+      if (instance != nullptr && !instance->finished && instance->presence != Presence::given_up &&
+          instance->node == node->id)
+        ++left;
     });
   }
   update.total = std::max(operation.total, left);
@@ -236,8 +251,9 @@ constexpr int64_t kProgressMs = 250;
 constexpr size_t kMeasuredAtOnceMax = 64;
 
 bool differs(const state::UpdateOperation& update, const Operation& operation) {
-  return !update.moves.empty() || update.state != operation.state || update.steps != operation.steps || update.progress != operation.progress ||
-         update.done != operation.done || update.total != operation.total || update.message != operation.message;
+  return !update.moves.empty() || update.state != operation.state || update.steps != operation.steps ||
+         update.progress != operation.progress || update.done != operation.done || update.total != operation.total ||
+         update.message != operation.message;
 }
 
 }  // namespace
@@ -254,13 +270,18 @@ std::optional<state::UpdateOperation> measure(const Snapshot& snapshot, const Op
   } else if (operation.kind == "job.submit" || operation.kind == "job.scale" || operation.kind == "job.start" ||
              operation.kind == "job.promote" || operation.kind == "job.abort") {
     const Job* job = snapshot.jobs.find(operation.target);
-    if (job == nullptr) finish(update, OperationState::cancelled, "the job was deleted");
-    else measure_job_running(snapshot, operation, *job, update);
+    if (job == nullptr)
+      finish(update, OperationState::cancelled, "the job was deleted");
+    else
+      measure_job_running(snapshot, operation, *job, update);
   } else if (operation.kind == "job.force") {
     const Job* job = snapshot.jobs.find(operation.target);
-    if (job == nullptr || job->stopped) finish(update, OperationState::cancelled, "the job was stopped");
-    else if (!job->launches.waiting) finish(update, OperationState::succeeded, "launched");
-    else update.message = "waits for what runs to stop";
+    if (job == nullptr || job->stopped)
+      finish(update, OperationState::cancelled, "the job was stopped");
+    else if (!job->launches.waiting)
+      finish(update, OperationState::succeeded, "launched");
+    else
+      update.message = "waits for what runs to stop";
   } else if (operation.kind == "job.stop" || operation.kind == "job.delete") {
     measure_job_stopped(snapshot, operation, update);
   } else if (operation.kind.starts_with("instance.")) {
@@ -348,13 +369,16 @@ std::vector<state::UpdateOperation> OperationTracker::follow(const ChangeSet& ch
   if (!relevant) return out;
   for (OperationId id : running_) {
     const Operation* operation = changes.after->operations.find(id.value);
-    if (operation != nullptr && operation->rebalance) late_.insert({id, now + milliseconds(kProgressMs)});  // it may concern any
+    if (operation != nullptr && operation->rebalance)
+      late_.insert({id, now + milliseconds(kProgressMs)});  // it may concern any
     if (operation == nullptr || operation->rebalance || !targets.contains(operation->target)) continue;
     const IdSet* members = changes.after->instances_by_job.find(operation->target);
     std::optional<state::UpdateOperation> update;
     if (members == nullptr || members->size() <= kMeasuredAtOnceMax) update = measure(*changes.after, *operation, now);
-    if (update && update->state != OperationState::running) out.push_back(std::move(*update));
-    else late_.insert({id, now + milliseconds(kProgressMs)});
+    if (update && update->state != OperationState::running)
+      out.push_back(std::move(*update));
+    else
+      late_.insert({id, now + milliseconds(kProgressMs)});
   }
   return out;
 }

@@ -21,8 +21,8 @@ bool over_and_forgotten(const Instance& instance, bool held) {
   return instance.finished && would_run && !held && instance.presence != Presence::given_up;
 }
 
-// A beat costs the manager about 30 us, the network's share included: at one a second each, ten thousand nodes would take
-// a third of a core for saying nothing.
+// A beat costs the manager about 30 us, the network's share included: at one a second each, ten thousand nodes would
+// take a third of a core for saying nothing.
 int32_t beat_ms(const Snapshot& snapshot) {
   const auto spread = static_cast<int64_t>(snapshot.nodes.size()) * 1000 / limits::kBeatsPerSecondMax;
   return static_cast<int32_t>(std::clamp(spread, limits::kBeatMs, limits::kBeatSlowestMs));
@@ -64,7 +64,9 @@ Dispatcher::Session* Dispatcher::session_at(NodeId node) {
   return session == sessions_.end() || session->second.phase != Phase::live ? nullptr : &session->second;
 }
 
-bool Dispatcher::live(NodeId node) const { return session_of(node) != 0; }
+bool Dispatcher::live(NodeId node) const {
+  return session_of(node) != 0;
+}
 
 uint64_t Dispatcher::session_of(NodeId node) const {
   auto at = by_node_.find(node);
@@ -130,22 +132,27 @@ void Dispatcher::received(ConnectionId connection, WorkerMessage message, Time n
   if (message.status) {
     // A worker keeps one status message under way, of a bounded size: nobody can fill the queue of commands with them.
     if (session.status_under_way || message.status->reports.size() > limits::kReportsPerMessageMax) {
-      return drop(connection, "a status message before the last one was acknowledged, or with more reports than kReportsPerMessageMax");
+      return drop(
+          connection,
+          "a status message before the last one was acknowledged, or with more reports than kReportsPerMessageMax");
     }
     if (message.status->images && message.status->images->held.size() > limits::kImagesToldMax) {
       return drop(connection, "more images than kImagesToldMax");
     }
     const uint64_t tag = next_tag_++;
     session.status_under_way = message.status->sequence;
-    outputs_.push_back(SubmitForWorker{
-        connection, tag, state::ReportStatus{session.node, session.number, std::move(message.status->reports), std::move(message.status->images)}});
+    outputs_.push_back(
+        SubmitForWorker{connection, tag,
+                        state::ReportStatus{session.node, session.number, std::move(message.status->reports),
+                                            std::move(message.status->images)}});
   }
   (void)now;
 }
 
 void Dispatcher::begin(Session& session, HelloMessage hello) {
   if (to_json(hello.inventory).size() > limits::kInventoryBytesMax) {
-    return drop(session.connection, "an inventory above " + std::to_string(limits::kInventoryBytesMax) + " bytes (limit kInventoryBytesMax)");
+    return drop(session.connection, "an inventory above " + std::to_string(limits::kInventoryBytesMax) +
+                                        " bytes (limit kInventoryBytesMax)");
   }
   session.phase = Phase::beginning;
   std::vector<InstanceId> ids;
@@ -154,7 +161,8 @@ void Dispatcher::begin(Session& session, HelloMessage hello) {
     ids.push_back(held.instance);
   }
   outputs_.push_back(SubmitForWorker{
-      session.connection, next_tag_++, state::BeginSession{session.node, session.fingerprint, std::move(hello.inventory), std::move(ids)}});
+      session.connection, next_tag_++,
+      state::BeginSession{session.node, session.fingerprint, std::move(hello.inventory), std::move(ids)}});
 }
 
 void Dispatcher::committed(ConnectionId connection, uint64_t tag, const Result<state::Outcome>& result, Time now) {
@@ -273,7 +281,8 @@ void Dispatcher::send_complete(Session& session) {
       const Instance* instance = snapshot_->instances.find(id);
       if (instance == nullptr || instance->node != session.node) return;
       const bool waits = !instance->admitted && instance->presence != Presence::given_up;
-      if (waits || over_and_forgotten(*instance, session.held.contains(instance->id))) {  // waits to start again; its disk stays
+      if (waits ||
+          over_and_forgotten(*instance, session.held.contains(instance->id))) {  // waits to start again; its disk stays
         part.keep.push_back(instance->id);
         wanted.insert(instance->id);
         return;
@@ -291,7 +300,9 @@ void Dispatcher::send_complete(Session& session) {
       } else {
         bytes += add_assignment(session, part, *instance, *assignment);
       }
-      if (bytes >= kAssignBytes || part.assignments.size() >= kAssignmentsPerMessage || part.keep.size() >= 8 * kAssignmentsPerMessage) send(true);
+      if (bytes >= kAssignBytes || part.assignments.size() >= kAssignmentsPerMessage ||
+          part.keep.size() >= 8 * kAssignmentsPerMessage)
+        send(true);
     });
   }
   send(false);
@@ -339,7 +350,8 @@ void Dispatcher::flush(Session& session) {
   while (!session.dirty.empty()) {
     AssignMessage part;
     size_t bytes = 0;
-    while (!session.dirty.empty() && bytes < kAssignBytes && part.assignments.size() + part.removed.size() < kAssignmentsPerMessage) {
+    while (!session.dirty.empty() && bytes < kAssignBytes &&
+           part.assignments.size() + part.removed.size() < kAssignmentsPerMessage) {
       const InstanceId id = *session.dirty.begin();
       session.dirty.erase(session.dirty.begin());
       const Instance* instance = snapshot_->instances.find(id.value);
@@ -372,8 +384,8 @@ Status Dispatcher::open_stream(NodeId node, StreamRequest request) {
   Session* session = session_at(node);
   if (session == nullptr) {
     const Node* row = snapshot_ ? snapshot_->nodes.find(node.value) : nullptr;
-    return fail(ErrorCode::unavailable,
-                "node " + (row != nullptr ? row->name : to_text(node)) + " is not connected: try again when it is back");
+    return fail(ErrorCode::unavailable, "node " + (row != nullptr ? row->name : to_text(node)) +
+                                            " is not connected: try again when it is back");
   }
   ManagerMessage message = envelope(*session);
   message.stream = std::move(request);

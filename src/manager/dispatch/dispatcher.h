@@ -26,10 +26,20 @@ namespace tutti::manager {
 
 using ConnectionId = uint64_t;
 
-struct SendToWorker { ConnectionId connection = 0; ManagerMessage message; };
-struct CloseWorker { ConnectionId connection = 0; std::string reason; };
+struct SendToWorker {
+  ConnectionId connection = 0;
+  ManagerMessage message;
+};
+struct CloseWorker {
+  ConnectionId connection = 0;
+  std::string reason;
+};
 // Commit this; answer with committed(connection, tag, …).
-struct SubmitForWorker { ConnectionId connection = 0; uint64_t tag = 0; state::Command command; };
+struct SubmitForWorker {
+  ConnectionId connection = 0;
+  uint64_t tag = 0;
+  state::Command command;
+};
 using DispatchOutput = std::variant<SendToWorker, CloseWorker, SubmitForWorker>;
 
 class Dispatcher {
@@ -68,17 +78,18 @@ class Dispatcher {
     Phase phase = Phase::connected;
     uint64_t number = 0;
     bool blocked = false;
-    std::map<InstanceId, Held> held;                     // what the worker has
-    std::map<SpecKey, size_t> specs;                     // what it was sent, and how many of `held` are of it
+    std::map<InstanceId, Held> held;  // what the worker has
+    std::map<SpecKey, size_t> specs;  // what it was sent, and how many of `held` are of it
     std::set<InstanceId> dirty;
-    std::optional<uint64_t> status_under_way;            // tag of the status being committed
+    std::optional<uint64_t> status_under_way;  // tag of the status being committed
   };
 
   void begin(Session& session, HelloMessage hello);
   void go_live(Session& session, uint64_t number, Time now);
   void send_complete(Session& session);
   void flush(Session& session);
-  size_t add_assignment(Session& session, AssignMessage& message, const Instance& instance, const Assignment& assignment);
+  size_t add_assignment(Session& session, AssignMessage& message, const Instance& instance,
+                        const Assignment& assignment);
   size_t bytes_of(const JobVersion& version);
   static void uncount(Session& session, AssignMessage& message, const Held& held);
   static void forget_specs(Session& session, AssignMessage& message);

@@ -60,7 +60,8 @@ std::vector<state::SetNodeHealth> Liveness::tick(BootTime now) {
     if (health == entry.asked || (health == NodeHealth::unknown && entry.asked == NodeHealth::lost)) continue;
     entry.asked = health;
     entry.lost_under_way += health == NodeHealth::lost ? 1 : 0;
-    std::string reason = health == NodeHealth::ready ? "heard again" : "silent for " + format_duration(milliseconds(silent_ms));
+    std::string reason =
+        health == NodeHealth::ready ? "heard again" : "silent for " + format_duration(milliseconds(silent_ms));
     out.push_back({id, entry.session, health, std::move(reason)});
   }
   return out;

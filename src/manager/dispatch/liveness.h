@@ -33,10 +33,10 @@ class Liveness {
  private:
   struct Entry {
     BootTime heard;
-    NodeHealth health = NodeHealth::joining;   // as committed
-    NodeHealth asked = NodeHealth::joining;    // as asked for last
+    NodeHealth health = NodeHealth::joining;  // as committed
+    NodeHealth asked = NodeHealth::joining;   // as asked for last
     uint64_t session = 0;
-    int lost_under_way = 0;                    // asked for, and not answered yet
+    int lost_under_way = 0;  // asked for, and not answered yet
   };
   std::map<NodeId, Entry> nodes_;
 };

@@ -23,7 +23,11 @@ class MemoryStore final : public Store {
 
   AppendResult append(uint64_t revision, std::string_view blob) override {
     if (revision != head_ + 1) {
-      return {AppendOutcome::refused, {ErrorCode::conflict, "revision " + std::to_string(revision) + " does not follow " + std::to_string(head_), {}, 0}};
+      return {AppendOutcome::refused,
+              {ErrorCode::conflict,
+               "revision " + std::to_string(revision) + " does not follow " + std::to_string(head_),
+               {},
+               0}};
     }
     if (blob.size() > limits::kAppendBlobBytesMax) {
       return {AppendOutcome::refused, {ErrorCode::too_large, "a batch above kAppendBlobBytesMax", {}, 0}};
@@ -43,9 +47,7 @@ class MemoryStore final : public Store {
         disk_->log[revision] = std::string(blob.substr(0, blob.size() / 2));
         disk_->torn[revision] = true;
         return {AppendOutcome::unknown, lost};
-      case AppendFault::unknown_stored:
-        disk_->log[revision] = std::string(blob);
-        return {AppendOutcome::unknown, lost};
+      case AppendFault::unknown_stored: disk_->log[revision] = std::string(blob); return {AppendOutcome::unknown, lost};
     }
     write_batch(revision, blob);
     sync();
@@ -102,12 +104,17 @@ class MemoryStore final : public Store {
   }
   void write_page(const std::pair<uint32_t, uint64_t>& key, const std::string& blob) {
     auto at = disk_->pages.find(key);
-    disk_->unsynced.emplace_back([key, before = at == disk_->pages.end() ? std::string() : at->second](MemoryDisk& disk) {
-      if (before.empty()) disk.pages.erase(key);
-      else disk.pages[key] = before;
-    });
-    if (blob.empty()) disk_->pages.erase(key);
-    else disk_->pages[key] = blob;
+    disk_->unsynced.emplace_back(
+        [key, before = at == disk_->pages.end() ? std::string() : at->second](MemoryDisk& disk) {
+          if (before.empty())
+            disk.pages.erase(key);
+          else
+            disk.pages[key] = before;
+        });
+    if (blob.empty())
+      disk_->pages.erase(key);
+    else
+      disk_->pages[key] = blob;
   }
   void sync() { disk_->unsynced.clear(); }
 

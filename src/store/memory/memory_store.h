@@ -1,8 +1,8 @@
 #pragma once
 // The store in memory, for tests and simulation, with every fault a disk can show.
 //
-// A MemoryDisk is the disk: it outlives the stores opened on it, so a test can crash and open again; a power cut loses what
-// was not synced. Faults are scripted per append. Not thread-safe: one thread, as in a simulation.
+// A MemoryDisk is the disk: it outlives the stores opened on it, so a test can crash and open again; a power cut loses
+// what was not synced. Faults are scripted per append. Not thread-safe: one thread, as in a simulation.
 
 #include <deque>
 #include <functional>
@@ -28,8 +28,8 @@ struct MemoryDisk {
   uint64_t checkpoint = 0;
   std::map<uint64_t, std::string> log;
   std::map<std::pair<uint32_t, uint64_t>, std::string> pages;
-  std::map<uint64_t, bool> torn;           // revision → its bytes are incomplete
-  std::deque<AppendFault> faults;          // one per append to come; empty: none
+  std::map<uint64_t, bool> torn;   // revision → its bytes are incomplete
+  std::deque<AppendFault> faults;  // one per append to come; empty: none
   bool fail_next_checkpoint = false;
   uint64_t appends = 0;
 

@@ -29,7 +29,8 @@ constexpr int kBusyMs = 10'000;
 // What a checkpoint, or a trim, writes at a time: an append waits a millisecond or two for it.
 constexpr size_t kBytesAtOnce = 256u << 10;
 constexpr int kLogRowsAtOnce = 100;
-// Pages in the write-ahead log before the writer copies them into the file itself: a checkpoint does it in the background.
+// Pages in the write-ahead log before the writer copies them into the file itself: a checkpoint does it in the
+// background.
 constexpr int kWriterCopiesAt = 50'000;
 
 // Appends go first: between two pieces of a checkpoint whoever appends gets the write lock, without SQLite's own
@@ -71,15 +72,17 @@ class SqliteStore final : public Store {
     close_connections();
     TUTTI_CHECK(take_lead());
     TUTTI_TRY(writer_, connect(kWriterCopiesAt));
-    TUTTI_CHECK(run(writer_.get(),
-                    "CREATE TABLE IF NOT EXISTS log(revision INTEGER PRIMARY KEY, blob BLOB NOT NULL);"
-                    "CREATE TABLE IF NOT EXISTS page(tbl INTEGER NOT NULL, number INTEGER NOT NULL, blob BLOB NOT NULL);"
-                    "CREATE UNIQUE INDEX IF NOT EXISTS page_key ON page(tbl, number);"
-                    "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value INTEGER NOT NULL);"
-                    "INSERT OR IGNORE INTO meta VALUES('format', 1), ('epoch', 0), ('checkpoint', 0);"));
+    TUTTI_CHECK(
+        run(writer_.get(),
+            "CREATE TABLE IF NOT EXISTS log(revision INTEGER PRIMARY KEY, blob BLOB NOT NULL);"
+            "CREATE TABLE IF NOT EXISTS page(tbl INTEGER NOT NULL, number INTEGER NOT NULL, blob BLOB NOT NULL);"
+            "CREATE UNIQUE INDEX IF NOT EXISTS page_key ON page(tbl, number);"
+            "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value INTEGER NOT NULL);"
+            "INSERT OR IGNORE INTO meta VALUES('format', 1), ('epoch', 0), ('checkpoint', 0);"));
     TUTTI_TRY(const uint64_t format, number(writer_.get(), "SELECT value FROM meta WHERE name='format'"));
     if (format != 1) {
-      return fail(ErrorCode::unsupported, path_ + " was written by a newer tutti (format " + std::to_string(format) + "): use that version");
+      return fail(ErrorCode::unsupported,
+                  path_ + " was written by a newer tutti (format " + std::to_string(format) + "): use that version");
     }
     TUTTI_TRY(side_, connect(0));
     // What the side commits is durable with the next append, or when it asks for it: the log is written in order.
@@ -99,10 +102,17 @@ class SqliteStore final : public Store {
     if (!insert_) return {AppendOutcome::refused, {ErrorCode::unavailable, "the store is not open", {}, 0}};
     if (revision != head_ + 1) {
       return {AppendOutcome::refused,
-              {ErrorCode::conflict, "revision " + std::to_string(revision) + " does not follow " + std::to_string(head_), {}, 0}};
+              {ErrorCode::conflict,
+               "revision " + std::to_string(revision) + " does not follow " + std::to_string(head_),
+               {},
+               0}};
     }
     if (blob.size() > limits::kAppendBlobBytesMax) {
-      return {AppendOutcome::refused, {ErrorCode::too_large, "a batch of " + std::to_string(blob.size()) + " bytes (limit kAppendBlobBytesMax)", {}, 0}};
+      return {AppendOutcome::refused,
+              {ErrorCode::too_large,
+               "a batch of " + std::to_string(blob.size()) + " bytes (limit kAppendBlobBytesMax)",
+               {},
+               0}};
     }
     const WriteGate::Held held = gate_.for_append();
     sqlite3_reset(insert_.get());
@@ -116,7 +126,8 @@ class SqliteStore final : public Store {
       return {};
     }
     // What failed before the commit was written was rolled back; after an I/O error nobody can say.
-    const bool certain = code == SQLITE_FULL || code == SQLITE_BUSY || code == SQLITE_CONSTRAINT || code == SQLITE_READONLY;
+    const bool certain =
+        code == SQLITE_FULL || code == SQLITE_BUSY || code == SQLITE_CONSTRAINT || code == SQLITE_READONLY;
     if (code == SQLITE_FULL) error.message += ": make room on the disk, nothing was stored";
     return {certain ? AppendOutcome::refused : AppendOutcome::unknown, std::move(error)};
   }
@@ -128,7 +139,8 @@ class SqliteStore final : public Store {
     if ((first == 0 && after < checkpoint) || (first > 0 && first > after + 1)) {
       return fail(ErrorCode::not_found, "the log begins after revision " + std::to_string(after));
     }
-    TUTTI_TRY(Statement rows, prepare(side_.get(), "SELECT revision, blob FROM log WHERE revision > ?1 ORDER BY revision"));
+    TUTTI_TRY(Statement rows,
+              prepare(side_.get(), "SELECT revision, blob FROM log WHERE revision > ?1 ORDER BY revision"));
     sqlite3_bind_int64(rows.get(), 1, static_cast<sqlite3_int64>(after));
     int code = 0;
     while ((code = sqlite3_step(rows.get())) == SQLITE_ROW) {
@@ -195,10 +207,12 @@ class SqliteStore final : public Store {
       char pid[32] = {};
       if (::pread(fd, pid, sizeof pid - 1, 0) < 0) pid[0] = 0;
       ::close(fd);
-      return fail(ErrorCode::unavailable, path_ + " is in use by another manager (pid " + pid + "): stop it, or choose another data directory");
+      return fail(ErrorCode::unavailable,
+                  path_ + " is in use by another manager (pid " + pid + "): stop it, or choose another data directory");
     }
     const std::string text = std::to_string(::getpid());
-    if (::ftruncate(fd, 0) != 0 || ::pwrite(fd, text.data(), text.size(), 0) < 0) { /* only for messages */ }
+    if (::ftruncate(fd, 0) != 0 || ::pwrite(fd, text.data(), text.size(), 0) < 0) { /* only for messages */
+    }
     lock_fd_ = fd;
     return {};
   }
@@ -216,7 +230,8 @@ class SqliteStore final : public Store {
 
   Result<Db> connect(int copies_at) const {
     sqlite3* raw = nullptr;
-    const int code = sqlite3_open_v2(path_.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
+    const int code =
+        sqlite3_open_v2(path_.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
     Db db(raw);
     if (code != SQLITE_OK) return tl::make_unexpected(refuse(db.get(), "open").error());
     sqlite3_busy_timeout(db.get(), kBusyMs);
@@ -245,7 +260,9 @@ class SqliteStore final : public Store {
   }
 
   Status write_pages(std::span<const Page> pages) {
-    TUTTI_TRY(Statement put, prepare(side_.get(), "INSERT INTO page(tbl, number, blob) VALUES(?1, ?2, ?3) ON CONFLICT(tbl, number) DO UPDATE SET blob=excluded.blob"));
+    TUTTI_TRY(Statement put, prepare(side_.get(),
+                                     "INSERT INTO page(tbl, number, blob) VALUES(?1, ?2, ?3) ON CONFLICT(tbl, number) "
+                                     "DO UPDATE SET blob=excluded.blob"));
     TUTTI_TRY(Statement drop, prepare(side_.get(), "DELETE FROM page WHERE tbl=?1 AND number=?2"));
     for (const Page& page : pages) {
       sqlite3_stmt* statement = page.blob.empty() ? drop.get() : put.get();
@@ -260,8 +277,10 @@ class SqliteStore final : public Store {
 
   Status refuse(sqlite3* db, std::string_view what) const {
     const int code = db != nullptr ? sqlite3_errcode(db) : SQLITE_NOMEM;
-    std::string message = path_ + ": cannot " + std::string(what) + ": " + (db != nullptr ? sqlite3_errmsg(db) : "out of memory");
-    if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB) message += "; the file is damaged: move it away and restore a backup";
+    std::string message =
+        path_ + ": cannot " + std::string(what) + ": " + (db != nullptr ? sqlite3_errmsg(db) : "out of memory");
+    if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
+      message += "; the file is damaged: move it away and restore a backup";
     return fail(ErrorCode::io, std::move(message));
   }
   Status run(sqlite3* db, const char* sql) const {
@@ -269,7 +288,8 @@ class SqliteStore final : public Store {
   }
   Result<Statement> prepare(sqlite3* db, const char* sql) const {
     sqlite3_stmt* raw = nullptr;
-    if (sqlite3_prepare_v2(db, sql, -1, &raw, nullptr) != SQLITE_OK) return tl::make_unexpected(refuse(db, "use the store").error());
+    if (sqlite3_prepare_v2(db, sql, -1, &raw, nullptr) != SQLITE_OK)
+      return tl::make_unexpected(refuse(db, "use the store").error());
     return Statement(raw);
   }
   Result<uint64_t> number(sqlite3* db, const char* sql) const {
@@ -280,16 +300,18 @@ class SqliteStore final : public Store {
 
   const std::string path_;
   int lock_fd_ = -1;
-  Db writer_;             // append() only
+  Db writer_;  // append() only
   Statement insert_;
   WriteGate gate_;
   std::mutex side_mutex_;
-  Db side_;               // everything else
+  Db side_;  // everything else
   uint64_t head_ = 0;
 };
 
 }  // namespace
 
-std::unique_ptr<Store> make_sqlite_store(std::string path) { return std::make_unique<SqliteStore>(std::move(path)); }
+std::unique_ptr<Store> make_sqlite_store(std::string path) {
+  return std::make_unique<SqliteStore>(std::move(path));
+}
 
 }  // namespace tutti::store

@@ -67,7 +67,8 @@ TEST(SqliteStore, D01_KilledWhileAppendingLosesNothingAcknowledged) {
     }
     close(acks[1]);
     uint64_t acknowledged = 0;
-    for (int i = 0; i < 20 + round * 7; ++i) ASSERT_EQ(read(acks[0], &acknowledged, sizeof acknowledged), ssize_t{sizeof acknowledged});
+    for (int i = 0; i < 20 + round * 7; ++i)
+      ASSERT_EQ(read(acks[0], &acknowledged, sizeof acknowledged), ssize_t{sizeof acknowledged});
     kill(child, SIGKILL);
     while (read(acks[0], &acknowledged, sizeof acknowledged) == ssize_t{sizeof acknowledged}) {
     }

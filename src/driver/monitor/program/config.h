@@ -53,7 +53,7 @@ struct Config {
   bool stdin_open = false;
   const char* lease = nullptr;  // lease page; null: none, or the task is kept
   int64_t lease_grace_ns = 0;
-  int64_t start_by_ns = 0;      // CLOCK_BOOTTIME; 0: any time
+  int64_t start_by_ns = 0;  // CLOCK_BOOTTIME; 0: any time
   int64_t stop_signal = 15;
   int64_t stop_grace_ns = 0;
   int64_t enter_pid = 0;  // enter: whose namespaces

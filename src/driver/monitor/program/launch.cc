@@ -238,7 +238,8 @@ bool install_filter(const char* base64) {
     bits = bits << 6 | static_cast<uint32_t>(value);
     if (i % 4 != 0) program[size++] = static_cast<char>(bits >> (6 - 2 * (i % 4)));
   }
-  sock_fprog filter = {static_cast<unsigned short>(size / sizeof(sock_filter)), reinterpret_cast<sock_filter*>(program)};
+  sock_fprog filter = {static_cast<unsigned short>(size / sizeof(sock_filter)),
+                       reinterpret_cast<sock_filter*>(program)};
   return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
 }
 
