@@ -83,7 +83,14 @@ class SlowManager final : public Services {
 
  private:
   const SystemClock clock_;
-  const std::shared_ptr<const Snapshot> snapshot_ = std::make_shared<const Snapshot>();
+  static std::shared_ptr<const Snapshot> with_a_token() {
+    Snapshot out;
+    Token token;
+    token.id = TokenId{1};
+    out.tokens.put(TableEdit(), 1, token);
+    return std::make_shared<const Snapshot>(std::move(out));
+  }
+  const std::shared_ptr<const Snapshot> snapshot_ = with_a_token();
   std::mutex mutex_;
   std::condition_variable asked_;
   state::Done done_;
@@ -98,6 +105,7 @@ TEST(Schedulers, APlanIsAnsweredAfterTheyHaveStopped) {
   const auto upgrade = std::make_shared<Upgrade>();
   Identity identity;
   identity.text = "token:s1";
+  identity.token = TokenId{1};
   schedulers.accept(identity, upgrade);
   ASSERT_EQ(upgrade->socket->started.get_future().wait_for(std::chrono::seconds(30)), std::future_status::ready);
   std::shared_ptr<std::function<void()>> wake = manager.wake();

@@ -186,7 +186,7 @@ TEST(State, AnInstanceWorksWhileItsChecksPass) {
   EXPECT_FALSE(works(told(HealthState::unhealthy, "again")));
   EXPECT_EQ(events("instance.unhealthy"), 3);
   pool.reopen();
-  EXPECT_EQ(pool.state().instances.find(id.value)->detail->tasks[0].health, HealthState::healthy);
+  EXPECT_EQ(pool.state().instances.find(id.value)->detail->tasks[0].health, HealthState::unhealthy);
 }
 
 TEST(State, WhatAWorkerSaysIsBoundedAndItsOwn) {

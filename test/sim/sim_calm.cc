@@ -14,7 +14,10 @@ std::string SimWorld::unfinished() const {
   const Snapshot& state = manager->state();
   std::string out;
   state.nodes.for_each([&](uint64_t, const Node& node) {
-    if (node.health != NodeHealth::ready) out += "node " + node.name + " is not ready; ";
+    // A late copy of a join may bring back one that was removed: its machine is off for good.
+    const bool off =
+        std::ranges::any_of(hosts, [&](const auto& host) { return host->left && host->name == node.name; });
+    if (node.health != NodeHealth::ready && !off) out += "node " + node.name + " is not ready; ";
   });
   state.jobs.for_each([&](uint64_t, const Job& job) { out += unfinished_job(state, job); });
   out += unplaced();
