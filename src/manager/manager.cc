@@ -13,6 +13,7 @@
 #include "catalog/distribution.h"
 #include "catalog/fetch.h"
 #include "manager/api/api.h"
+#include "manager/bounded_pool.h"
 #include "manager/control/controller.h"
 #include "manager/control/housekeeping.h"
 #include "manager/control/operations.h"
@@ -44,29 +45,6 @@ constexpr Duration kJudgeEvery = milliseconds(250);
 // From so many sessions on their beats are taken together, so often: each alone would wake two threads.
 constexpr size_t kSessionsTogether = 500;
 constexpr Duration kBeatsEvery = milliseconds(20);
-
-// Threads with a bounded queue.
-class BoundedPool {
- public:
-  BoundedPool(int threads, size_t most, std::string what) : most_(most), what_(std::move(what)), pool_(threads) {}
-  Status run(std::function<void()> work) {
-    if (waiting_.fetch_add(1) >= most_) {
-      waiting_.fetch_sub(1);
-      return fail(ErrorCode::too_many, "too much " + what_ + " is waiting: try again");
-    }
-    pool_.post([this, work = std::move(work)] {
-      work();
-      waiting_.fetch_sub(1);
-    });
-    return {};
-  }
-
- private:
-  const size_t most_;
-  const std::string what_;
-  std::atomic<size_t> waiting_{0};
-  catalog::WorkPool pool_;
-};
 
 class ManagerImpl final : public Manager, public Services {
  public:
@@ -478,7 +456,10 @@ class ManagerImpl final : public Manager, public Services {
         dispatcher_.closed(connection);
         perform(close);
       };
-      beat&& beats_together_ ? control_->post_unhurried(std::move(take)) : control_->post(std::move(take));
+      if (beat && beats_together_)
+        control_->post_unhurried(std::move(take));
+      else
+        control_->post(std::move(take));
     };
     callbacks.closed = [this, connection](const std::string&) {
       if (stopping_) return;

@@ -18,8 +18,8 @@ constexpr size_t kEventsAtOnce = 2'000;
 constexpr size_t kVersionBytesMax = 63;
 constexpr size_t kLineBytesMax = 200;
 
-// What another process says of itself, for people: plain letters.
-std::string printable(std::string_view text, size_t most) {
+// What another process says of itself: nothing but ASCII letters, which is stricter than printable().
+std::string in_ascii(std::string_view text, size_t most) {
   std::string out(text.substr(0, most));
   std::erase_if(out, [](char c) { return c < ' ' || c > '~'; });
   return out;
@@ -101,7 +101,7 @@ void Schedulers::received(uint64_t id, const std::string& text) {
   if (message->hello) greeted(session, *message->hello);
   if (message->health) {
     session.health = *message->health;
-    session.health.fragmentation = printable(session.health.fragmentation, kLineBytesMax);
+    session.health.fragmentation = in_ascii(session.health.fragmentation, kLineBytesMax);
   }
   if (message->plan) planned(id, std::move(*message->plan));
 }
@@ -117,7 +117,7 @@ void Schedulers::greeted(Session& session, const SchedulerHello& hello) {
     });
   };
   for (int i = 2; taken(); ++i) session.name = wanted + "-" + std::to_string(i);
-  session.version = printable(hello.version, kVersionBytesMax);
+  session.version = in_ascii(hello.version, kVersionBytesMax);
   session.pages = std::make_unique<state::PageReader>(services_.snapshot());
   const Snapshot& s = session.pages->snapshot();
   session.cursor = {s.epoch, s.revision};

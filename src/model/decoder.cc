@@ -459,8 +459,6 @@ void Encoder::write_struct(const void* object, const void* defaults, std::span<c
 }  // namespace tutti::codec
 
 namespace tutti {
-namespace {}  // namespace
-
 // Bytes that are not UTF-8 (a program's error text, a file name) become U+FFFD: readers refuse the whole otherwise.
 void append_json_string(std::string& out, std::string_view text) {
   static constexpr char kHex[] = "0123456789abcdef";

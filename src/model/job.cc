@@ -6,6 +6,11 @@
 
 namespace tutti {
 
+int64_t count_of(const Job& job, const GroupView& group) {
+  const auto scaled = job.counts.find(group.name);
+  return scaled != job.counts.end() ? scaled->second : group.count;
+}
+
 std::vector<GroupView> groups_of(const JobSpec& spec) {
   std::vector<GroupView> groups;
   const uint32_t feature_level = required_feature_level(spec);

@@ -280,6 +280,8 @@ struct GroupView {
   uint32_t feature_level = 1;                  // of the whole spec: a worker is sent all of it
 };
 std::vector<GroupView> groups_of(const JobSpec& spec);
+// How many of a group there are to be: as a user scaled it, else as the version says.
+int64_t count_of(const Job& job, const GroupView& group);
 
 // It has no instances of its own: its children have.
 bool is_parent(const JobSpec& spec);

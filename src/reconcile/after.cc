@@ -71,10 +71,7 @@ bool has_started(const Snapshot& snapshot, const Job& job) {
     if (i != nullptr && i->job_version == version->number && i->admitted && has_run(*i)) run.emplace(i->group, i->slot);
   });
   int64_t wanted = 0;
-  for (const GroupView& group : groups_of(*version->spec)) {
-    const auto scaled = job.counts.find(group.name);
-    wanted += scaled != job.counts.end() ? scaled->second : group.count;
-  }
+  for (const GroupView& group : groups_of(*version->spec)) wanted += count_of(job, group);
   return !run.empty() && (job.type == JobType::system || static_cast<int64_t>(run.size()) >= wanted);
 }
 

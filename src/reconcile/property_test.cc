@@ -92,11 +92,10 @@ class Chaos {
     const JobVersion& version = *w_.pool.s.version_of(id, job.active_version);
     size_t wanted = 0;
     for (const GroupView& group : **w_.pool.s.groups.find(version.id.value)) {
-      const auto scaled = job.counts.find(group.name);
       if (job.type == JobType::system)
         wanted += nodes_.size();
       else
-        wanted += static_cast<size_t>(scaled == job.counts.end() ? group.count : scaled->second);
+        wanted += static_cast<size_t>(count_of(job, group));
     }
     if (job.type == JobType::batch) {
       check(w_.running(id) <= wanted, "more of a batch job than asked for");

@@ -42,9 +42,8 @@ Group& SlotTable::group_named(const std::string& name) {
 
 namespace {
 
-int64_t count_of(const Job& job, const GroupView& view) {
-  const auto scaled = job.counts.find(view.name);
-  return std::clamp<int64_t>(scaled != job.counts.end() ? scaled->second : view.count, 0, limits::kCountMax);
+int64_t slots_in(const Job& job, const GroupView& view) {
+  return std::clamp<int64_t>(count_of(job, view), 0, limits::kCountMax);
 }
 
 // Those that the active version has as well are known by then; the others stay as they are.
@@ -56,7 +55,7 @@ void add_base_groups(const Snapshot& snapshot, const Job& job, const JobVersion&
     Group& group = table.group_named(view.name);
     group.base_view = &view;
     group.base_index = static_cast<uint16_t>(i);
-    if (group.view == nullptr) group.count = count_of(job, view);
+    if (group.view == nullptr) group.count = slots_in(job, view);
   }
 }
 
@@ -67,7 +66,7 @@ void add_active_groups(const Snapshot& snapshot, const Job& job, const JobVersio
     const GroupView& view = (**views)[i];
     Group group{.name = view.name, .view = &view, .index = static_cast<uint16_t>(i)};
     if (job.type != JobType::system) {
-      group.count = count_of(job, view);
+      group.count = slots_in(job, view);
       group.slots.resize(static_cast<size_t>(group.count));
       for (uint32_t n = 0; n < group.slots.size(); ++n) group.slots[n].number = n;
     }

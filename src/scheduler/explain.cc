@@ -88,19 +88,18 @@ bool out_of_ports(const Snapshot& s, const Request& request, const Node& node) {
   return false;
 }
 
-// `instance`: whose place there counts as free; none for what was not submitted.
-void survey(const Snapshot& s, const Request& request, const Instance* instance, Explanation& out) {
+// The place that the instance has counts as free.
+void survey(const Snapshot& s, const Request& request, const Instance& instance, Explanation& out) {
   std::map<std::string, int32_t> counts;
   double nearest = 1e300;
   const Node* nearest_node = nullptr;
   std::string nearest_reason;
   s.nodes.for_each([&](uint64_t, const Node& node) {
     ++out.nodes_total;
-    const Vacancy vacancy = instance != nullptr ? vacancy_for(s, *instance, request, node)
-                                                : Vacancy{allocatable(node) - s.usage_of(node.id).used, {}, request};
+    const Vacancy vacancy = vacancy_for(s, instance, request, node);
     const Resources& free = vacancy.free;
     auto why = check(s, vacancy.request, node, free, vacancy.given);
-    const bool there = instance != nullptr && instance->admitted && instance->node == node.id;
+    const bool there = instance.admitted && instance.node == node.id;
     if (!why && !there && out_of_ports(s, request, node)) why = "no free host port in its range";
     if (!why) {
       ++out.nodes_feasible;
@@ -146,10 +145,7 @@ void tell_preemption(const Snapshot& s, const Instance& i, Explanation& out) {
   const Job* job = s.jobs.find(i.job.value);
   const Project* project = job == nullptr ? nullptr : s.projects.find(job->project.value);
   if (project == nullptr || out.nodes_feasible > 0) return;
-  int64_t leaving = 0;
-  s.instances.for_each([&](uint64_t, const Instance& other) {
-    leaving += !other.finished && other.desired == Desired::removed && other.detail->pushed_by == i.id ? 1 : 0;
-  });
+  const int64_t leaving = leaving_for(s, {i.id});
   if (leaving > 0)
     out.remedies.insert(out.remedies.begin(),
                         "wait: " + std::to_string(leaving) + " less important were told to go for it");
@@ -250,7 +246,7 @@ Explanation explain(const Snapshot& s, InstanceId id, Time now) {
   if (node != nullptr) out.node = node->name;
   tell_tasks(*i, now, out);
   if (!i->admitted) out.pending_since = i->pending_since;
-  if (s.version_of(*i) != nullptr) survey(s, request_of(s, *i), i, out);
+  if (s.version_of(*i) != nullptr) survey(s, request_of(s, *i), *i, out);
   if (!i->admitted && !i->finished && s.version_of(*i) != nullptr) {
     if (is_placed_as_one(s, *i))
       tell_together(s, *i, now, out);
@@ -269,14 +265,6 @@ Explanation explain_fully(const Snapshot& s, InstanceId id, Time now) {
   if (i == nullptr || i->finished || s.version_of(*i) == nullptr) return out;
   if (s.pending.contains(id.value)) tell_queue(s, *i, out);
   tell_scores(s, *i, out);
-  return out;
-}
-
-Explanation explain_group(const Snapshot& s, const JobSpec& spec, const GroupView& group) {
-  Explanation out;
-  out.name = group.name;
-  out.state = "not submitted";
-  survey(s, request_of(spec, group), nullptr, out);
   return out;
 }
 

@@ -22,15 +22,6 @@ std::vector<InstanceId> those_that_wait(const Snapshot& s, const Instance& i, Ti
   return out;
 }
 
-int64_t leaving_for(const Snapshot& s, const std::vector<InstanceId>& waiting) {
-  const std::set<InstanceId> members(waiting.begin(), waiting.end());
-  int64_t out = 0;
-  s.instances.for_each([&](uint64_t, const Instance& other) {
-    out += !other.finished && other.desired == Desired::removed && members.contains(other.detail->pushed_by) ? 1 : 0;
-  });
-  return out;
-}
-
 std::string less_important(size_t count) {
   return std::to_string(count) + " less important instance" + (count == 1 ? "" : "s");
 }
@@ -66,6 +57,15 @@ void tell_pushing(const Snapshot& s, const Instance& i, const std::string& all, 
 }
 
 }  // namespace
+
+int64_t leaving_for(const Snapshot& s, const std::vector<InstanceId>& waiting) {
+  const std::set<InstanceId> members(waiting.begin(), waiting.end());
+  int64_t out = 0;
+  s.instances.for_each([&](uint64_t, const Instance& other) {
+    out += !other.finished && other.desired == Desired::removed && members.contains(other.detail->pushed_by) ? 1 : 0;
+  });
+  return out;
+}
 
 bool is_placed_as_one(const Snapshot& s, const Instance& i) {
   return is_together(s.version_of(i)->spec->placement) && !i.pinned && !(i.node && !i.cleared);

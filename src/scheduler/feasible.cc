@@ -32,12 +32,12 @@ std::optional<std::string> check_wishes(const Request& request, const Node& node
   return std::nullopt;
 }
 
+}  // namespace
+
 int64_t count_of(const std::map<std::string, int64_t>& counts, const std::string& name) {
   const auto at = counts.find(name);
   return at == counts.end() ? 0 : at->second;
 }
-
-}  // namespace
 
 Request request_of(const JobSpec& spec, const GroupView& group) {
   Request out;

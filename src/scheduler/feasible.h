@@ -35,6 +35,9 @@ struct Given {
   std::map<std::string, int64_t> devices;  // id → thousandths
 };
 
+// Of a countable thing, or a device, by name; 0 where it is not named.
+int64_t count_of(const std::map<std::string, int64_t>& counts, const std::string& name);
+
 // The first reason, in a fixed order, why not; none: it will do.
 std::optional<std::string> check(const Snapshot& snapshot, const Request& request, const Node& node,
                                  const Resources& free, const Given& given);

@@ -16,11 +16,6 @@ std::vector<uint32_t> ports_of(const Instance& i) {
   return out;
 }
 
-int64_t count_of(const std::map<std::string, int64_t>& counts, const std::string& name) {
-  const auto at = counts.find(name);
-  return at == counts.end() ? 0 : at->second;
-}
-
 }  // namespace
 
 void Preemption::let_go(View& view, const std::vector<uint32_t>& ports, const std::map<std::string, int64_t>& limits,
@@ -208,11 +203,24 @@ void Preemption::promise(const Request& request, const Choice& choice) {
     let_go(view, at->ports, at->limits, at->devices);
     view.held.erase(at);
   }
-  for (const PortBinding& port : request.ports)
-    if (port.host != 0) given.ports.insert(port_key(port));
-  for (const auto& [name, asked] : request.node_limits) view.limits[name] += asked;
+  const Node& node = *snapshot_.nodes.find(columns_.id(choice.index).value);
+  const NodeUsage& usage = snapshot_.usage_of(node.id);
+  for (const PortBinding& port : request.ports) {
+    PortBinding kept = port;
+    const auto taken = [&] { return view.ports.contains(port_key(kept)) || given.ports.contains(port_key(kept)); };
+    if (port.host == 0) {
+      for (kept.host = node.inventory->port_first; taken();) ++kept.host;
+    }
+    given.ports.insert(port_key(kept));
+  }
+  for (const auto& [name, asked] : request.node_limits) {
+    const int64_t now =
+        count_of(node.inventory->limits, name) - count_of(usage.limits, name) - count_of(given.limits, name);
+    const int64_t at_once = std::clamp<int64_t>(now, 0, asked);
+    given.limits[name] += at_once;
+    view.limits[name] += asked - at_once;
+  }
   if (!request.devices.empty()) {
-    const Node& node = *snapshot_.nodes.find(columns_.id(choice.index).value);
     const std::vector<int64_t> now = free_devices(snapshot_, node, given);
     std::vector<int64_t> then = free_devices_of(node, view, given, {});
     const auto chosen = choose_devices(request.devices, node.inventory->devices, then);

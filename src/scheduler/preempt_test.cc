@@ -92,6 +92,34 @@ TEST_F(PreemptTest, NoRoomIsKeptWhereTheSamePlanGaveThePortAway) {
   EXPECT_EQ(made.placements[1].instance, small);
 }
 
+// Found by seed 561: what is free now of that which is promised was given to a smaller one by the same plan.
+TEST_F(PreemptTest, WhatIsPromisedOfCountableThingsAndPortsIsNotGivenAway) {
+  const NodeId only = node(1'000);
+  pool_.edit_inventory(only, [](Inventory& i) { i.limits["licence"] = 2, i.port_last = i.port_first + 1; });
+  const int32_t first_port = pool_.s.nodes.find(only.value)->inventory->port_first;
+  for (const bool licence : {true, false}) {
+    const auto wants = [&](const char* name, int32_t priority, int64_t number) {
+      JobSpec spec = TestPool::service(name, 1, {{100}, kMemory, {}});
+      spec.priority = priority;
+      if (licence) spec.tasks[0].node_limits["licence"] = number;
+      for (int64_t n = 0; !licence && n < number; ++n)
+        spec.tasks[0].ports.push_back({.name = "p" + std::to_string(n), .container = 80});
+      const JobId id = pool_.submit(spec);
+      pool_.edit_job(id, [&](Job& row) { row.project = ProjectId{1}; });
+      return waiting(id);
+    };
+    const InstanceId low = wants("low", 10, 1), high = wants("high", 80, 2), small = wants("small", 5, 1);
+    std::vector<PortBinding> ports;
+    if (!licence) ports.push_back({"low", "p0", 80, first_port, Protocol::tcp});
+    pool_.place(low, only, TaskState::running, ports);
+    const Plan made = plan();
+    ASSERT_EQ(made.push_aside.size(), 1u);
+    EXPECT_EQ(made.push_aside[0].instance, high);
+    EXPECT_TRUE(made.placements.empty()) << (licence ? "a licence" : "a port");
+    for (const InstanceId id : {low, high, small}) pool_.erase(id);
+  }
+}
+
 TEST_F(PreemptTest, NobodyElseGoesWhileOneIsOnItsWayAndNobodySlipsIn) {
   const NodeId only = node(1'000);
   const JobId low = job("low", 10, 300);

@@ -85,6 +85,7 @@ class Rebalancer {
     bool gives = false;
     bool takes = false;
     int64_t load = 0;
+    Resources given_out;
   };
   // One that is to be moved, with what is asked for it.
   struct Candidate {
@@ -121,6 +122,7 @@ class Rebalancer {
       demand_.add(usage.used, 1);
       const bool by_number = policy_ == PlacementPolicy::roundrobin;
       row.load = by_number ? static_cast<int64_t>(usage.instances) : load_of(usage.used, allocatable(node));
+      row.given_out = usage.used;
       if (row.takes_part) row.used = in_use(node.id);
       rows_.push_back(row);
     });
@@ -212,9 +214,14 @@ class Rebalancer {
     if (!shape) shape = std::make_unique<Shape>(s_, columns_, *c.ask, Counts{}, 0);
     return *shape;
   }
-  int64_t weight_on(const Candidate& c, uint32_t index) const {
-    if (policy_ == PlacementPolicy::roundrobin) return 1;
-    return load_of(c.ask->request.resources, allocatable(*rows_[index].node));
+  // Of cpu and memory the one that counts may be another then: loads do not add up.
+  int64_t load_with(const Candidate& c, uint32_t index) const {
+    if (policy_ == PlacementPolicy::roundrobin) return rows_[index].load + 1;
+    return load_of(rows_[index].given_out + c.ask->request.resources, allocatable(*rows_[index].node));
+  }
+  int64_t load_without(const Candidate& c, uint32_t index) const {
+    if (policy_ == PlacementPolicy::roundrobin) return rows_[index].load - 1;
+    return load_of(rows_[index].given_out - c.ask->request.resources, allocatable(*rows_[index].node));
   }
   // The best of those that `may`, with room for it beside the one that is there.
   template <class May>
@@ -248,7 +255,8 @@ class Rebalancer {
       ++left[to];
       counts_[c.ask->job] = std::move(left);
     }
-    rows_[from].load -= weight_on(c, from), rows_[to].load += weight_on(c, to);
+    rows_[from].load = load_without(c, from), rows_[to].load = load_with(c, to);
+    rows_[from].given_out -= c.ask->request.resources, rows_[to].given_out += c.ask->request.resources;
     rows_[to].takes = true;
     Move out{.instance = c.instance->id, .name = s_.name_of(*c.instance), .from = rows_[from].node->id};
     out.to = rows_[to].node->id;
@@ -329,25 +337,24 @@ class Rebalancer {
       const Candidate c = all[n];
       if (stuck.contains(c.ask)) continue;
       const int64_t there = rows_[from].load;
-      const int64_t less = weight_on(c, from);
+      const int64_t then = load_without(c, from);
       const auto after = [&](uint32_t to) {
-        const int64_t more = weight_on(c, to), was = rows_[to].load;
+        const int64_t is = rows_[to].load, will_be = load_with(c, to);
         Sums next = now;
-        next.sum += more - less;
-        next.squares += (there - less) * (there - less) - there * there + (was + more) * (was + more) - was * was;
+        next.sum += then - there + will_be - is;
+        next.squares += then * then - there * there + will_be * will_be - is * is;
         return next.spread();
       };
-      const auto to = best_for(c, from, [&](uint32_t i) {
-        return rows_[i].load + weight_on(c, i) + least_gain() <= there && after(i) < now.spread();
-      });
+      const auto to = best_for(
+          c, from, [&](uint32_t i) { return load_with(c, i) + least_gain() <= there && after(i) < now.spread(); });
       if (!to) {
         stuck.insert(c.ask);
         continue;
       }
       int64_t used = 0, before = 0, later = 0;
       measure(used, before);
-      const std::string why = "evens out: " + told(from, there, there - less) + ", " +
-                              told(*to, rows_[*to].load, rows_[*to].load + weight_on(c, *to));
+      const std::string why =
+          "evens out: " + told(from, there, then) + ", " + told(*to, rows_[*to].load, load_with(c, *to));
       if (!move(c, from, *to, why)) continue;
       measure(used, later);
       plan_.moves.back().gain = before - later;

@@ -65,13 +65,13 @@ class SchedulerImpl final : public Scheduler {
       const Instance* i = snapshot_->instances.find(id.value);
       if (i != nullptr && snapshot_->pending.contains(id.value)) only.add(*snapshot_, *i);
     }
-    only.wake(*snapshot_, now);
+    only.wake(*snapshot_, not_before_state(now));
     columns_.measure_by(mix_of(demand_, columns_.total()));
     return Round(*snapshot_, columns_, only, used_, seed, most).run();
   }
 
   Plan schedule_all_pending(uint64_t seed, Time now, size_t most) override {
-    queue_.wake(*snapshot_, now);
+    queue_.wake(*snapshot_, not_before_state(now));
     columns_.measure_by(mix_of(demand_, columns_.total()));
     return Round(*snapshot_, columns_, queue_, used_, seed, most).run();
   }
@@ -85,9 +85,12 @@ class SchedulerImpl final : public Scheduler {
     if (snapshot_ != nullptr) refill();
   }
 
-  Time next_wake(Time now) const override { return queue_.next_wake(now); }
+  Time next_wake(Time now) const override { return queue_.next_wake(not_before_state(now)); }
 
  private:
+  // A clock may have been set back, and apply goes by no earlier time than the state's: who waits no more for it is one
+  // of all that a job placed as one has to propose.
+  Time not_before_state(Time now) const { return std::max(now, snapshot_->now); }
   void refill() {
     queue_.clear();
     used_.clear();

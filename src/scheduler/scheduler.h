@@ -62,11 +62,9 @@ std::unique_ptr<Scheduler> make_scheduler();
 // Whether a commit can let something be placed that could not be before.
 bool may_place(const ChangeSet& changes);
 
-// Why an instance is where it is or is not anywhere; straight from the snapshot, no cache. Also for a group that
-// was not submitted (`job plan`, "would this fit").
+// Why an instance is where it is or is not anywhere; straight from the snapshot, no cache.
 Explanation explain(const Snapshot& snapshot, InstanceId instance, Time now);
 // With scores and the place in the queue, which look at every instance of the pool.
 Explanation explain_fully(const Snapshot& snapshot, InstanceId instance, Time now);
-Explanation explain_group(const Snapshot& snapshot, const JobSpec& spec, const GroupView& group);
 
 }  // namespace tutti::scheduler

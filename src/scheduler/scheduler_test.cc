@@ -258,6 +258,20 @@ TEST(Scheduler, WakesForTheEarliestThatWaits) {
   EXPECT_EQ(scheduler->next_wake(pool.s.now), pool.s.now + seconds(4));
 }
 
+// Apply goes by the state's time, and by it a job that is placed as one is whole only with all that wait no longer.
+TEST(Scheduler, AClockSetBackIsNotBeforeTheState) {
+  TestPool pool;
+  pool.add_node({{1'000}, {8LL << 30}, {8LL << 30}});
+  const InstanceId id = pool.add_pending(pool.submit(TestPool::service("web", 1)), 0);
+  pool.edit_instance(id, [&](Instance& i) { i.not_before = pool.s.now - seconds(1); });
+  pool.commit();
+  auto scheduler = make_scheduler();
+  scheduler->rebuild(pool.published());
+  const Time back = pool.s.now - seconds(60);
+  EXPECT_EQ(scheduler->next_wake(back), Time{});
+  EXPECT_EQ(scheduler->schedule_all_pending(1, back, 10).placements.size(), 1u);
+}
+
 TEST(Scan, EveryBodyFindsTheSame) {
   SeededRandom random(7);
   for (int round = 0; round < 400; ++round) {

@@ -57,10 +57,9 @@ class TakenSlots {
 // The job was scaled down since this was decided: it would be one more than its user allows.
 bool beyond_count(const Snapshot& state, const Job& job, const GroupView& group, uint32_t slot) {
   if (job.type == JobType::system) return false;  // its slots are nodes
-  auto scaled = job.counts.find(group.name);
-  int64_t count = scaled != job.counts.end() ? scaled->second : group.count;
+  int64_t count = count_of(job, group);
   const JobVersion* active = state.version_of(job.id, job.active_version);
-  if (scaled == job.counts.end() && active != nullptr) {
+  if (!job.counts.contains(group.name) && active != nullptr) {
     for (const GroupView& view : **state.groups.find(active->id.value))
       if (view.name == group.name) count = std::max(count, view.count);
   }

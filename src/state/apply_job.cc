@@ -91,13 +91,15 @@ Status same_kind(const Job& present, const JobSpec& before, const JobSpec& after
 }
 
 // All its groups together, with the counts that they were scaled to.
+int64_t instances_of(const Job& job, const std::vector<GroupView>& groups) {
+  int64_t sum = 0;
+  for (const GroupView& group : groups) sum += std::clamp<int64_t>(count_of(job, group), 0, limits::kCountMax);
+  return sum;
+}
+
 Status within_instances(const Job& job, const JobSpec& spec) {
   if (spec.type == JobType::system) return {};  // its instances are as many as nodes
-  int64_t sum = 0;
-  for (const GroupView& group : groups_of(spec)) {
-    sum += job.counts.contains(group.name) ? job.counts.at(group.name)
-                                           : std::clamp<int64_t>(group.count, 0, limits::kCountMax);
-  }
+  const int64_t sum = instances_of(job, groups_of(spec));
   if (sum <= limits::kInstancesPerJobMax) return {};
   return fail(
       ErrorCode::unprocessable,
@@ -240,8 +242,8 @@ Result<Outcome> apply_one(ApplyContext& c, const ScaleJob& command) {
   const std::vector<GroupView> groups = groups_of(*version->spec);
   std::string group = command.group;
   if (group.empty() && groups.size() == 1) group = groups[0].name;
-  const bool known = std::any_of(groups.begin(), groups.end(), [&](const GroupView& g) { return g.name == group; });
-  if (!known) {
+  const auto view = std::ranges::find(groups, group, &GroupView::name);
+  if (view == groups.end()) {
     std::string names;
     for (const GroupView& g : groups) names += (names.empty() ? "" : ", ") + g.name;
     return fail(ErrorCode::invalid, group.empty() ? "say which of the tasks to scale: " + names
@@ -251,16 +253,12 @@ Result<Outcome> apply_one(ApplyContext& c, const ScaleJob& command) {
     return fail(ErrorCode::invalid, fmt::format("a count is 0 to {} (limit kCountMax)", limits::kCountMax));
   }
   Job job = *present;
-  const auto scaled = job.counts.find(group);
-  const auto& view = *std::find_if(groups.begin(), groups.end(), [&](const GroupView& g) { return g.name == group; });
-  if (command.count > (scaled != job.counts.end() ? scaled->second : view.count))
-    TUTTI_CHECK(still_allowed(c.state(), job));
+  if (command.count > count_of(job, *view)) TUTTI_CHECK(still_allowed(c.state(), job));
   job.counts[group] = command.count;
   TUTTI_CHECK(within_instances(job, *version->spec));
   const PlacementSpec& placement = version->spec->placement;
   if (placement.all_or_nothing || placement.same_node) {
-    int64_t together = 0;
-    for (const GroupView& g : groups) together += job.counts.contains(g.name) ? job.counts.at(g.name) : g.count;
+    const int64_t together = instances_of(job, groups);
     if (together > limits::kTogetherMax) {
       return fail(ErrorCode::unprocessable,
                   fmt::format("job {} is placed at once ({}): {} instances are more than {} (limit kTogetherMax)",

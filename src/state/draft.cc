@@ -176,43 +176,39 @@ void Draft::put(JobVersion row) {
 void Draft::charge_node(NodeId node, const Resources& more, const Resources& less, int instances,
                         const std::vector<PortBinding>* take, const std::vector<PortBinding>* give) {
   if (more == less && instances == 0 && take == nullptr && give == nullptr) return;
-  if (!state_.usage.contains(node.value)) state_.usage.put(edit_, node.value, NodeUsage{});
-  NodeUsage* usage = state_.usage.edit(edit_, node.value);
-  usage->used += more;
-  usage->used -= less;
-  usage->instances = static_cast<uint32_t>(static_cast<int>(usage->instances) + instances);
+  NodeUsage& usage = row_of(state_.usage, node.value);
+  usage.used += more;
+  usage.used -= less;
+  usage.instances = static_cast<uint32_t>(static_cast<int>(usage.instances) + instances);
   if (give != nullptr) {
     for (const PortBinding& port : *give) {
-      auto at = std::lower_bound(usage->ports.begin(), usage->ports.end(), port_key(port));
-      if (at != usage->ports.end() && *at == port_key(port)) usage->ports.erase(at);
+      auto at = std::lower_bound(usage.ports.begin(), usage.ports.end(), port_key(port));
+      if (at != usage.ports.end() && *at == port_key(port)) usage.ports.erase(at);
     }
   }
   if (take != nullptr) {
     for (const PortBinding& port : *take) {
-      usage->ports.insert(std::lower_bound(usage->ports.begin(), usage->ports.end(), port_key(port)), port_key(port));
+      usage.ports.insert(std::lower_bound(usage.ports.begin(), usage.ports.end(), port_key(port)), port_key(port));
     }
   }
-  if (usage->instances == 0 && usage->ports.empty() && usage->used == Resources{})
-    state_.usage.erase(edit_, node.value);
+  if (usage.instances == 0 && usage.ports.empty() && usage.used == Resources{}) state_.usage.erase(edit_, node.value);
 }
 
 // Countable things are held as ports are.
 void Draft::charge_limits(const Instance& i, int64_t sign) {
   const auto& limits = state_.group_of(i).node_limits;
   if (limits.empty()) return;
-  if (!state_.usage.contains(i.node.value)) state_.usage.put(edit_, i.node.value, NodeUsage{});
-  NodeUsage* usage = state_.usage.edit(edit_, i.node.value);
+  NodeUsage& usage = row_of(state_.usage, i.node.value);
   for (const auto& [name, count] : limits) {
-    if ((usage->limits[name] += sign * count) == 0) usage->limits.erase(name);
+    if ((usage.limits[name] += sign * count) == 0) usage.limits.erase(name);
   }
 }
 
 void Draft::charge_devices(const Instance& i, int64_t sign) {
   if (i.detail->devices.empty()) return;
-  if (!state_.usage.contains(i.node.value)) state_.usage.put(edit_, i.node.value, NodeUsage{});
-  NodeUsage* usage = state_.usage.edit(edit_, i.node.value);
+  NodeUsage& usage = row_of(state_.usage, i.node.value);
   for (const DeviceBinding& b : i.detail->devices) {
-    if ((usage->devices[b.device] += sign * b.share) == 0) usage->devices.erase(b.device);
+    if ((usage.devices[b.device] += sign * b.share) == 0) usage.devices.erase(b.device);
   }
 }
 
@@ -264,8 +260,7 @@ void Draft::count_instance(const Instance* before, const Instance* after) {
   state_.live += static_cast<uint64_t>(is.live - was.live);
   state_.running += static_cast<uint64_t>(is.running - was.running);
   const uint64_t job = (after != nullptr ? after : before)->job.value;
-  if (!state_.tallies.contains(job)) state_.tallies.put(edit_, job, JobTally{});
-  JobTally& tally = *state_.tallies.edit(edit_, job);
+  JobTally& tally = row_of(state_.tallies, job);
   tally.live += is.live - was.live;
   tally.pending += is.pending - was.pending;
   tally.running += is.running - was.running;

@@ -75,6 +75,14 @@ class Draft {
   void index_job(const Job& row, bool add);
   void index_name(HashIndex& index, uint64_t key, uint64_t id, bool add);
   void set_member(Table<IdSet>& table, uint64_t key, uint64_t id, bool member);
+  // Of a derived table, to be changed; a new one where there was none.
+  template <class Row>
+  Row& row_of(Table<Row>& table, uint64_t key) {
+    Row* row = table.edit(edit_, key);
+    if (row != nullptr) return *row;
+    table.put(edit_, key, Row{});
+    return *table.edit(edit_, key);
+  }
   void charge_limits(const Instance& i, int64_t sign);
   void charge_devices(const Instance& instance, int64_t sign);
   void charge_node(NodeId node, const Resources& more, const Resources& less, int instances,

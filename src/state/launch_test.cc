@@ -3,34 +3,15 @@
 #include <gtest/gtest.h>
 
 #include "base/limits.h"
-#include "state/apply.h"
-#include "state/draft.h"
+#include "state/test_draft_pool.h"
 
 namespace tutti::state {
 namespace {
 
 using ::testing::HasSubstr;
 
-struct World {
-  std::shared_ptr<const Snapshot> at = std::make_shared<const Snapshot>();
-  Time now{1'800'000'000'000'000'000};
-  ProjectId project;
-
-  World() {
-    Pool pool;
-    pool.pool_id = "abcdef";
-    pool.network = "10.86.0.0/16";
-    EXPECT_TRUE(run(InitializePool{pool}));
-    project = at->project_by_name("default")->id;
-  }
-  Result<Outcome> run(const Command& command, const CommandMeta& meta = {}) {
-    now = now + seconds(1);
-    Draft draft(*at, now);
-    Result<Outcome> out = apply(draft, command, meta, now);
-    if (out) at = std::make_shared<const Snapshot>(draft.take());
-    EXPECT_TRUE(audit(*at));
-    return out;
-  }
+struct World : DraftPool {
+  World() : DraftPool(seconds(1)) {}
   static JobSpec batch(const std::string& name) {
     JobSpec spec;
     spec.job = name;

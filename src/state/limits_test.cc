@@ -8,47 +8,19 @@
 #include <functional>
 #include <thread>
 
-#include "state/apply.h"
-#include "state/draft.h"
 #include "state/loop.h"
+#include "state/test_draft_pool.h"
 #include "store/memory/memory_store.h"
 
 namespace tutti::state {
 namespace {
 
-constexpr Time kStart{1'800'000'000'000'000'000};
-
-// A draft alone: what apply does, without an engine.
-struct Bare {
-  std::shared_ptr<const Snapshot> at = std::make_shared<const Snapshot>();
-  Time now = kStart;
-  ProjectId project;
-
-  Bare() {
-    Pool pool;
-    pool.pool_id = "abcdef";
-    pool.network = "10.86.0.0/16";
-    EXPECT_TRUE(run(InitializePool{pool}));
-    project = at->project_by_name("default")->id;
-  }
-  Result<Outcome> run(const Command& command) {
-    now = now + milliseconds(10);
-    Draft draft(*at, now);
-    Result<Outcome> out = apply(draft, command, {}, now);
-    conclude(draft);
-    if (out) at = std::make_shared<const Snapshot>(draft.take());
-    return out;
-  }
+struct Bare : DraftPool {
+  Bare() : DraftPool(milliseconds(10)) {}
   NodeId node(int64_t cpu = 4000) {
-    Token token;
-    token.kind = TokenKind::join;
-    const TokenId id{run(CreateToken{token})->id};
-    const std::string key = "key" + std::to_string(at->next_id);
-    const NodeId joined{run(JoinNode{id, "", key})->id};
     Inventory inventory;
     inventory.capacity = {{cpu}, {8LL << 30}, {100LL << 30}};
-    EXPECT_TRUE(run(BeginSession{joined, key, inventory, {}}));
-    return joined;
+    return join(inventory);
   }
   JobId job(const std::string& name, int64_t count, JobType type = JobType::service) {
     JobSpec spec;

@@ -1,53 +1,29 @@
 // A plan is looked at again when it is applied: gangs as a whole, and nobody is told to go in vain (J07, S07).
 #include <gtest/gtest.h>
 
-#include "state/apply.h"
-#include "state/draft.h"
+#include "state/test_draft_pool.h"
 
 namespace tutti::state {
 namespace {
 
-// A draft alone, with two nodes that hold one instance of two cores each, and a project that lets others be pushed
-// aside.
-struct Planned {
-  std::shared_ptr<const Snapshot> at = std::make_shared<const Snapshot>();
-  Time now{1'800'000'000'000'000'000};
+// Two nodes that hold one instance of two cores each, and a project that lets others be pushed aside.
+struct Planned : DraftPool {
   NodeId left, right;
-  bool changed = false;  // by the last command
 
-  Planned() {
-    Pool pool;
-    pool.pool_id = "abcdef";
-    pool.network = "10.86.0.0/16";
-    EXPECT_TRUE(run(InitializePool{pool}));
+  Planned() : DraftPool(milliseconds(10)) {
     allow(true);
     left = node(), right = node();
   }
-  Result<Outcome> run(const Command& command) {
-    now = now + milliseconds(10);
-    Draft draft(*at, now);
-    Result<Outcome> out = apply(draft, command, {}, now);
-    conclude(draft);
-    changed = draft.changed();
-    if (out) at = std::make_shared<const Snapshot>(draft.take());
-    return out;
-  }
   void allow(bool preemption) {
-    Project project = *at->project_by_name("default");
-    project.preemption = preemption;
-    EXPECT_TRUE(run(PutProject{project}));
+    Project allowed = *at->project_by_name("default");
+    allowed.preemption = preemption;
+    EXPECT_TRUE(run(PutProject{allowed}));
   }
   NodeId node() {
-    Token token;
-    token.kind = TokenKind::join;
-    const TokenId id{run(CreateToken{token})->id};
-    const std::string key = "key" + std::to_string(at->next_id);
-    const NodeId joined{run(JoinNode{id, "", key})->id};
     Inventory inventory;
     inventory.capacity = {{2'000}, {8LL << 30}, {100LL << 30}};
     inventory.devices = {{"gpu0", "gpu", "T4", {}}};
-    EXPECT_TRUE(run(BeginSession{joined, key, inventory, {}}));
-    return joined;
+    return join(inventory);
   }
   JobSpec spec(const std::string& name, int32_t priority, int64_t cpu = 2'000) {
     JobSpec out;
@@ -62,7 +38,7 @@ struct Planned {
     return out;
   }
   JobId submit(const JobSpec& spec) {
-    auto out = run(SubmitJob{spec, at->project_by_name("default")->id, {}, {}});
+    auto out = run(SubmitJob{spec, project, {}, {}});
     EXPECT_TRUE(out) << out.error().to_string();
     return JobId{out->id};
   }

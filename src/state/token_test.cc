@@ -4,27 +4,13 @@
 #include <gtest/gtest.h>
 
 #include "base/limits.h"
-#include "state/apply.h"
-#include "state/draft.h"
+#include "state/test_draft_pool.h"
 
 namespace tutti::state {
 namespace {
 
-struct Bare {
-  std::shared_ptr<const Snapshot> at = std::make_shared<const Snapshot>();
-  Time now{1'800'000'000'000'000'000};
-
-  Bare() {
-    Pool pool;
-    pool.pool_id = "abcdef";
-    EXPECT_TRUE(run(InitializePool{pool}));
-  }
-  Result<Outcome> run(const Command& command) {
-    Draft draft(*at, now);
-    Result<Outcome> out = apply(draft, command, {}, now);
-    if (out) at = std::make_shared<const Snapshot>(draft.take());
-    return out;
-  }
+struct Bare : DraftPool {
+  Bare() : DraftPool(Duration{}) {}
   Result<Outcome> make(TokenId parent = {}, const std::string& name = "ci", Duration ttl = {}) {
     Token token;
     token.name = name;

@@ -161,8 +161,7 @@ std::string SimWorld::unfinished_job(const Snapshot& state, const Job& job) cons
       });
       continue;
     }
-    auto scaled = job.counts.find(group.name);
-    const int64_t count = scaled != job.counts.end() ? scaled->second : group.count;
+    const int64_t count = count_of(job, group);
     for (int64_t slot = 0; slot < count; ++slot) {
       const auto& row = slots[group.name][static_cast<uint32_t>(slot)];
       const bool spent = job.type == JobType::batch && !row.empty() &&

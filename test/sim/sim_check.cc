@@ -28,11 +28,6 @@ int64_t besides_allowed(const JobSpec& spec, int64_t count) {
   return update + spec.disruption.max_unavailable;
 }
 
-int64_t count_of(const Job& job, const GroupView& group) {
-  auto scaled = job.counts.find(group.name);
-  return scaled != job.counts.end() ? scaled->second : group.count;
-}
-
 std::string tell(const Snapshot& state, const Instance& i) {
   return to_text(i.id) + " (" + state.name_of(i) + " v" + std::to_string(i.job_version) + (i.beside ? " beside" : "") +
          " desired " + std::to_string(static_cast<int>(i.desired)) + " state " +

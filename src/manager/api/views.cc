@@ -162,10 +162,7 @@ JobStatus job_status(const Snapshot& s, const Job& job, bool summary) {
   const JobVersion* active = s.version_of(job.id, job.active_version);
   if (newest != nullptr) out.images = newest->images, out.error = newest->error;
   if (active != nullptr && job.type != JobType::system) {
-    for (const GroupView& group : groups_of(*active->spec)) {
-      auto scaled = job.counts.find(group.name);
-      out.wanted += scaled != job.counts.end() ? scaled->second : group.count;
-    }
+    for (const GroupView& group : **s.groups.find(active->id.value)) out.wanted += count_of(job, group);
   }
   const JobTally* tally = s.tallies.find(job.id.value);
   const int64_t live = tally != nullptr ? tally->live : 0;

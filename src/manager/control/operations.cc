@@ -53,8 +53,7 @@ Tally tally_job(const Snapshot& snapshot, const Job& job, uint32_t version_numbe
   if (version != nullptr && job.type != JobType::system && !job.stopped) {
     for (const GroupView& group : groups_of(*version->spec)) {
       if (was_skipped(snapshot, job, version_number, group)) continue;
-      auto scaled = job.counts.find(group.name);
-      out.wanted += scaled != job.counts.end() ? scaled->second : group.count;
+      out.wanted += count_of(job, group);
     }
   }
   if (const IdSet* ids = snapshot.instances_by_job.find(job.id.value)) {

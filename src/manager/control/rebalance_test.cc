@@ -12,8 +12,7 @@
 #include "reconcile/reconcile.h"
 #include "scheduler/rebalance.h"
 #include "scheduler/scheduler.h"
-#include "state/apply.h"
-#include "state/draft.h"
+#include "state/test_draft_pool.h"
 
 namespace tutti::manager {
 namespace {
@@ -21,21 +20,13 @@ namespace {
 using ::testing::HasSubstr;
 using namespace state;
 
-struct World : ::testing::Test {
-  std::shared_ptr<const Snapshot> at = std::make_shared<const Snapshot>();
-  Time now{1'800'000'000'000'000'000};
-  ProjectId project;
+struct World : ::testing::Test, DraftPool {
   std::vector<NodeId> nodes;
   std::vector<uint64_t> sessions;
   std::set<NodeId> broken;  // what is placed there never runs
   int64_t under_way_most = 0;
 
-  World() {
-    Pool pool;
-    pool.pool_id = "abcdef";
-    pool.network = "10.86.0.0/16";
-    EXPECT_TRUE(run(InitializePool{pool}));
-    project = at->project_by_name("default")->id;
+  World() : DraftPool(Duration{}) {
     Token token;
     token.kind = TokenKind::join;
     token.uses_left = -1;
@@ -48,13 +39,6 @@ struct World : ::testing::Test {
       inventory.drivers = {{"fake", "1", true, ""}};
       sessions.push_back(run(BeginSession{nodes.back(), key, inventory, {}})->number);
     }
-  }
-  Result<Outcome> run(const Command& command) {
-    Draft draft(*at, now);
-    Result<Outcome> out = apply(draft, command, {}, now);
-    if (out) at = std::make_shared<const Snapshot>(draft.take());
-    EXPECT_TRUE(audit(*at));
-    return out;
   }
   JobId submit(const std::string& name, int64_t count, int32_t max_unavailable = 1, JobType type = JobType::service) {
     JobSpec spec;

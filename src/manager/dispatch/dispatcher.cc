@@ -75,11 +75,6 @@ uint64_t Dispatcher::session_of(NodeId node) const {
   return session == sessions_.end() || session->second.phase != Phase::live ? 0 : session->second.number;
 }
 
-std::optional<NodeId> Dispatcher::node_of(ConnectionId connection) const {
-  auto at = sessions_.find(connection);
-  return at == sessions_.end() ? std::nullopt : std::optional<NodeId>(at->second.node);
-}
-
 void Dispatcher::drop(ConnectionId connection, std::string reason) {
   outputs_.push_back(CloseWorker{connection, std::move(reason)});
   closed(connection);

@@ -61,7 +61,6 @@ class Dispatcher {
 
   std::vector<DispatchOutput> take_outputs() { return std::exchange(outputs_, {}); }
   bool live(NodeId node) const;
-  std::optional<NodeId> node_of(ConnectionId connection) const;
   // The fencing number of a node's live session; 0: none.
   uint64_t session_of(NodeId node) const;
 

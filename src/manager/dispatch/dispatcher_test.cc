@@ -1,8 +1,10 @@
-// What a worker is sent: each spec once, as long as something on its node is of it.
+// What a worker is sent: each spec once, as long as something on its node is of it, and no message that is too large.
 #include "manager/dispatch/dispatcher.h"
 
 #include <gtest/gtest.h>
 
+#include "base/limits.h"
+#include "model/codec.h"
 #include "model/test_pool.h"
 
 namespace tutti::manager {
@@ -27,6 +29,7 @@ struct Bench {
     outcome.number = 1;
     dispatcher.committed(1, 1, outcome, pool.s.now);
     ASSERT_TRUE(dispatcher.live(node));
+    (void)dispatcher.take_outputs();
   }
   InstanceId placed(JobId job, uint32_t slot) {
     const InstanceId id = pool.add_pending(job, slot);
@@ -55,7 +58,6 @@ struct Bench {
 TEST(Dispatcher, ASpecIsForgottenWithTheLastInstanceOfIt) {
   Bench b;
   b.open();
-  b.dispatcher.take_outputs();
   const JobId job = b.pool.submit(TestPool::service("web", 2));
   const InstanceId one = b.placed(job, 0), two = b.placed(job, 1);
   AssignMessage told = b.told();
@@ -76,7 +78,6 @@ TEST(Dispatcher, ASpecIsForgottenWithTheLastInstanceOfIt) {
 TEST(Dispatcher, ASpecThatTheSameMessageNeedsAgainStays) {
   Bench b;
   b.open();
-  b.dispatcher.take_outputs();
   const JobId job = b.pool.submit(TestPool::service("web", 1));
   const InstanceId one = b.placed(job, 0);
   b.told();
@@ -94,7 +95,6 @@ TEST(Dispatcher, ASpecThatTheSameMessageNeedsAgainStays) {
 TEST(Dispatcher, AVersionThatNothingIsOfAnyMoreIsForgottenWhenAnotherTakesItsPlace) {
   Bench b;
   b.open();
-  b.dispatcher.take_outputs();
   const JobId job = b.pool.submit(TestPool::service("web", 1));
   const InstanceId id = b.placed(job, 0);
   b.told();
@@ -115,7 +115,6 @@ TEST(Dispatcher, WhatWasThereBeforeTheSessionCountsOnceItIsSent) {
   const JobId job = b.pool.submit(TestPool::service("web", 2));
   const InstanceId one = b.placed(job, 0), two = b.placed(job, 1);
   b.open({one, two});
-  b.dispatcher.take_outputs();
   b.clear(one);
   AssignMessage told = b.told();
   EXPECT_EQ(told.removed, std::vector<InstanceId>{one});
@@ -124,6 +123,29 @@ TEST(Dispatcher, WhatWasThereBeforeTheSessionCountsOnceItIsSent) {
   EXPECT_EQ(b.told().specs.size(), 1u);
   b.clear(two);
   EXPECT_EQ(b.told().forget_specs, (std::vector<SpecKey>{{job, 1}}));
+}
+
+TEST(Dispatcher, NoMessageIsLargerThanAWorkerTakes) {
+  Bench b;
+  b.open();
+  for (int i = 0; i < 20; ++i) {
+    JobSpec spec = TestPool::service("job" + std::to_string(i), 1, {{100}, {1 << 20}, {}});
+    for (int a = 0; a < 4; ++a) spec.tasks[0].env["A" + std::to_string(a)] = std::string(20'000, 'x');
+    b.placed(b.pool.submit(spec), 0);
+  }
+  b.dispatcher.follow(b.pool.commit());
+  size_t messages = 0;
+  size_t assigned = 0;
+  for (const DispatchOutput& output : b.dispatcher.take_outputs()) {
+    const auto* send = std::get_if<SendToWorker>(&output);
+    ASSERT_NE(send, nullptr);
+    ASSERT_TRUE(send->message.assign);
+    ++messages;
+    assigned += send->message.assign->assignments.size();
+    EXPECT_LT(to_json(send->message, {.omit_defaults = true}).size(), limits::kMessageBytesMax / 2);
+  }
+  EXPECT_EQ(assigned, 20u);
+  EXPECT_GT(messages, 3u);
 }
 
 }  // namespace

@@ -37,14 +37,7 @@ constexpr int kWriterCopiesAt = 50'000;
 // waiting, which sleeps for up to a tenth of a second.
 class WriteGate {
  public:
-  class Held {
-   public:
-    explicit Held(std::mutex& mutex) : lock_(mutex) {}
-    Held(std::unique_lock<std::mutex> lock) : lock_(std::move(lock)) {}
-
-   private:
-    std::unique_lock<std::mutex> lock_;
-  };
+  using Held = std::unique_lock<std::mutex>;
   Held for_append() {
     ++waiting_;
     Held held(mutex_);
@@ -52,9 +45,9 @@ class WriteGate {
     return held;
   }
   Held for_piece() {
-    std::unique_lock lock(mutex_);
-    none_waits_.wait(lock, [this] { return waiting_ == 0; });
-    return Held(std::move(lock));
+    Held held(mutex_);
+    none_waits_.wait(held, [this] { return waiting_ == 0; });
+    return held;
   }
 
  private:
