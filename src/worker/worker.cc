@@ -291,11 +291,11 @@ class WorkerImpl final : public Worker {
     return out;
   }
   void perform(SweepLeftovers& sweep) {
-    if (!executor_ || swept_) return;
-    swept_ = true;
-    // Once per process, before anything that is new runs: what a dead worker left.
+    if (!executor_) return;
+    // The first time before anything that is new runs: what a dead worker left. Later the disk of what waited here to
+    // start over, and was given up while this node was not heard; it has no network.
     executor_->sweep(sweep.live);
-    host_.sweep(sweep.live);
+    if (!std::exchange(swept_, true)) host_.sweep(sweep.live);
   }
   void perform(RunOp& run) {
     if (!executor_) return early_.push_back(run.op);

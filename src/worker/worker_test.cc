@@ -3,11 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <filesystem>
 #include <mutex>
 #include <optional>
+#include <thread>
 
 #include "model/codec.h"
 #include "net/authority.h"
@@ -76,10 +78,11 @@ class WatchedHost final : public HostServices {
   Result<driver::ImageOnDisk> image(const std::string&) override { return driver::ImageOnDisk{}; }
   void on_images(std::function<void(NodeImages)>) override {}
   void tidy_images(const std::vector<std::string>& in_use, Time) override { tidied_but.set(in_use); }
-  void sweep(const std::vector<InstanceId>&) override {}
+  void sweep(const std::vector<InstanceId>& live) override { swept_but.set(live); }
 
   Awaited<NodeIdentity> renewed_as;
   Awaited<std::vector<std::string>> tidied_but;
+  Awaited<std::vector<InstanceId>> swept_but;
 };
 
 // Takes sessions, names what is there as it should be, and gives new certificates.
@@ -96,6 +99,7 @@ class SmallManager {
   }
   std::string address() const { return "127.0.0.1:" + std::to_string(server_->port()); }
 
+  std::atomic<bool> gives_up = false;  // the worker is cut off, and its instance not named any more
   const Time now = SystemClock().now();
   const net::KeyPair authority = net::make_authority("pool", now, seconds(400LL * 24 * 3600)).value();
 
@@ -109,9 +113,12 @@ class SmallManager {
           if (!opened) return;
           session_ = *opened;
           net::WebSocket::Callbacks callbacks;
-          callbacks.message = [socket = std::weak_ptr(session_)](const std::string& text, bool) {
+          callbacks.message = [this, socket = std::weak_ptr(session_)](const std::string& text, bool) {
             auto message = from_json<WorkerMessage>(text, {.allow_unknown = true, .what = "worker message"});
-            if (auto to = socket.lock(); to && message && message->hello) welcome(*to);
+            auto to = socket.lock();
+            if (!to || !message) return;
+            if (message->hello) return welcome(*to);
+            if (names_ && gives_up) to->close("cut off");
           };
           callbacks.closed = [](const std::string&) {};
           callbacks.drained = [] {};
@@ -119,7 +126,8 @@ class SmallManager {
         },
         1u << 20);
   }
-  static void welcome(net::WebSocket& socket) {
+  void welcome(net::WebSocket& socket) {
+    names_ = !gives_up;
     ManagerMessage message;
     message.epoch = message.session = 1;
     message.welcome = WelcomeMessage{NodeId{1}, "node-1", "abcdef0123", "pool", "10.1.2.0/24", 1'000, 5'000, {}};
@@ -127,13 +135,14 @@ class SmallManager {
     message.welcome.reset();
     message.assign = AssignMessage{};
     message.assign->complete = true;
-    message.assign->keep = {kInstance};
+    if (names_) message.assign->keep = {kInstance};
     socket.send(to_json(message), false);
   }
 
   const net::KeyPair key_ =
       net::issue_server(authority, "manager", {"127.0.0.1"}, now, seconds(400LL * 24 * 3600)).value();
   std::shared_ptr<net::WebSocket> session_;
+  bool names_ = true;  // in this session
   std::unique_ptr<net::Server> server_;
 };
 
@@ -214,6 +223,19 @@ TEST_F(WorkerTest, ImagesOfItsInstancesAreNamedBeforeOthersAreRemoved) {
   leave_running();
   start();
   EXPECT_EQ(host_.tidied_but.get(), std::vector<std::string>{kImage});
+}
+
+TEST_F(WorkerTest, WhatWaitedToStartOverAndWasGivenUpLeavesNoDisk) {
+  const std::string disk = base_ + "/data/disks/" + to_text(kInstance);
+  ASSERT_TRUE(sys::make_dirs(disk + "/main", 0700));
+  start();
+  ASSERT_TRUE(host_.swept_but.get());
+  EXPECT_TRUE(sys::exists(disk)) << "the manager has named it";
+  manager_.gives_up = true;
+  const auto deadline = std::chrono::steady_clock::now() + kDeadline;
+  while (sys::exists(disk) && std::chrono::steady_clock::now() < deadline)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  EXPECT_FALSE(sys::exists(disk));
 }
 
 TEST_F(WorkerTest, AnEndThatIsToldWhenItHasGoneReachesNobody) {

@@ -90,7 +90,6 @@ void SimHost::start_worker() {
   sim_.trace(name, " worker starts");
   core_ = std::make_unique<worker::Core>(process_, boot_id_);
   core_->set_inventory(world_.inventory(*this, boot_id_));
-  swept_ = false;
   failures_ = 0;
   std::vector<worker::InstanceRecord> records;
   for (const auto& [id, text] : records_) {
@@ -256,7 +255,6 @@ void SimHost::perform(worker::Output& output) {
       sim_.broken(name + " was sent away: " + close->reason);
     if (connection) connection->close(kWorkerSide);
   } else if (auto* leftovers = std::get_if<worker::SweepLeftovers>(&output)) {
-    if (std::exchange(swept_, true)) return;
     sweep({leftovers->live.begin(), leftovers->live.end()});
   }
 }

@@ -123,7 +123,6 @@ class SimHost {
   BootTime stalled_until_;
   std::deque<std::function<void()>> asleep_;  // what waits for that
   BootTime full_until_;
-  bool swept_ = false;
   int failures_ = 0;
   uint64_t ticks_ = 0;
   std::map<InstanceId, std::deque<Job>> queues_;
