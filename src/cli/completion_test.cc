@@ -10,9 +10,6 @@
 namespace tutti::cli {
 namespace {
 
-using testing::HasSubstr;
-using testing::Not;
-
 const CompletionWords kWords = {
     {"job", "run", "version"}, {{"job", {"run", "list", "show"}, true}}, {"--follow", "--tail"}};
 

@@ -159,6 +159,12 @@ class TestPool {
     s.jobs.erase(edit_, id.value);
   }
 
+  // Nothing may be on it.
+  void erase_node(NodeId id) {
+    touch(TableId::node, id.value);
+    s.nodes.erase(edit_, id.value);
+  }
+
   // A pending copy of the job's active version.
   InstanceId add_pending(JobId job, uint32_t slot = 0, uint16_t group = 0) {
     Instance row;

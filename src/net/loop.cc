@@ -66,7 +66,7 @@ void Loop::add(std::shared_ptr<Tracked> tracked) {
     asio::post(io, [tracked = std::move(tracked)] { tracked->abort("stopping"); });
     return;
   }
-  tracked_[key] = std::move(tracked);
+  tracked_[key] = tracked;
   arm();
 }
 

@@ -19,7 +19,6 @@
 namespace tutti::net {
 
 namespace websocket = beast::websocket;
-namespace http = beast::http;
 
 namespace {
 

@@ -155,6 +155,44 @@ double stuck_commits_per_second(const std::function<double()>& seconds, const Se
   return static_cast<double>(commits.size()) / (seconds() - start);
 }
 
+// Commits a second while a gang waits in vain that may push others aside, and all of the pool's work is less important.
+double stuck_pushing_per_second(const std::function<double()>& seconds, size_t nodes) {
+  TestPool pool;
+  Project project;
+  project.id = ProjectId{1};
+  project.name = "default";
+  project.preemption = true;
+  pool.put(project);
+  for (size_t i = 0; i < nodes; ++i) pool.add_node({{2'000}, {kGiB}, {}});
+  const auto submit = [&](int64_t cpu, int32_t priority, bool together) {
+    JobSpec spec = TestPool::service("j", 1, {{cpu}, {1 << 20}, {}});
+    spec.priority = priority;
+    spec.placement.all_or_nothing = together;
+    const JobId job = pool.submit(spec);
+    pool.edit_job(job, [](Job& row) { row.project = ProjectId{1}; });
+    return job;
+  };
+  const JobId small = submit(100, 10, false);
+  std::vector<InstanceId> running;
+  pool.s.nodes.for_each([&](uint64_t id, const Node&) {
+    for (int i = 0; i < 20; ++i) running.push_back(pool.add_pending(small)), pool.place(running.back(), NodeId{id});
+  });
+  const JobId gang = submit(2'100, 90, true);
+  for (uint32_t i = 0; i < 8; ++i) pool.add_pending(gang, i);
+  pool.commit();
+  auto scheduler = make_scheduler();
+  scheduler->rebuild(pool.published());
+  (void)scheduler->schedule_all_pending(1, pool.s.now, 512);
+  const double start = seconds();
+  const size_t commits = 20;
+  for (size_t i = 0; i < commits; ++i) {
+    pool.edit_instance(running[i * running.size() / commits], [](Instance& row) { row.finished = row.cleared = true; });
+    scheduler->follow(pool.commit());
+    (void)scheduler->schedule_all_pending(1, pool.s.now, 512);
+  }
+  return static_cast<double>(commits) / (seconds() - start);
+}
+
 }  // namespace
 
 std::vector<BenchFigure> bench(const std::function<double()>& seconds, bool quick) {
@@ -175,6 +213,7 @@ std::vector<BenchFigure> bench(const std::function<double()>& seconds, bool quic
   out.push_back({"constrained", placements_per_second(seconds, wishes, false), "1/s", 300'000});
   out.push_back({"cold_100000_nodes", placements_per_second(seconds, large, true), "1/s", 100'000});
   out.push_back({"commits_while_stuck", stuck_commits_per_second(seconds, plain), "1/s", 10'000});
+  out.push_back({"commits_while_a_gang_cannot_push", stuck_pushing_per_second(seconds, plain.nodes), "1/s", 100});
   const size_t nodes = quick ? 200 : 1'000;
   out.push_back({"placed_at_97_percent_load", 100 * quality(nodes, 0.97).placed, "%", 98});
   out.push_back({"cpu_of_used_nodes_at_60_percent_load", quality(nodes, 0.60).cpu_of_used_nodes, "", 0.97});

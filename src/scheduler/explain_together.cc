@@ -91,7 +91,8 @@ void tell_together(const Snapshot& s, const Instance& i, Time now, Explanation& 
   const Gang gang = gang_of(s, columns, waiting);
   const Job* job = s.jobs.find(i.job.value);
   Preemption::GivenOut nothing;
-  Preemption preemption(s, columns, nothing, job == nullptr ? ProjectId{} : job->project);
+  Leeway leeway(job == nullptr ? ProjectId{} : job->project);
+  Preemption preemption(s, columns, nothing, leeway);
   if (rest != nullptr) {
     out.remedies.push_back("free room for " + all + " on " + rest->name +
                            ", where the rest of the job is (placement.same_node)");

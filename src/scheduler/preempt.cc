@@ -27,18 +27,14 @@ void Preemption::let_go(View& view, const std::vector<uint32_t>& ports, const st
 
 // Sorted into those who leave, those who may be made to, and the rest.
 void Preemption::read(const Instance& i, View& view) const {
-  if (i.presence == Presence::given_up || i.cleared || !i.admitted) return;
+  const Standing standing = standing_of(snapshot_, i, leeway_.as_if());
+  if (standing == Standing::stays) return;
   const GroupView& group = snapshot_.group_of(i);
-  if (i.desired == Desired::removed) {
+  if (standing == Standing::leaves) {
     view.coming += i.finished ? Resources{{}, {}, group.resources.disk} : group.resources;
     if (i.finished) return;
     return let_go(view, ports_of(i), group.node_limits, i.detail->devices);
   }
-  const Job* job = snapshot_.jobs.find(i.job.value);
-  const Project* project = job == nullptr ? nullptr : snapshot_.projects.find(job->project.value);
-  const bool allowed = project != nullptr && (project->preemption || project->id == as_if_);
-  const bool may_go = allowed && !i.finished && (i.desired == Desired::running || i.desired == Desired::paused);
-  if (!may_go) return;
   Held held{i.id,
             snapshot_.version_of(i)->spec->priority,
             i.detail->placed,
@@ -59,11 +55,7 @@ Preemption::View& Preemption::view_of(uint32_t index) {
   view.limits.insert(usage.limits.begin(), usage.limits.end());
   view.devices.insert(usage.devices.begin(), usage.devices.end());
   if (const IdSet* ids = snapshot_.instances_by_node.find(node.value))
-    ids->for_each([&](uint64_t id, const Unit&) {
-      const Instance& held = *snapshot_.instances.find(id);
-      read(held, view);
-      if (held.detail->pushed_by && !held.finished) expected_[held.detail->pushed_by] = index;
-    });
+    ids->for_each([&](uint64_t id, const Unit&) { read(*snapshot_.instances.find(id), view); });
   std::sort(view.held.begin(), view.held.end(), [](const Held& a, const Held& b) {
     return std::tuple(a.priority, -a.placed.ns, a.id) < std::tuple(b.priority, -b.placed.ns, b.id);
   });
@@ -178,9 +170,12 @@ Preemption::Cost Preemption::cost_of(const Requests& requests, uint32_t index, c
 std::optional<Preemption::Choice> Preemption::choose_for(const Requests& requests, int32_t priority,
                                                          const Mask& nodes) {
   std::optional<std::pair<Cost, Choice>> best;
+  Leeway::Amount asked;
+  for (const Request* each : requests) asked += Leeway::asked_by(*each);
   for (size_t word = 0; word < nodes.size(); ++word) {
     for (uint64_t bits = nodes[word]; bits != 0; bits &= bits - 1) {
       const auto index = static_cast<uint32_t>(word * 64 + static_cast<size_t>(std::countr_zero(bits)));
+      if (at_most(asked, index, priority, 1) == 0) continue;
       if (fits(requests, index, {})) return Choice{index, {}};
       const Gone victims = cheapest(requests, index, priority);
       if (victims.empty()) continue;

@@ -21,6 +21,7 @@
 #include "model/snapshot.h"
 #include "scheduler/columns.h"
 #include "scheduler/feasible.h"
+#include "scheduler/leeway.h"
 
 namespace tutti::scheduler {
 
@@ -31,9 +32,8 @@ class Preemption {
  public:
   // What a round has given out, by node.
   using GivenOut = std::map<uint32_t, Given>;
-  // `as_if`: as if this project allowed it.
-  Preemption(const Snapshot& snapshot, Columns& columns, GivenOut& given, ProjectId as_if = {})
-      : snapshot_(snapshot), columns_(columns), given_(given), as_if_(as_if) {}
+  Preemption(const Snapshot& snapshot, Columns& columns, GivenOut& given, Leeway& leeway)
+      : snapshot_(snapshot), columns_(columns), given_(given), leeway_(leeway) {}
 
   struct Choice {
     uint32_t index = 0;
@@ -98,6 +98,11 @@ class Preemption {
   };
   struct Search;
   View& view_of(uint32_t index);
+  // How many that ask for so much the node could hold at most, by what needs no look at its instances.
+  int64_t at_most(const Leeway::Amount& asked, uint32_t index, int32_t priority, int64_t most) {
+    if (views_.contains(index)) return most;  // room may be promised there
+    return leeway_.room_for(snapshot_, columns_, index, asked, priority, most);
+  }
   std::optional<Choice> choose_for(const Requests& requests, int32_t priority, const Mask& nodes);
   // What they hold beyond room is free once they are gone.
   static void let_go(View& view, const std::vector<uint32_t>& ports, const std::map<std::string, int64_t>& limits,
@@ -122,7 +127,7 @@ class Preemption {
   Columns& columns_;
   GivenOut& given_;
   const Given nothing_;
-  const ProjectId as_if_;
+  Leeway& leeway_;
   std::map<uint32_t, View> views_;
   std::map<InstanceId, uint32_t> expected_;  // for whom others leave, where; of the nodes that were looked at
 };

@@ -59,7 +59,9 @@ struct Preemption::Search {
   // Where others leave for it already, then wherever there is room.
   void take_what_is_there(std::vector<size_t>& left) {
     if (left.empty()) return;
-    each_node(*members[left.front()].nodes, [&](uint32_t index) { with.view_of(index); });
+    each_node(*members[left.front()].nodes, [&](uint32_t index) {
+      for (const InstanceId id : with.leeway_.awaited(with.snapshot_, with.columns_, index)) with.expected_[id] = index;
+    });
     std::erase_if(left, [&](size_t member) {
       const auto at = with.expected_.find(members[member].id);
       if (at == with.expected_.end() || !has(*members[member].nodes, at->second)) return false;
@@ -68,7 +70,9 @@ struct Preemption::Search {
       return true;
     });
     if (left.empty()) return;
+    const Leeway::Amount asked = Leeway::asked_by(*members[left.front()].request);
     each_node(*members[left.front()].nodes, [&](uint32_t index) {
+      if (left.empty() || with.at_most(asked, index, Leeway::kNobody, 1) == 0) return;
       while (!left.empty() && one_more(index, left.back(), gone_from(index))) {
         lay(index, left.back());
         left.pop_back();
@@ -101,9 +105,22 @@ struct Preemption::Search {
     return best;
   }
 
+  // By what needs no look at any instance. A search that finds in the end that it is not would cost one at all.
+  bool may_be_enough(const std::vector<size_t>& members_of_kind) const {
+    const Member& one = members[members_of_kind.front()];
+    const Leeway::Amount asked = Leeway::asked_by(*one.request);
+    auto missing = static_cast<int64_t>(members_of_kind.size());
+    each_node(*one.nodes, [&](uint32_t index) {
+      if (missing > 0) missing -= with.at_most(asked, index, priority, missing);
+    });
+    return missing <= 0;
+  }
+
   bool push_for(std::vector<size_t>& left) {
     std::map<uint32_t, Step> steps;
+    const Leeway::Amount asked = Leeway::asked_by(*members[left.front()].request);
     each_node(*members[left.front()].nodes, [&](uint32_t index) {
+      if (with.at_most(asked, index, priority, 1) == 0) return;
       if (Step step = best_of(index, left.front(), left.size()); step.more > 0) steps.emplace(index, std::move(step));
     });
     while (!left.empty() && !steps.empty()) {
@@ -184,6 +201,8 @@ std::optional<std::vector<Preemption::Choice>> Preemption::choose_all(const std:
     return out;
   }
   Search search(*this, members, priority);
+  for (const auto& [kind, all] : search.kinds)
+    if (!search.may_be_enough(all)) return std::nullopt;
   for (auto& [kind, left] : search.kinds) search.take_what_is_there(left);
   for (auto& [kind, left] : search.kinds) {
     search.take_what_is_there(left);  // of what was freed for others

@@ -15,10 +15,12 @@ bool asks_for_more_than_room(const Request& request) {
 
 }  // namespace
 
-Round::Round(const Snapshot& snapshot, Columns& columns, Queue& queue, ProjectUse& used, uint64_t seed, size_t most)
+Round::Round(const Snapshot& snapshot, Columns& columns, Queue& queue, Leeway& leeway, ProjectUse& used, uint64_t seed,
+             size_t most)
     : snapshot_(snapshot),
       columns_(columns),
       queue_(queue),
+      leeway_(leeway),
       used_(used),
       used_before_(used),
       seed_(seed),
@@ -135,7 +137,7 @@ bool Round::push_aside(const Waiting& waiting, const Lane& lane) {
     std::fill(nodes.begin(), nodes.end(), 0);
     if (lasting) set_bit(nodes, own, true);
   }
-  if (!preemption_) preemption_.emplace(snapshot_, columns_, given_);
+  if (!preemption_) preemption_.emplace(snapshot_, columns_, given_, leeway_);
   auto choice = preemption_->choose(request, lane.priority, nodes);
   if (!choice || victims_ + choice->victims.size() > kVictimsPerPlan) return false;
   ++pushing_;
@@ -186,7 +188,7 @@ Round::Way Round::push_aside_for_all(const Lane& lane, bool on_one_node) {
   std::vector<InstanceId> waiting;
   for (size_t i = lane.next; i < lane.waiting.size(); ++i) waiting.push_back(lane.waiting[i].id);
   const Gang gang = gang_of(snapshot_, columns_, waiting);
-  if (!preemption_) preemption_.emplace(snapshot_, columns_, given_);
+  if (!preemption_) preemption_.emplace(snapshot_, columns_, given_, leeway_);
   const auto choices = preemption_->choose_all(gang.members, lane.priority, on_one_node);
   if (!choices) return Way::refused;
   size_t victims = 0;

@@ -23,7 +23,8 @@ using ProjectUse = std::map<ProjectId, Resources>;
 
 class Round {
  public:
-  Round(const Snapshot& snapshot, Columns& columns, Queue& queue, ProjectUse& used, uint64_t seed, size_t most);
+  Round(const Snapshot& snapshot, Columns& columns, Queue& queue, Leeway& leeway, ProjectUse& used, uint64_t seed,
+        size_t most);
   Plan run();
 
  private:
@@ -61,6 +62,7 @@ class Round {
   const Snapshot& snapshot_;
   Columns& columns_;
   Queue& queue_;
+  Leeway& leeway_;
   ProjectUse& used_;
   const ProjectUse used_before_;
   const uint64_t seed_;

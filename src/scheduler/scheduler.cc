@@ -2,6 +2,7 @@
 
 #include "base/hash.h"
 #include "scheduler/columns.h"
+#include "scheduler/leeway.h"
 #include "scheduler/queue.h"
 #include "scheduler/round.h"
 
@@ -36,6 +37,7 @@ class SchedulerImpl final : public Scheduler {
   void rebuild(std::shared_ptr<const Snapshot> snapshot) override {
     snapshot_ = std::move(snapshot);
     columns_.rebuild(*snapshot_);
+    leeway_.clear();
     count_all();
     refill();
   }
@@ -51,6 +53,7 @@ class SchedulerImpl final : public Scheduler {
       project = project || row.table == TableId::project;
       if (row.table == TableId::instance) follow_instance(changes, row.id);
     }
+    if (project || !same_nodes) leeway_.clear();
     if (pool && counts_otherwise(changes)) count_all();
     if (pool || project) return refill();  // what these rows say stands in every lane
     if (same_nodes)
@@ -67,13 +70,13 @@ class SchedulerImpl final : public Scheduler {
     }
     only.wake(*snapshot_, not_before_state(now));
     columns_.measure_by(mix_of(demand_, columns_.total()));
-    return Round(*snapshot_, columns_, only, used_, seed, most).run();
+    return Round(*snapshot_, columns_, only, leeway_, used_, seed, most).run();
   }
 
   Plan schedule_all_pending(uint64_t seed, Time now, size_t most) override {
     queue_.wake(*snapshot_, not_before_state(now));
     columns_.measure_by(mix_of(demand_, columns_.total()));
-    return Round(*snapshot_, columns_, queue_, used_, seed, most).run();
+    return Round(*snapshot_, columns_, queue_, leeway_, used_, seed, most).run();
   }
 
   void use(std::shared_ptr<const Learned> learned) override { columns_.machines().use(std::move(learned)); }
@@ -108,6 +111,8 @@ class SchedulerImpl final : public Scheduler {
     const Instance* before = changes.before->instances.find(id);
     const Instance* after = changes.after->instances.find(id);
     if (before == nullptr && after != nullptr) count(*changes.after, *after);
+    for (const Instance* i : {before, after})
+      if (i != nullptr && i->node) leeway_.forget(columns_.index_of(i->node));
     const bool waited = before != nullptr && changes.before->pending.contains(id);
     const bool waits = after != nullptr && changes.after->pending.contains(id);
     if (waited && !(waits && waits_alike(*before, *after))) queue_.remove(*changes.before, *before);
@@ -145,6 +150,7 @@ class SchedulerImpl final : public Scheduler {
   std::shared_ptr<const Snapshot> snapshot_;
   Columns columns_;
   Queue queue_;
+  Leeway leeway_;
   ProjectUse used_;
   Demand demand_;  // of the whole pool, whatever falls to this scheduler
   Share share_;

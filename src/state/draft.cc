@@ -22,6 +22,12 @@ bool may_run(const Instance& i) {
   return tasks.empty() || !std::all_of(tasks.begin(), tasks.end(), [](const TaskStatus& t) { return t.final; });
 }
 
+template <class Row>
+void put_row(TableEdit edit, Table<Row>& table, Row row) {
+  const uint64_t id = row.id.value;  // arguments are made in any order: the row may have gone before it is asked
+  table.put(edit, id, std::move(row));
+}
+
 }  // namespace
 
 Resources held_resources(const Snapshot& snapshot, const Instance& i) {
@@ -134,7 +140,7 @@ void Draft::put(Project row) {
   row.revision = state_.revision;
   touch(TableId::project, row.id.value);
   index_name(state_.names, name_key(TableId::project, 0, row.name), row.id.value, true);
-  state_.projects.put(edit_, row.id.value, std::move(row));
+  put_row(edit_, state_.projects, std::move(row));
 }
 
 void Draft::put(Node row) {
@@ -142,7 +148,7 @@ void Draft::put(Node row) {
   row.updated = now();
   touch(TableId::node, row.id.value);
   index_name(state_.names, name_key(TableId::node, 0, row.name), row.id.value, true);
-  state_.nodes.put(edit_, row.id.value, std::move(row));
+  put_row(edit_, state_.nodes, std::move(row));
 }
 
 void Draft::index_job(const Job& row, bool add) {
@@ -160,7 +166,7 @@ void Draft::put(Job row) {
   }
   index_job(row, true);
   touch(TableId::job, row.id.value);
-  state_.jobs.put(edit_, row.id.value, std::move(row));
+  put_row(edit_, state_.jobs, std::move(row));
 }
 
 void Draft::put(JobVersion row) {
@@ -170,7 +176,7 @@ void Draft::put(JobVersion row) {
   if (!state_.groups.contains(row.id.value)) {
     state_.groups.put(edit_, row.id.value, std::make_shared<const std::vector<GroupView>>(groups_of(*row.spec)));
   }
-  state_.versions.put(edit_, row.id.value, std::move(row));
+  put_row(edit_, state_.versions, std::move(row));
 }
 
 void Draft::charge_node(NodeId node, const Resources& more, const Resources& less, int instances,
@@ -284,13 +290,13 @@ void Draft::put(Instance row) {
   if (before == nullptr) set_member(state_.instances_by_job, row.job.value, row.id.value, true);
   const Instance old = before != nullptr ? *before : Instance{};
   index_instance(before != nullptr ? &old : nullptr, &row);
-  state_.instances.put(edit_, row.id.value, std::move(row));
+  put_row(edit_, state_.instances, std::move(row));
 }
 
 void Draft::put(Volume row) {
   row.revision = state_.revision;
   touch(TableId::volume, row.id.value);
-  state_.volumes.put(edit_, row.id.value, std::move(row));
+  put_row(edit_, state_.volumes, std::move(row));
 }
 
 void Draft::put(Image row) {
@@ -298,31 +304,32 @@ void Draft::put(Image row) {
   row.updated = now();
   touch(TableId::image, row.id.value);
   index_name(state_.keys, name_key(TableId::image, 0, row.repository + ":" + row.tag), row.id.value, true);
-  state_.images.put(edit_, row.id.value, std::move(row));
+  put_row(edit_, state_.images, std::move(row));
 }
 
 void Draft::put(Token row) {
   row.revision = state_.revision;
   touch(TableId::token, row.id.value);
-  state_.tokens.put(edit_, row.id.value, std::move(row));
+  put_row(edit_, state_.tokens, std::move(row));
 }
 
 void Draft::put(Operation row) {
   row.revision = state_.revision;
   touch(TableId::operation, row.id.value);
-  state_.operations.put(edit_, row.id.value, std::move(row));
+  put_row(edit_, state_.operations, std::move(row));
 }
 
 void Draft::put(Event row) {
   row.revision = state_.revision;
   touch(TableId::event, row.id.value);
-  state_.events.put(edit_, row.id.value, std::move(row));
+  put_row(edit_, state_.events, std::move(row));
 }
 
 void Draft::put(IdempotencyRecord row) {
   touch(TableId::idempotency, row.id);
   index_name(state_.keys, name_key(TableId::idempotency, 0, row.key), row.id, true);
-  state_.idempotency.put(edit_, row.id, std::move(row));
+  const uint64_t id = row.id;
+  state_.idempotency.put(edit_, id, std::move(row));
 }
 
 void Draft::erase(TableId table, uint64_t id) {

@@ -223,7 +223,7 @@ TEST_F(ArchiveTest, LimitsAreNamed) {
 }
 
 TEST_F(ArchiveTest, WhatIsNoArchiveIsRefused) {
-  for (std::string text :
+  for (const std::string& text :
        {std::string(), std::string("hello"), std::string(5000, 'q'), std::string("\x1f\x8b\x08\x00garbage", 11)}) {
     auto done = extract(text);
     ASSERT_FALSE(done.has_value()) << text.substr(0, 10);
