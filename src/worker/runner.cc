@@ -8,6 +8,8 @@
 namespace tutti::worker {
 namespace {
 
+constexpr const char* kNeverRan = "stopped before it ran";
+
 // Operations that failed in a way that may pass are tried again after 0.5 s · 2^n, at most a minute.
 Duration op_backoff(int32_t failures) {
   return Duration{std::min<int64_t>(60'000, int64_t{500} << std::min(failures, 7)) * 1'000'000};
@@ -166,7 +168,8 @@ void Runner::step_task(uint16_t index, Now now, bool lease_valid, std::vector<Op
 void Runner::step_absent(uint16_t index, Now now, bool lease_valid, std::vector<Op>& out) {
   Task& task = tasks_[index];
   if (!wants_run(task)) {
-    if (!is_terminal(task.status.position.state)) finish(task, TaskState::stopped, "stopped before it ran", now, true);
+    // A start that came to nothing may have left a process: what it had is in use until that is gone.
+    if (task.status.position.state < TaskState::starting) finish(task, TaskState::stopped, kNeverRan, now, true);
     task.phase = Phase::ended;
     step_ended(index, now, lease_valid, out);
     return;
@@ -321,6 +324,7 @@ void Runner::op_done(const OpResult& result, Now now) {
       break;
     case OpKind::destroy_run:
       if (task.status.final || !wants_run(task)) {
+        if (!is_terminal(task.status.position.state)) finish(task, TaskState::stopped, kNeverRan, now, true);
         if (!task.status.final) task.status.final = changed_ = record_due_ = true;
         task.phase = Phase::over;
         break;

@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 
@@ -18,8 +19,9 @@ struct Place {
   std::string root;
   std::string into;
   Place() {
-    char name[] = "/tmp/tutti-fuzz-XXXXXX";
-    root = mkdtemp(name);
+    const char* folder = std::getenv("TMPDIR");
+    root = std::string(folder != nullptr ? folder : "/tmp") + "/tutti-fuzz-XXXXXX";
+    if (mkdtemp(root.data()) == nullptr) fuzz::broken("no folder to unpack into");
     into = root + "/in/to";
     fs::create_directories(into);
     fs::create_directory(root + "/outside");
