@@ -90,16 +90,18 @@ static std::vector<std::string> words(const std::string& text) {
 }
 
 // Two ports share what the process may have; sockets of strangers must not take what the store and the streams need.
-static Result<size_t> connections_per_port() {
+// Three in four are the workers', who each hold one for good.
+static Status share_connections(manager::ManagerOptions& options) {
   TUTTI_TRY(const uint64_t descriptors, sys::raise_descriptor_limit());
   const uint64_t free = descriptors - std::min<uint64_t>(descriptors, limits::kDescriptorsReserved);
-  const size_t each = std::min<uint64_t>(free / 2, limits::kConnectionsMax);
-  if (each < 64) {
+  options.api_connections_max = std::min<uint64_t>(free / 4, limits::kConnectionsMax);
+  options.worker_connections_max = std::min<uint64_t>(free / 4 * 3, limits::kConnectionsMax);
+  if (options.api_connections_max < 64) {
     return fail(ErrorCode::unavailable,
                 "a process here may have " + std::to_string(descriptors) +
                     " open files, too few for a manager: raise the limit (ulimit -Hn, LimitNOFILE=) to 1024 at least");
   }
-  return each;
+  return {};
 }
 
 static Result<std::unique_ptr<manager::Manager>> open_manager(const Settings& settings, const std::string& data) {
@@ -117,7 +119,7 @@ static Result<std::unique_ptr<manager::Manager>> open_manager(const Settings& se
   options.names = words(settings.get("names"));
   options.network = settings.get("network");
   options.insecure_registries = words(settings.get("insecure-registries"));
-  TUTTI_TRY(options.connections_max, connections_per_port());
+  TUTTI_CHECK(share_connections(options));
   return manager::Manager::open(std::move(options), store::make_sqlite_store(data + "/state.db"),
                                 std::make_unique<BootstrapFile>(data));
 }

@@ -291,8 +291,8 @@ class ManagerImpl final : public Manager, public Services {
     net::ServerOptions api;
     api.address = options_.listen;
     api.port = options_.api_port;
-    api.connections_max = options_.connections_max;
-    api.strangers_per_address_max = std::min(limits::kStrangersPerAddressMax, options_.connections_max / 2);
+    api.connections_max = options_.api_connections_max;
+    api.strangers_per_address_max = std::min(limits::kStrangersPerAddressMax, options_.api_connections_max / 2);
     api.admit = [this](const net::Request& head) { return api_->admit(head); };
     TUTTI_TRY(api_server_, net::serve(api, tls, [this](auto request, auto responder) {
                 api_->handle(std::move(request), std::move(responder));
@@ -301,9 +301,9 @@ class ManagerImpl final : public Manager, public Services {
     net::ServerOptions worker;
     worker.address = options_.worker_listen;
     worker.port = options_.worker_port;
-    worker.connections_max = options_.connections_max;
+    worker.connections_max = options_.worker_connections_max;
     // After a power cut very many workers come at once, perhaps from behind one address.
-    worker.strangers_per_address_max = options_.connections_max / 2;
+    worker.strangers_per_address_max = options_.worker_connections_max / 2;
     worker.admit = Api::admit_worker;
     TUTTI_TRY(worker_server_, net::serve(worker, tls, [this](auto request, auto responder) {
                 api_->handle_worker(std::move(request), std::move(responder));

@@ -50,7 +50,9 @@ struct ManagerOptions {
       names;            // further host names and addresses of the server certificate; the first is advertised
   std::string network;  // prefix for node subnets; empty: chosen from the pool's id at first start
   std::vector<std::string> insecure_registries;
-  size_t connections_max = limits::kConnectionsMax;  // of each of the two ports: what the process has descriptors for
+  // What the process has descriptors for.
+  size_t api_connections_max = limits::kConnectionsMax;
+  size_t worker_connections_max = limits::kConnectionsMax;
 };
 
 class Manager {
