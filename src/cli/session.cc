@@ -117,7 +117,9 @@ net::Request Session::request(const std::string& method, const std::string& path
   net::Request out;
   out.method = method;
   out.target = path;
-  if (!context.project.empty())
+  // The other routes are about what is of no project, and refuse parameters that they do not know.
+  const bool of_project = path.starts_with("/v1/jobs") || path.starts_with("/v1/instances");
+  if (of_project && !context.project.empty())
     out.target +=
         (path.find('?') == std::string::npos ? "?project=" : "&project=") + net::percent_encode(context.project);
   out.path = path.substr(0, path.find('?'));

@@ -95,3 +95,15 @@ U04_contexts_are_made_used_and_forgotten() {
     fails t context use nothing 2>"$work/ctx.err"; grep -q "no context 'nothing'" "$work/ctx.err"
   )
 }
+U01_unknown_parameters_are_refused() {
+  refused() { api -o "$work/u01.json" -w '%{http_code}' "$(url)$1" | grep -qx 400; jq -e ".status == 400 and (.detail | contains(\"$2\")) and (.errors | length) > 0" "$work/u01.json"; }
+  refused '/v1/instances?filter=foo===bar' "GET /v1/instances takes no parameter 'filter'"; refused '/v1/jobs?order=foo' "'order'"
+  refused '/v1/jobs?nosuch=1' "'nosuch'"; refused '/v1/jobs?fields=name' "'fields' cannot be 'name'"; refused '/v1/instances?watch&job=x' "'job'"
+  api -f -o /dev/null "$(url)/v1/jobs?limit=10&project=default&fields=*"; api -f -o /dev/null "$(url)/v1/instances?live&all=0"
+  for words in "job list" "ps -a" "node list" "node list --schedulers" "image list --all" "event list" "operation list" "project list" "pool show" whoami; do
+    # shellcheck disable=SC2086
+    t $words --project default >/dev/null
+  done
+  printf 'job: u01\ntasks: [{name: a, image: "hello:1", command: [sleep, "%s"]}]\n' "$nap" | t job run - -q
+  [ "$(api "$(url)/v1/instances?project=default&live" | jq '[.items[] | select(.name == "u01-a-0")] | length')" = 1 ]; t job delete u01 -q
+}

@@ -180,7 +180,7 @@ A04_what_is_open_ends_with_its_token() {
   t job delete a04 -q
 }
 A04_one_token_has_its_share_of_the_watches() {
-  viewer=$(token_of '{"name":"a04-w","role":"viewer"}'); at=$(url); urls=(); for i in $(seq 240); do urls+=(-o "$work/a04w/$i" "$at/v1/events?watch&n=$i"); done; mkdir -p "$work/a04w"
+  viewer=$(token_of '{"name":"a04-w","role":"viewer"}'); at=$(url); urls=(); for i in $(seq 240); do urls+=(-o "$work/a04w/$i" "$at/v1/events?watch"); done; mkdir -p "$work/a04w"
   as "$viewer" -N --http1.1 -Z --parallel-immediate --parallel-max 300 "${urls[@]}" 2>/dev/null & all=$!
   eventually 30 sh -c "[ \$(grep -l kWatchersPerTokenMax $work/a04w/* | wc -l) -ge 35 ]"
   [ "$(api -N -m 3 "$at/v1/events?watch" 2>/dev/null | grep -c ready)" -ge 1 ]; kill $all; rm -rf "$work/a04w"

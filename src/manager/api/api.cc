@@ -9,6 +9,7 @@
 #include "catalog/distribution.h"
 #include "manager/api/auth.h"
 #include "manager/api/hub.h"
+#include "manager/api/query.h"
 #include "manager/api/routes.h"
 
 namespace tutti::manager {
@@ -114,6 +115,7 @@ struct Api::Impl {
         call->responder->known();
         call->identity = std::move(*identity);
       }
+      if (Status known = check_query(route, request.query); !known) return answer_error(*call, known.error());
       return route.handler(call);
     }
     if (path_known) {

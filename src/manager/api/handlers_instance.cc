@@ -140,6 +140,8 @@ std::optional<state::InstanceVerb> verb_of(const std::string& word) {
 void list_instances(CallPtr call) {
   if (call->flag("watch")) return watch_table(call, TableId::instance);
   const Snapshot& s = *call->state;
+  const Project* project = nullptr;
+  if (!call->query("project").empty() && (project = project_of(*call)) == nullptr) return;
   const Job* job = nullptr;
   if (!call->query("job").empty() && (job = find_job(*call, call->query("job"))) == nullptr) return;
   const Node* node = nullptr;
@@ -147,12 +149,12 @@ void list_instances(CallPtr call) {
   const bool all = call->flag("all");
   const bool live = call->flag("live");
   const bool summary = call->query("fields") != "*";
-  const auto keep = [call, job, node, all, live](const Instance& i) {
+  const auto keep = [call, project, job, node, all, live](const Instance& i) {
     const Job* owner = call->state->jobs.find(i.job.value);
     const bool over = i.presence == Presence::given_up || i.desired == Desired::removed;
     return owner != nullptr && sees(call->identity, owner->project, *call->state) &&
-           (job == nullptr || i.job == job->id) && (node == nullptr || i.node == node->id) &&
-           (all || !(over && i.finished)) && !(live && i.finished);
+           (project == nullptr || owner->project == project->id) && (job == nullptr || i.job == job->id) &&
+           (node == nullptr || i.node == node->id) && (all || !(over && i.finished)) && !(live && i.finished);
   };
   const auto show = [call, summary](const Instance& i) { return render(*call->state, i, summary); };
   // Of one job, or what lives on one node: not by looking at every instance of the pool.
@@ -310,8 +312,8 @@ void instance_logs(CallPtr call) {
     request.since = *time;
   }
   request.timestamps = call->flag("timestamps");
-  request.out = call->query("stdout") != "0";
-  request.err = call->query("stderr") != "0";
+  request.out = call->query("stdout").empty() || call->flag("stdout");
+  request.err = call->query("stderr").empty() || call->flag("stderr");
   open_body(call, i->id, std::move(request), "application/vnd.tutti.stream", [](std::string message) {
     return message.empty() ? std::string() : frame(message[0], std::string_view(message).substr(1));
   });

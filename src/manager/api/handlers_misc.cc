@@ -152,6 +152,10 @@ void list_events(CallPtr call) {
   if (call->flag("watch")) return watch_table(call, TableId::event);
   const Snapshot& s = *call->state;
   const std::string object = call->query("object");
+  const auto keep = [call, object](const Event& event) {
+    return sees(call->identity, event.project, *call->state) &&
+           (object.empty() || event.object_name == object || id_text(event.object) == object);
+  };
   // Without a cursor: the newest ones, oldest of them first.
   if (call->query("cursor").empty()) {
     size_t limit = 200;
@@ -159,19 +163,14 @@ void list_events(CallPtr call) {
       limit = std::clamp<size_t>(static_cast<size_t>(std::max(1, std::atoi(call->query("limit").c_str()))), 1, 1000);
     std::vector<const Event*> rows;
     s.events.for_each([&](uint64_t, const Event& event) {
-      if (!sees(call->identity, event.project, s) ||
-          (!object.empty() && event.object_name != object && id_text(event.object) != object))
-        return;
-      rows.push_back(&event);
+      if (keep(event)) rows.push_back(&event);
     });
     std::string body = "{\"items\":[";
     for (size_t i = rows.size() > limit ? rows.size() - limit : 0, first = i; i < rows.size(); ++i)
       body += (i == first ? "" : ",") + render(s, *rows[i]);
     return answer_json(*call, 200, body + "],\"revision\":\"" + to_text(Cursor{s.epoch, s.revision}) + "\"}");
   }
-  answer_list(
-      call, s.events, [call](const Event& event) { return sees(call->identity, event.project, *call->state); },
-      [call](const Event& event) { return render(*call->state, event); });
+  answer_list(call, s.events, keep, [call](const Event& event) { return render(*call->state, event); });
 }
 
 namespace {

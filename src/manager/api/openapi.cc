@@ -1,11 +1,11 @@
 // U01: the OpenAPI 3.1 document, from the route table and the described structs.
-#include <algorithm>
 #include <map>
 #include <set>
 
 #include "base/hash.h"
 #include "base/text.h"
 #include "base/version.h"
+#include "manager/api/query.h"
 #include "manager/api/requests.h"
 #include "manager/api/routes.h"
 #include "manager/api/views.h"
@@ -81,47 +81,20 @@ std::string openapi_path(std::string_view path, std::vector<std::string>& params
   return out;
 }
 
-struct QueryWord {
-  std::string_view name, type, what;
-};
-constexpr QueryWord kQueryWords[] = {
-    {"limit", "integer", "Rows of this page, at most 1000"},
-    {"cursor", "string", "The cursor of the page before"},
-    {"watch", "boolean", "Server-sent events {cursor, type, object} instead of a list"},
-    {"from", "string",
-     "Watch from this cursor on: the revision of a list, or that of the last event seen; of a comparison: the version "
-     "to compare"},
-    {"project", "string", "A project other than one's own"},
-    {"fields", "string", "* shows whole objects, not summary rows"},
-    {"dry_run", "boolean", "Check only, store nothing"},
-    {"wait", "string", "Answer when the operation has ended, or after this long (30s)"},
-    {"job", "string", "Of this job only"},
-    {"node", "string", "On this node only"},
-    {"live", "boolean", "Only what has not ended"},
-    {"timestamps", "boolean", "Each line begins with its time"},
-    {"all", "boolean", "What is left out otherwise, too"},
-    {"task", "string", "Of a group: which task"},
-    {"follow", "boolean", "Go on as more is written"},
-    {"tail", "integer", "Only the last so many lines"},
-    {"since", "string", "Only what was written this long ago at most (10m), or since a time"},
-    {"stdout", "boolean", "0 leaves the standard output out"},
-    {"stderr", "boolean", "0 leaves the standard error out"},
-    {"request", "string", "The request as JSON: command, task, env, user, workdir, tty, stdin_open, columns, rows"},
-    {"path", "string", "Inside the instance"},
-    {"fenced", "boolean", "The machine is surely off: what it held may run elsewhere at once"},
-    {"reference", "string", "What to call it, NAME:TAG"},
-    {"kind", "string", "rootfs for a tar of a root file system"},
-    {"entrypoint", "string", "Of an image made from a root file system, words between blanks"},
-    {"cmd", "string", "Of an image made from a root file system, words between blanks"},
-    {"tag", "string", "Which tag; latest if left out"},
-    {"to", "integer", "Compare with this version; the newest if left out"},
-    {"parent", "string", "Only jobs that this periodic or parameterized job launched"},
-    {"object", "string", "About this object only, by name or id"},
-};
+std::string_view schema_type(QueryType type) {
+  switch (type) {
+    case QueryType::text: return "string";
+    case QueryType::number: return "integer";
+    case QueryType::truth: return "boolean";
+  }
+  return "string";
+}
 
-std::string parameter(std::string_view name, std::string_view in, std::string_view type, std::string_view what) {
+std::string parameter(std::string_view name, std::string_view in, std::string_view type, std::string_view what,
+                      std::string_view only = {}) {
   std::string out = "{\"name\":\"" + std::string(name) + "\",\"in\":\"" + std::string(in) +
-                    "\",\"schema\":{\"type\":\"" + std::string(type) + "\"}";
+                    "\",\"schema\":{\"type\":\"" + std::string(type) + "\"" +
+                    (only.empty() ? "" : ",\"enum\":[\"" + std::string(only) + "\"]") + "}";
   if (in == "path") out += ",\"required\":true";
   if (!what.empty()) {
     out += ",\"description\":";
@@ -135,10 +108,9 @@ std::string parameters(const Route& route, const std::vector<std::string>& path_
   for (const std::string& name : path_names) all.push_back(parameter(name, "path", "string", ""));
   for (const std::string& name : split(route.query, ' ')) {
     if (name.empty()) continue;
-    const auto* word = std::find_if(std::begin(kQueryWords), std::end(kQueryWords),
-                                    [&](const QueryWord& w) { return w.name == name; });
-    TUTTI_INVARIANT(word != std::end(kQueryWords), "a route with a query word that openapi.cc does not explain");
-    all.push_back(parameter(name, "query", word->type, word->what));
+    const QueryWord* word = query_word(name);
+    TUTTI_INVARIANT(word != nullptr, "a route with a query word that query.cc does not explain");
+    all.push_back(parameter(name, "query", schema_type(word->type), word->what, word->only));
   }
   if (route.method == "POST" && route.right != Right::nobody)
     all.push_back(parameter("Idempotency-Key", "header", "string",

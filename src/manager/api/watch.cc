@@ -30,6 +30,7 @@ std::string_view kind_of(TableId table) {
 struct Watch {
   CallPtr call;
   std::optional<TableId> table;
+  ProjectId project;  // only what is of this one; none: of all that the identity sees
   std::shared_ptr<net::BodyWriter> writer;
   Cursor at;
   BootTime spoke;
@@ -40,19 +41,19 @@ struct Watch {
   bool visible(const Snapshot& s, const state::WatchEvent& event) const {
     if (table ? event.table != *table : kind_of(event.table).empty()) return false;
     if (event.table == TableId::token && call->identity.role != Role::admin) return false;
-    if (call->identity.project.empty()) return true;
-    if (event.table == TableId::job) {
-      const Job* job = s.jobs.find(event.id);
-      return job != nullptr && sees(call->identity, job->project, s);
-    }
+    const bool pool_wide = call->identity.project.empty();
+    if (pool_wide && !project) return true;
+    auto within = [&](ProjectId of) { return sees(call->identity, of, s) && (!project || of == project); };
+    // Whose it was is not known of what is gone.
+    auto job_within = [&](const Job* job) { return job != nullptr ? within(job->project) : pool_wide; };
+    if (event.table == TableId::job) return job_within(s.jobs.find(event.id));
     if (event.table == TableId::instance) {
       const Instance* i = s.instances.find(event.id);
-      const Job* job = i != nullptr ? s.jobs.find(i->job.value) : nullptr;
-      return job != nullptr && sees(call->identity, job->project, s);
+      return job_within(i != nullptr ? s.jobs.find(i->job.value) : nullptr);
     }
     if (event.table == TableId::event) {
       const Event* row = s.events.find(event.id);
-      return row != nullptr && sees(call->identity, row->project, s);
+      return row != nullptr && within(row->project);
     }
     return event.table == TableId::node || event.table == TableId::image;
   }
@@ -111,9 +112,12 @@ struct Watch {
 }  // namespace
 
 void watch_table(CallPtr call, std::optional<TableId> table) {
+  const Project* project = nullptr;
+  if (!call->query("project").empty() && (project = project_of(*call)) == nullptr) return;
   auto watch = std::make_shared<Watch>();
   watch->call = call;
   watch->table = table;
+  if (project != nullptr) watch->project = project->id;
   watch->at = {call->state->epoch, call->state->revision};
   std::string from = call->query("from");
   if (from.empty()) from = call->request->header("last-event-id");
