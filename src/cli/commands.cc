@@ -174,8 +174,10 @@ int explain(Session& s) {
   for (const Json& task : e["tasks"].items()) say(stdout, "  %s\n", task.text().c_str());
   for (const Json& reason : e["reasons"].items())
     say(stdout, "  %s: %s\n", reason["nodes"].text().c_str(), reason["reason"].text().c_str());
+  const std::string lacks = e["nearest_lacks"].text();
   if (!e["nearest_node"].text().empty())
-    say(stdout, "nearest: %s lacks %s\n", e["nearest_node"].text().c_str(), e["nearest_lacks"].text().c_str());
+    say(stdout, "nearest: %s%s\n", e["nearest_node"].text().c_str(),
+        lacks.empty() ? (": " + e["nearest_reason"].text()).c_str() : (" lacks " + lacks).c_str());
   if (e["queue_length"].number() > 0)
     say(stdout, "%s wait for a place, %s of them before this one\n", e["queue_length"].text().c_str(),
         e["queue_before"].text().c_str());

@@ -67,7 +67,8 @@ struct Explanation {
   int32_t nodes_feasible = 0;
   std::vector<Reason> reasons;        // most nodes first; the counts and nodes_feasible sum to nodes_total
   std::string nearest_node;           // the node that lacks least
-  std::string nearest_lacks;          // "1.5 GiB memory, 500m cpu"
+  std::string nearest_lacks;          // "1.5 GiB memory, 500m cpu"; empty where it is no lack
+  std::string nearest_reason;         // what `reasons` counts it under: "not enough memory", "cordoned"
   std::vector<std::string> remedies;  // "free 1.5 GiB on node-2", "add a node with 8 cores", "uncordon node-1"
   std::vector<std::string> tasks;     // of each that has ended or started over: attempts, last exit, next try
   std::string node;                   // where it is
@@ -79,7 +80,7 @@ struct Explanation {
 };
 BOOST_DESCRIBE_STRUCT(Explanation, (),
                       (instance, name, state, pending_since, nodes_total, nodes_feasible, reasons, nearest_node,
-                       nearest_lacks, remedies, tasks, node, score, scores, queue_length, queue_before))
+                       nearest_lacks, nearest_reason, remedies, tasks, node, score, scores, queue_length, queue_before))
 
 struct Plan {
   Revision based_on;

@@ -187,14 +187,28 @@ JobResult Decider::end_of(const Group& group) const {
   return failed ? JobResult::failed : JobResult::completed;
 }
 
+// Nothing is beside the one of before, and nothing will stand there again.
+bool Decider::beside_is_over(const Group& group, const Slot& slot) const {
+  const Instance* last = slot.beside_last;
+  if (slot.beside != nullptr || slot.beside_leaving != nullptr || last == nullptr) return false;
+  if (slot.live == nullptr || slot.live->job_version == active_->number) return false;
+  if (last->job_version != active_->number || let_go_before(*last)) return false;
+  CreateInstance next;
+  return !account(active_->spec->tasks[group.view->tasks.front()].reschedule, *last, next);
+}
+
+std::string Decider::failure_of(const Instance& last, std::string_view how) const {
+  std::string why = last.detail->reason;
+  for (const TaskStatus& task : last.detail->tasks)
+    if (why.empty() && (task.position.state == TaskState::failed || task.position.state == TaskState::rejected))
+      why = task.reason.empty() ? "exit code " + std::to_string(task.exit_code) : task.reason;
+  return snapshot_.name_of(last) + std::string(how) + (why.empty() ? "" : ": " + why);
+}
+
 std::string Decider::why_failed(const Group& group) const {
   for (const Slot& slot : group.slots) {
     if (slot.surplus || slot.completed != nullptr || slot.last == nullptr) continue;
-    std::string why = slot.last->detail->reason;
-    for (const TaskStatus& task : slot.last->detail->tasks)
-      if (why.empty() && task.position.state == TaskState::failed)
-        why = task.reason.empty() ? "exit code " + std::to_string(task.exit_code) : task.reason;
-    return snapshot_.name_of(*slot.last) + " failed" + (why.empty() ? "" : ": " + why);
+    return failure_of(*slot.last, " failed");
   }
   return group.name + " failed";
 }

@@ -149,7 +149,11 @@ void Decider::replace(Group& group) {
   const Service service = service_of(group);
   int64_t in_flight = 0;
   for (const Slot& slot : group.slots) in_flight += slot.beside != nullptr && !slot.surplus ? 1 : 0;
-  int64_t budget = moving_ > 0 ? 0 : policy_->max_parallel - service.missing() - (start_first ? in_flight : 0);
+  // A new one that failed for good is out of service as well.
+  int64_t over = 0;
+  for (const Slot& slot : group.slots)
+    over += !slot.surplus && (is_over(group, slot) || beside_is_over(group, slot)) ? 1 : 0;
+  int64_t budget = moving_ > 0 ? 0 : policy_->max_parallel - service.missing() - over - (start_first ? in_flight : 0);
   for (Slot& slot : group.slots) {
     if (slot.surplus || slot.live == nullptr || as_asked(*slot.live)) continue;
     const Instance& old = *slot.live;
@@ -185,6 +189,7 @@ void Decider::judge() {
   Time progressed = d.progressed;
   std::string late;
   std::string complaint;
+  std::string failed;  // for good
   for (const Group& group : table_.groups) {
     const size_t wanted = canaries_of(group);
     for (const Slot& slot : group.slots) {
@@ -213,6 +218,10 @@ void Decider::judge() {
                           follows_job(*slot.live);
       if (canary) canaries = canaries && slot.beside != nullptr && healthy(*slot.beside);
       if (set_aside(slot)) continue;
+      for (const Instance* last :
+           {is_over(group, slot) ? slot.last : nullptr, beside_is_over(group, slot) ? slot.beside_last : nullptr})
+        if (failed.empty() && last != nullptr && last->state != TaskState::completed)
+          failed = failure_of(*last, " failed for good");
       const bool done = slot.live != nullptr && slot.live->job_version == active_->number && slot.leaving == nullptr &&
                         slot.beside == nullptr && reachable(*slot.live) && healthy(*slot.live);
       all = all && done;
@@ -236,7 +245,9 @@ void Decider::judge() {
     next.reason = "not all of the new ones are healthy any more";
   } else {
     const Time due = progressed + policy_->progress_deadline;
-    if (!late.empty())
+    if (!failed.empty())
+      next.reason = failed;
+    else if (!late.empty())
       next.reason = late + " did not become healthy within " + format_duration(policy_->healthy_deadline) + complaint;
     else if (policy_->progress_deadline.ns > 0 && now_ >= due)
       next.reason = "nothing more became healthy within " + format_duration(policy_->progress_deadline) + complaint;

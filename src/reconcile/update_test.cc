@@ -15,6 +15,7 @@ class Updates : public testing::Test {
   JobSpec spec(const std::string& work) {
     JobSpec out = TestPool::service("web", 4);
     out.tasks[0].env["WORK"] = work;
+    out.tasks[0].reschedule = reschedule_;
     out.update = policy_;
     return out;
   }
@@ -32,13 +33,17 @@ class Updates : public testing::Test {
     for (const Instance& i : w_.live(job_)) count += i.job_version == version && i.state == TaskState::running ? 1 : 0;
     return count;
   }
-  // One second; a version in `broken_` never runs.
+  // One second; what is broken never runs, what crashes ends as soon as it does.
   void second() {
     ASSERT_TRUE(w_.settle());
     w_.schedule();
     for (const Instance& i : w_.instances(job_)) {
       const bool starts = i.admitted && !i.finished && i.state < TaskState::running && i.desired == Desired::running;
-      if (!starts || !w_.pool.s.version_of(i)->spec->tasks[0].env.at("WORK").starts_with("broken")) w_.work(i);
+      const std::string& work = w_.pool.s.version_of(i)->spec->tasks[0].env.at("WORK");
+      if (starts && work == "crash")
+        w_.finish(i.id, TaskState::failed);
+      else if (!starts || !work.starts_with("broken"))
+        w_.work(i);
     }
     least_ = std::min(least_, w_.running(job_));
     most_ = std::max(most_, w_.live(job_).size());
@@ -55,6 +60,7 @@ class Updates : public testing::Test {
   JobId job_;
   UpdatePolicy policy_{
       .min_healthy_time = seconds(2), .healthy_deadline = seconds(20), .progress_deadline = seconds(60)};
+  ReschedulePolicy reschedule_;
   size_t least_ = 0;
   size_t most_ = 0;
 };
@@ -231,6 +237,46 @@ TEST_F(Updates, WhatIsNotHealthyInTimeFailsAndTheRestStays) {
   EXPECT_EQ(of_version(1), 3u);
   seconds_go_by(100);
   EXPECT_EQ(of_version(1), 3u) << "a failed update goes no further";
+}
+
+// What failed for good was not waited for, and its slot counted as room for the next: one after the other went.
+TEST_F(Updates, WhatFailsForGoodEndsItAndTheRestStays) {
+  for (const bool start_first : {false, true}) {
+    for (const int32_t attempts : {0, 1}) {
+      SCOPED_TRACE(std::to_string(attempts) + (start_first ? " start_first" : ""));
+      w_ = {};
+      w_.add_nodes(3), w_.node_room = 100;
+      policy_.start_first = start_first;
+      reschedule_ = {.attempts = attempts, .delay = seconds(1)};
+      first();
+      next("crash");
+      seconds_go_by(10);
+      EXPECT_EQ(state(), DeploymentState::failed);
+      EXPECT_THAT(w_.deployment(job_).reason,
+                  testing::HasSubstr(start_first ? "web-0-next failed for good" : "web-0 failed for good"));
+      EXPECT_EQ(least_, start_first ? 4u : 3u);
+      seconds_go_by(100);
+      EXPECT_EQ(of_version(1), 4u) << "the empty slot has what served before";
+    }
+  }
+}
+
+TEST_F(Updates, AFirstVersionThatFailsForGoodSaysSo) {
+  reschedule_ = {.attempts = 0};
+  job_ = w_.deploy(spec("crash"));
+  seconds_go_by(2);
+  EXPECT_EQ(state(), DeploymentState::failed);
+  EXPECT_THAT(w_.deployment(job_).reason, testing::HasSubstr("failed for good"));
+}
+
+TEST_F(Updates, ACanaryThatFailsForGoodIsNotWaitedFor) {
+  policy_.strategy = UpdateStrategy::canary;
+  reschedule_ = {.attempts = 0};
+  first();
+  next("crash");
+  seconds_go_by(3);
+  EXPECT_EQ(state(), DeploymentState::failed);
+  EXPECT_EQ(of_version(1), 4u);
 }
 
 TEST_F(Updates, WhatFindsNoPlaceFailsByTheProgressDeadline) {

@@ -2,10 +2,14 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
+#include <string_view>
 
 #include "base/time.h"
 #include "scheduler/explain_together.h"
 #include "scheduler/feasible.h"
+#include "scheduler/leeway.h"
+#include "scheduler/preempt.h"
 #include "scheduler/scheduler.h"
 #include "scheduler/scores.h"
 #include "scheduler/shape.h"
@@ -20,6 +24,35 @@ std::string lack_text(const Resources& request, const Resources& free) {
   if (request.memory > free.memory) add(format_bytes({request.memory.value - free.memory.value}) + " memory");
   if (request.disk > free.disk) add(format_bytes({request.disk.value - free.disk.value}) + " disk");
   return out;
+}
+
+bool is_of_resources(const std::string& why) {
+  return why == "not enough cpu" || why == "not enough memory" || why == "not enough disk";
+}
+
+// A thing that the node has none or not enough of.
+struct Missing {
+  std::string what;      // "1 licence", "2 gpu of T4"
+  std::string asked;     // likewise, all of it
+  bool in_use = false;   // it would be there, were it free
+  std::string standing;  // " (2 of 2 in use)"
+};
+
+std::optional<Missing> missing_on(const Snapshot& s, const Request& request, const Node& node, const std::string& why) {
+  constexpr std::string_view kHasNo = "has no ", kNoDriver = "no ", kNotEnough = "not enough ";
+  if (why.starts_with(kHasNo)) return Missing{why.substr(kHasNo.size()), why.substr(kHasNo.size()), false, {}};
+  if (why.starts_with("no driver "))
+    return Missing{why.substr(kNoDriver.size()), why.substr(kNoDriver.size()), false, {}};
+  if (!why.starts_with(kNotEnough) || is_of_resources(why)) return std::nullopt;
+  if (const auto limit = request.node_limits.find(why.substr(kNotEnough.size())); limit != request.node_limits.end()) {
+    const auto& [name, asked] = *limit;
+    const int64_t all = count_of(node.inventory->limits, name), used = count_of(s.usage_of(node.id).limits, name);
+    return Missing{std::to_string(asked - (all - used)) + " " + name, std::to_string(asked) + " " + name, true,
+                   " (" + std::to_string(used) + " of " + std::to_string(all) + " in use)"};
+  }
+  std::string devices;
+  for (const DeviceAsk& ask : request.devices) devices += (devices.empty() ? "" : ", ") + to_text(ask.spec);
+  return Missing{devices, devices, true, " that is free"};
 }
 
 // How far a node is from having room, as a sum of fractions of what is asked.
@@ -121,9 +154,14 @@ void survey(const Snapshot& s, const Request& request, const Instance& instance,
   }
   const Resources free = allocatable(*nearest_node) - s.usage_of(nearest_node->id).used;
   out.nearest_node = nearest_node->name;
-  out.nearest_lacks = lack_text(request.resources, free);
-  if (out.nearest_lacks.empty()) out.nearest_lacks = nearest_reason + holder_of(s, request, *nearest_node);
-  if (nearest_reason.starts_with("not enough")) {
+  out.nearest_reason = nearest_reason + holder_of(s, request, *nearest_node);
+  if (const auto missing = missing_on(s, request, *nearest_node, nearest_reason)) {
+    out.nearest_lacks = missing->what + missing->standing;
+    if (missing->in_use) out.remedies.push_back("free " + missing->what + " on " + nearest_node->name);
+    out.remedies.push_back("add a node that has " + missing->asked + (missing->in_use ? " free" : ""));
+    out.remedies.push_back("ask for something else: the task asks for " + missing->asked);
+  } else if (is_of_resources(nearest_reason)) {
+    out.nearest_lacks = lack_text(request.resources, free);
     const Resources all = allocatable(*nearest_node);
     if (request.resources.fits(all)) out.remedies.push_back("free " + out.nearest_lacks + " on " + nearest_node->name);
     out.remedies.push_back("add a node with at least " + format_millicores(request.resources.cpu) + " cpu and " +
@@ -136,8 +174,27 @@ void survey(const Snapshot& s, const Request& request, const Instance& instance,
     out.remedies.push_back("run a newer tutti on " + nearest_node->name +
                            ": the job asks for something of feature level " + std::to_string(request.feature_level));
   } else {
-    out.remedies.push_back("change what rules the nodes out: " + nearest_reason);
+    out.remedies.push_back("change what rules the nodes out: " + out.nearest_reason);
   }
+}
+
+// How many would be pushed aside for it, did its project allow that; 0: it would be in vain.
+size_t would_go_for(const Snapshot& s, const Instance& i, ProjectId project) {
+  Columns columns;
+  columns.rebuild(s);
+  const JobVersion& version = *s.version_of(i);
+  const Ask ask = ask_of(s, version, i.group);
+  Mask nodes = columns.mask_of(s, ask.request, ask.kind);
+  if (const NodeId own = i.node && !i.cleared ? i.node : i.pinned) {
+    const uint32_t index = columns.index_of(own);
+    const bool will_do = index < columns.size() && has(nodes, index);
+    std::fill(nodes.begin(), nodes.end(), 0);
+    if (will_do) set_bit(nodes, index, true);
+  }
+  Preemption::GivenOut nothing;
+  Leeway leeway(project);
+  const auto choice = Preemption(s, columns, nothing, leeway).choose(ask.request, version.spec->priority, nodes);
+  return choice ? choice->victims.size() : 0;
 }
 
 // J07: whether less important work makes room, or why not.
@@ -149,7 +206,7 @@ void tell_preemption(const Snapshot& s, const Instance& i, Explanation& out) {
   if (leaving > 0)
     out.remedies.insert(out.remedies.begin(),
                         "wait: " + std::to_string(leaving) + " less important were told to go for it");
-  else if (!project->preemption)
+  else if (!project->preemption && would_go_for(s, i, project->id) > 0)
     out.remedies.push_back("let project " + project->name +
                            " push less important work aside (its preemption is off: 'tutti project set " +
                            project->name + " --preemption')");
@@ -163,6 +220,19 @@ void tell_apart(const Snapshot& s, const Instance& i, Explanation& out) {
   out.remedies.push_back("stop the rest of its job, which runs on another node than " +
                          (node != nullptr ? node->name : std::string("its own")) +
                          ", the only one for this instance (placement.same_node), or delete this one");
+}
+
+// What became of the one before it in its slot.
+std::string reason_before(const Snapshot& s, const Instance& i) {
+  if (!i.detail->reason.empty()) return i.detail->reason;
+  const Instance* last = nullptr;
+  if (const IdSet* ids = s.instances_by_job.find(i.job.value)) {
+    ids->for_each([&](uint64_t id, const Unit&) {
+      const Instance& other = *s.instances.find(id);
+      if (id < i.id.value && other.slot == i.slot && other.group == i.group) last = &other;
+    });
+  }
+  return last != nullptr && last->detail->pushed_by ? last->detail->reason : std::string();
 }
 
 void tell_queue(const Snapshot& s, const Instance& i, Explanation& out) {
@@ -255,7 +325,8 @@ Explanation explain(const Snapshot& s, InstanceId id, Time now) {
     tell_apart(s, *i, out);
   }
   if (i->admitted) out.remedies.clear(), out.nearest_node.clear(), out.nearest_lacks.clear();
-  if (!i->detail->reason.empty() && !i->admitted) out.remedies.push_back("before: " + i->detail->reason);
+  if (const std::string before = i->admitted ? std::string() : reason_before(s, *i); !before.empty())
+    out.remedies.push_back("before: " + before);
   return out;
 }
 
