@@ -58,6 +58,13 @@ H04_a_failing_version_is_reverted_by_itself() {
   eventually 30 version_is h04r 3; eventually 30 deployment_is h04r succeeded; [ "$(deployment h04r reverting)" = true ]; eventually 10 count_running h04r 2
   t event list --limit 100 | grep -q 'deployment.failed'; t event list --limit 100 | grep -q 'deployment.reverting'; t job delete h04r -q
 }
+H04_what_fails_for_good_takes_one_slot_and_says_why() {
+  update_job h04g 3 'sleep 1000' '{min_healthy_time: 500ms}' | t job run - -q; eventually 15 deployment_is h04g succeeded
+  ids() { t ps --job h04g -o json | jq -r '.items[].id' | sort; }; ids >"$work/h04g.ids"
+  update_job h04g 3 'exit 3' '{min_healthy_time: 500ms}' | sed 's/stop_grace: 1s/stop_grace: 1s\n    restart: {policy: never}\n    reschedule: {attempts: 0}/' >"$work/h04g.yaml"
+  fails t job run "$work/h04g.yaml" -q 2>"$work/h04g.err"; grep -q 'h04g-main-0 failed for good: exit code 3' "$work/h04g.err"; deployment_is h04g failed
+  eventually 10 count_running h04g 3; [ "$(ids | comm -12 - "$work/h04g.ids" | wc -l)" = 2 ]; t job delete h04g -q
+}
 H06_no_progress_fails_the_update() {
   update_job h06 1 'sleep 1000' '{min_healthy_time: 500ms}' | t job run - -q; eventually 15 deployment_is h06 succeeded
   { update_job h06 1 'sleep 1000' '{min_healthy_time: 500ms, progress_deadline: 3s, start_first: true}' | sed 's/stop_grace: 1s/stop_grace: 2s\n    resources: {cpu: 900c}/'; } >"$work/h06.yaml"
