@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "driver/conformance_harness.h"
+#include "model/drivers.h"
 
 namespace tutti::driver::conformance {
 
@@ -52,6 +53,11 @@ TEST_P(DriverConformance, FingerprintIsHealthy) {
   DriverInfo info = driver_->fingerprint();
   EXPECT_EQ(info.name, driver_->name());
   EXPECT_TRUE(info.healthy) << info.reason;
+}
+
+// The manager refuses by the driver's name what no worker could carry out.
+TEST_P(DriverConformance, SuspendsIfTheModelSaysSo) {
+  EXPECT_EQ(driver_->as_suspend() != nullptr, driver_can_suspend(driver_->name()));
 }
 
 TEST_P(DriverConformance, ExitCodeArrivesOnce) {

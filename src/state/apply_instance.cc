@@ -5,6 +5,7 @@
 #include <span>
 
 #include "base/limits.h"
+#include "model/drivers.h"
 #include "state/apply_internal.h"
 
 namespace tutti::state {
@@ -230,6 +231,21 @@ Result<Outcome> apply_one(ApplyContext& c, const ApplyActions& command) {
   return Outcome{.table = TableId::instance};
 }
 
+namespace {
+
+// The driver of a task of it that cannot suspend; empty: all can.
+std::string cannot_suspend(const Snapshot& state, const Instance& row) {
+  const JobVersion* version = state.version_of(row);
+  if (version == nullptr) return {};
+  for (size_t index : state.group_of(row).tasks) {
+    const std::string& driver = version->spec->tasks[index].driver;
+    if (!driver_can_suspend(driver)) return driver;
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<Outcome> apply_one(ApplyContext& c, const OperateInstance& command) {
   const Instance* present = c.state().instances.find(command.instance.value);
   if (present == nullptr) return fail(ErrorCode::not_found, "no instance " + to_text(command.instance));
@@ -249,6 +265,10 @@ Result<Outcome> apply_one(ApplyContext& c, const OperateInstance& command) {
     TUTTI_CHECK(still_allowed(c.state(), *c.state().jobs.find(row.job.value), c.state().version_of(row)));
   }
   std::string kind = "instance.start";
+  const std::string lacking = cannot_suspend(c.state(), row);
+  // Its worker has no way to do what was asked before: it never comes to rest that way, and runs on as it is.
+  if (row.desired == Desired::suspended && !row.finished && !lacking.empty()) row.desired = Desired::running;
+  const bool resting = row.desired == Desired::stopped || row.desired == Desired::suspended;
   switch (command.verb) {
     case InstanceVerb::start:
     case InstanceVerb::resume:
@@ -265,21 +285,32 @@ Result<Outcome> apply_one(ApplyContext& c, const OperateInstance& command) {
       break;
     case InstanceVerb::suspend:
       if (row.finished) return fail(ErrorCode::conflict, "instance " + name + " does not run: start it first");
+      if (!lacking.empty()) {
+        return fail(ErrorCode::conflict,
+                    "driver " + lacking + " cannot suspend: instance " + name +
+                        " runs on; 'tutti instance pause' holds it, 'tutti instance stop' ends it");
+      }
+      if (!row.admitted) {
+        return fail(ErrorCode::conflict, "instance " + name +
+                                             " waits for a node: there is nothing of it to suspend; 'tutti instance "
+                                             "stop' keeps it from starting");
+      }
       row.override_ = Override::suspend, kind = "instance.suspend";
       break;
     case InstanceVerb::delete_: row.override_ = Override::delete_, kind = "instance.delete"; break;
     case InstanceVerb::restart:
       row.override_ = Override::none;
       kind = "instance.restart";
-      if (row.finished || !row.admitted) break;  // reconcile starts it over
+      if (row.finished || !row.admitted || resting) break;  // reconcile starts it over, once it has come to rest
       row.generation += 1;
       row.state = TaskState::placed;
       row.detail = fresh_detail(c.state(), row, row.detail->ports, row.detail->devices);
       break;
   }
-  const bool to_come = row.override_ == Override::none && row.finished;
+  const bool to_come = row.override_ == Override::none && (row.finished || resting);
   Outcome outcome{.table = TableId::instance, .id = row.id.value};
-  outcome.unchanged = command.verb != InstanceVerb::restart && row.override_ == present->override_;
+  outcome.unchanged =
+      command.verb != InstanceVerb::restart && row.override_ == present->override_ && row.desired == present->desired;
   if (outcome.unchanged) outcome.operation = present_operation(c.state(), kind, row.id.value);
   if (outcome.operation) return outcome;
   const Job* job = c.state().jobs.find(row.job.value);

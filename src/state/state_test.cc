@@ -388,6 +388,42 @@ TEST(State, StartOverIsAdmittedAgainOnItsNode) {
   EXPECT_EQ(pool.place(instance, node), 1u);
 }
 
+TEST(State, OnlyWhatCanBeSuspendedIs) {
+  Pool1 pool;
+  pool.initialise();
+  const NodeId node = pool.add_node();
+  const auto with_driver = [](const std::string& name, const std::string& driver) {
+    JobSpec spec = Pool1::spec(name, 1);
+    spec.tasks.front().driver = driver;
+    if (driver == "process") spec.tasks.front().command = {"/bin/true"};
+    return spec;
+  };
+  const InstanceId machine = pool.create(pool.submit(with_driver("box", "fake")), 0);
+  const auto waits = pool.run(OperateInstance{machine, InstanceVerb::suspend});
+  ASSERT_FALSE(waits) << "it waits for a node";
+  EXPECT_EQ(waits.error().code, ErrorCode::conflict);
+  pool.place(machine, node);
+  pool.report(machine, TaskState::running);
+  EXPECT_TRUE(pool.run(OperateInstance{machine, InstanceVerb::suspend}));
+
+  const InstanceId process = pool.create(pool.submit(with_driver("web", "process")), 0);
+  pool.place(process, node);
+  pool.report(process, TaskState::running);
+  const auto refused = pool.run(OperateInstance{process, InstanceVerb::suspend});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::conflict);
+  EXPECT_NE(refused.error().message.find("driver process cannot suspend"), std::string::npos);
+  EXPECT_EQ(pool.state().instances.find(process.value)->override_, Override::none);
+
+  // One that was told to before this was refused runs on when its user wants it back.
+  Actions told;
+  told.change.push_back({.instance = process, .desired = Desired::suspended});
+  ASSERT_TRUE(pool.run(ApplyActions{told}));
+  ASSERT_TRUE(pool.run(OperateInstance{process, InstanceVerb::resume}));
+  EXPECT_EQ(pool.state().instances.find(process.value)->desired, Desired::running);
+  EXPECT_EQ(pool.state().instances.find(process.value)->generation, 1u);
+}
+
 TEST(State, J12_AnIdempotencyKeyIsAnsweredOnce) {
   Pool1 pool;
   pool.initialise();

@@ -72,7 +72,17 @@ void Runner::assign(Assignment assignment, SpecMessage spec) {
   if (assignment == assignment_) return;
   assignment_ = std::move(assignment);
   spec_ = std::move(spec);
+  for (Task& task : tasks_) forget_hampered(task);
   record_due_ = true;
+  changed_ = true;
+}
+
+// What could not be done is not wanted any more, or is done: nothing of it holds up what is wanted now.
+void Runner::forget_hampered(Task& task) {
+  if (!std::exchange(task.hampered, false)) return;
+  task.refused = false;
+  task.retry_op_at = {};
+  task.status.reason.clear();
   changed_ = true;
 }
 
@@ -106,6 +116,7 @@ void Runner::finish(Task& task, TaskState state, std::string reason, Now now, bo
   task.status.final = final;
   task.status.retry_at = {};
   task.status.paused = false;
+  task.hampered = task.refused = false;
   task.status.health = HealthState::none;
   task.status.health_since = {};
   changed_ = true;
@@ -201,9 +212,10 @@ void Runner::step_running(uint16_t index, std::vector<Op>& out) {
   } else if (!wants_run(task)) {
     const bool suspend = assignment_.desired == Desired::suspended && !clearing_ &&
                          task.status.position.generation == assignment_.generation;
+    if (suspend && task.refused) return;
     issue(task, index, suspend ? OpKind::suspend : OpKind::stop, out);
   } else if (assignment_.desired == Desired::paused && !task.status.paused) {
-    issue(task, index, OpKind::pause, out);
+    if (!task.refused) issue(task, index, OpKind::pause, out);
   } else if (assignment_.desired == Desired::running && task.status.paused) {
     issue(task, index, OpKind::unpause, out);
   }
@@ -316,8 +328,14 @@ void Runner::op_done(const OpResult& result, Now now) {
       changed_ = record_due_ = true;
       break;
     case OpKind::stop: break;  // exited() says the rest
-    case OpKind::pause: task.status.paused = changed_ = true; break;
-    case OpKind::unpause: task.status.paused = false, changed_ = true; break;
+    case OpKind::pause:
+      forget_hampered(task);
+      task.status.paused = changed_ = true;
+      break;
+    case OpKind::unpause:
+      forget_hampered(task);
+      task.status.paused = false, changed_ = true;
+      break;
     case OpKind::suspend:
       finish(task, TaskState::suspended, "suspended", now, true);
       task.phase = Phase::ended;
@@ -343,8 +361,17 @@ void Runner::op_done(const OpResult& result, Now now) {
   }
 }
 
+// Of what is done to a running task: assigned as it was when it began.
+bool Runner::still_wanted(OpKind kind) const {
+  if (kind == OpKind::suspend) return assignment_.desired == Desired::suspended;
+  if (kind == OpKind::pause) return assignment_.desired == Desired::paused;
+  if (kind == OpKind::unpause) return assignment_.desired == Desired::running;
+  return true;
+}
+
 void Runner::task_op_failed(Task& task, uint16_t index, const OpResult& result, Now now) {
   const driver::Failure& failure = *result.failure;
+  if (!still_wanted(result.op.kind)) return;  // it was taken back meanwhile: that it failed is nobody's concern
   task.status.reason = failure.error.to_string();
   changed_ = true;
   if (result.op.kind == OpKind::recover) {
@@ -368,6 +395,8 @@ void Runner::task_op_failed(Task& task, uint16_t index, const OpResult& result, 
     task.retry_op_at = now.wall + op_backoff(task.failures++);
     if (result.op.kind == OpKind::suspend || result.op.kind == OpKind::pause || result.op.kind == OpKind::unpause) {
       task.retry_op_at = now.wall + seconds(5);
+      task.hampered = true;
+      task.refused = failure.error.code == ErrorCode::unsupported;
     }
   }
   (void)index;

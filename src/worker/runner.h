@@ -123,6 +123,8 @@ class Runner {
     std::vector<Time> restarts;
     bool watched = false;   // its checks were told to begin
     std::string condemned;  // by a check, in its words: stopped, and then restarted
+    bool hampered = false;  // `reason` says why it is not paused, going on or suspended as assigned
+    bool refused = false;   // its driver has no way to do what is assigned: not tried again, it runs on
   };
   // unknown: an earlier process had set it up. Set up again (idempotent) before a start, taken down at the end.
   enum class Net : uint8_t { down, up, unknown };
@@ -137,6 +139,8 @@ class Runner {
   void step_ended(uint16_t index, Now now, bool lease_valid, std::vector<Op>& out);
   void step_health(uint16_t index);
   void forgive(Task& task, Now now);
+  void forget_hampered(Task& task);
+  bool still_wanted(OpKind kind) const;
   void step_instance(Now now, std::vector<Op>& out);
   void move(Task& task, TaskState state);
   void finish(Task& task, TaskState state, std::string reason, Now now, bool final);

@@ -173,37 +173,74 @@ void measure_job_stopped(const Snapshot& snapshot, const Operation& operation, s
     finish(update, OperationState::succeeded, operation.kind == "job.delete" ? "deleted" : "stopped");
 }
 
+// What the instance's user wishes for while this is under way.
+Override wish_of(const Operation& operation) {
+  if (operation.kind == "instance.stop") return Override::stop;
+  if (operation.kind == "instance.pause") return Override::pause;
+  if (operation.kind == "instance.suspend") return Override::suspend;
+  if (operation.kind == "instance.delete") return Override::delete_;
+  return Override::none;  // start, restart, unpause, resume
+}
+
+// What was asked of the same instance since; rare, so that all may be looked at.
+std::string asked_since(const Snapshot& snapshot, const Operation& operation) {
+  std::string out;
+  snapshot.operations.for_each([&](uint64_t, const Operation& other) {
+    if (other.target == operation.target && other.id > operation.id && other.kind.starts_with("instance."))
+      out = other.kind;
+  });
+  return out;
+}
+
+std::string task_reason(const Instance& instance) {
+  for (const TaskStatus& task : instance.detail->tasks)
+    if (!task.reason.empty()) return task.reason;
+  return instance.detail->reason;
+}
+
 void measure_instance(const Snapshot& snapshot, const Operation& operation, state::UpdateOperation& update) {
   const Instance* instance = snapshot.instances.find(operation.target);
   const bool leaving = operation.kind == "instance.stop" || operation.kind == "instance.delete";
   if (instance == nullptr || instance->presence == Presence::given_up) {
     return finish(update, leaving ? OperationState::succeeded : OperationState::failed, "the instance is gone");
   }
-  update.message = instance->detail->reason;
+  std::string why = instance->detail->reason;
   bool done = false;
   bool failed = false;
+  // What is to start, or go on, is not there yet while an earlier wish is still carried out.
+  const bool wanted_up = instance->desired == Desired::running;
+  const bool resting = instance->desired == Desired::stopped || instance->desired == Desired::suspended;
   if (operation.kind == "instance.stop") done = instance->finished;
   if (operation.kind == "instance.delete") done = instance->finished;
-  if (operation.kind == "instance.suspend") done = instance->finished && instance->state == TaskState::suspended;
+  if (operation.kind == "instance.suspend") {
+    done = instance->finished && instance->state == TaskState::suspended;
+    failed = instance->finished && !done;
+    why = task_reason(*instance);
+    if (failed) why = "it ended before its memory was on disk" + (why.empty() ? "" : ": " + why);
+  }
   if (operation.kind == "instance.start" || operation.kind == "instance.restart" ||
       operation.kind == "instance.resume") {
     const bool current =
         instance->generation >= static_cast<uint32_t>(std::max(1, std::atoi(operation.argument.c_str())));
-    done = current && (instance->state == TaskState::running || instance->state == TaskState::completed);
-    failed = current && instance->finished && !done;
+    done = current && wanted_up && (instance->state == TaskState::running || instance->state == TaskState::completed);
+    failed = current && !resting && instance->finished && !done;
   }
   if (operation.kind == "instance.pause" || operation.kind == "instance.unpause") {
     const bool wanted = operation.kind == "instance.pause";
     done = std::all_of(instance->detail->tasks.begin(), instance->detail->tasks.end(),
-                       [&](const TaskStatus& t) { return t.paused == wanted || is_terminal(t.position.state); });
+                       [&](const TaskStatus& t) { return t.paused == wanted || is_terminal(t.position.state); }) &&
+           (wanted || wanted_up);
   }
+  if (!done && instance->override_ != wish_of(operation)) {
+    const std::string since = asked_since(snapshot, operation);
+    return finish(update, OperationState::cancelled, "superseded by " + (since.empty() ? "a later wish" : since));
+  }
+  update.message = why;
   set_step(update, operation.kind.substr(operation.kind.find('.') + 1), done, "");
   update.total = 1;
   update.done = done ? 1 : 0;
   if (done) finish(update, OperationState::succeeded, "done");
-  if (failed)
-    finish(update, OperationState::failed,
-           instance->detail->reason.empty() ? "it ended at once" : instance->detail->reason);
+  if (failed) finish(update, OperationState::failed, why.empty() ? "it ended at once" : why);
 }
 
 void measure_drain(const Snapshot& snapshot, const Operation& operation, Time now, state::UpdateOperation& update) {
