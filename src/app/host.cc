@@ -41,6 +41,7 @@ Status NodeHost::use(const WelcomeMessage& welcome, const worker::NodeIdentity& 
     return tl::make_unexpected(std::move(network).error());
   }
   network_ = std::move(*network);
+  network_error_.clear();
   return {};
 }
 
@@ -69,8 +70,9 @@ driver::DriverResult<worker::NetworkUp> NodeHost::network_up(InstanceId instance
   auto network = this->network();
   if (!network) {
     std::lock_guard lock(mutex_);
-    return driver::retryable(
-        {ErrorCode::unavailable, "this node has no network for instances: " + network_error_, {}, 0});
+    const Error missing{ErrorCode::unavailable, "this node has no network for instances: " + network_error_, {}, 0};
+    // Another node may have one: it would wait here for what may never come.
+    return network_error_.empty() ? driver::retryable(missing) : driver::rejected(missing);
   }
   auto attached = network->setup(instance, mode, ports);
   if (!attached) return tl::make_unexpected(std::move(attached).error());

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <cstdio>
 
+#include "app/checked_settings.h"
 #include "app/credentials.h"
 #include "app/roles.h"
 #include "base/hash.h"
@@ -117,7 +118,7 @@ static Result<std::unique_ptr<manager::Manager>> open_manager(const Settings& se
   options.api_port = static_cast<uint16_t>(api_port);
   options.worker_port = static_cast<uint16_t>(worker_port);
   options.names = words(settings.get("names"));
-  options.network = settings.get("network");
+  TUTTI_TRY(options.network, network_setting(settings));
   options.insecure_registries = words(settings.get("insecure-registries"));
   TUTTI_CHECK(share_connections(options));
   return manager::Manager::open(std::move(options), store::make_sqlite_store(data + "/state.db"),
@@ -136,6 +137,8 @@ int run_manager(const std::vector<std::string>& arguments) {
   }
   ::umask(0077);  // what is stored is nobody else's, whatever the folder's own mode says
   block_signals();
+  for (const auto check : {check_log_level, check_log_format})
+    if (Status right = check(settings); !right) return complain(right.error());
   configure_log(settings, "manager");
   const std::string data = settings.get("data");
   auto manager = open_manager(settings, data);

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdio>
 
+#include "app/checked_settings.h"
 #include "app/roles.h"
 #include "base/hash.h"
 #include "base/log.h"
@@ -195,6 +196,8 @@ int run_scheduler(const std::vector<std::string>& arguments) {
     return 0;
   }
   block_signals();
+  for (const auto check : {check_log_level, check_log_format})
+    if (Status right = check(settings); !right) return complain(right.error());
   configure_log(settings, "scheduler");
   for (const char* key : {"manager", "token"})
     if (settings.get(key).empty())

@@ -12,8 +12,11 @@
 #include <cstring>
 #include <optional>
 
+#include "app/checked_settings.h"
 #include "app/roles.h"
 #include "app/up_hosts.h"
+#include "app/up_network.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "cli/context.h"
@@ -31,6 +34,10 @@ std::vector<Setting> up_settings() {
       {"context", "local", "the command line's context that is written for it"},
       {"api-port", "7171", "port of the API; 0: any, the same again at the next start"},
       {"worker-port", "7172", "port that workers dial; 0: any, the same again at the next start"},
+      {"network", "",
+       "prefix that instances get addresses from, like 10.86.0.0/16; empty: at the first start one that nothing on "
+       "this "
+       "machine overlaps"},
       {"worker-cpu", "", "given out by each worker at most"},
       {"worker-memory", "", "given out by each worker at most"},
       {"reserve-cpu", "", "of each worker, kept for the system"},
@@ -86,8 +93,8 @@ class Up {
 
   Status start() {
     TUTTI_TRY(const int64_t workers, settings_.number("workers", 0, 200));
-    TUTTI_CHECK(sys::make_dirs(data_, 0711));  // a process has a home below it
-    TUTTI_CHECK(sys::make_dirs(run_, 0711));
+    TUTTI_CHECK(check());
+    TUTTI_CHECK(make_folders(workers > 0));
     auto lock = sys::take_lock(run_ + "/up.lock");
     if (!lock)
       return fail(ErrorCode::conflict, "a pool is up in " + data_ + " already: stop it, or say another --data");
@@ -124,12 +131,53 @@ class Up {
   // Workers first: what they run goes on, unless --rm says otherwise; the manager last, so that statuses arrive.
   void stop() {
     for (auto child = children_.rbegin(); child != children_.rend(); ++child) end(*child);
-    if (settings_.flag("rm")) remove();
+    if (settings_.flag("rm") && lock_) remove();  // else it is the folder of another one that is up
   }
 
   std::string address() const { return host_address_ + ":" + std::to_string(api_port_); }
 
  private:
+  // What manager and workers would refuse, before anything is made or started.
+  Status check() const {
+    const auto right = [](const auto& setting) { return setting ? Status() : tl::make_unexpected(setting.error()); };
+    TUTTI_CHECK(check_log_level(settings_));
+    TUTTI_CHECK(right(settings_.number("api-port", 0, 65535)));
+    TUTTI_CHECK(right(settings_.number("worker-port", 0, 65535)));
+    TUTTI_CHECK(right(cpu_setting(settings_, "worker-cpu", 1)));
+    TUTTI_CHECK(right(cpu_setting(settings_, "reserve-cpu", 0)));
+    TUTTI_CHECK(right(memory_setting(settings_, "worker-memory", 1)));
+    TUTTI_CHECK(right(memory_setting(settings_, "reserve-memory", 0)));
+    TUTTI_CHECK(right(node_limits_setting(settings_)));
+    TUTTI_CHECK(check_runtime_setting(settings_));
+    if (!settings_.get("threads").empty()) TUTTI_CHECK(right(settings_.number("threads", 1, 64)));
+    TUTTI_TRY(const std::string network, network_setting(settings_));
+    const std::string before(trim(sys::read_file(data_ + "/network").value_or("")));
+    if (!network.empty() && !before.empty() && network != before) {
+      return fail(ErrorCode::invalid, settings_.origin("network") + ": the pool in " + data_ + " has had the network " +
+                                          before + " since its first start: leave it out, or say another --data");
+    }
+    return {};
+  }
+
+  Status make_folders(bool workers) const {
+    const char* as_root =
+        "'tutti up' needs root, for control groups, network and file systems of what it runs: sudo tutti up";
+    if (workers && ::geteuid() != 0) return fail(ErrorCode::forbidden, as_root);
+    for (const std::string& folder : {data_, run_}) {  // a process has a home below the first
+      Status made = sys::make_dirs(folder, 0711);
+      if (!made && ::geteuid() != 0) return fail(ErrorCode::forbidden, made.error().message + ": " + as_root);
+      TUTTI_CHECK(made);
+    }
+    return {};
+  }
+
+  // The pool keeps what it had at its first start.
+  Result<std::string> network_for_manager() const {
+    if (!settings_.get("network").empty()) return settings_.get("network");
+    if (sys::exists(data_ + "/manager/state.db")) return std::string();
+    return choose_network(fnv1a(data_));
+  }
+
   // Asks, and kills what has not gone 5 s later. A child that was waited for is forgotten: its number may be another's
   // by then.
   static void end(Child& child) {
@@ -170,6 +218,7 @@ class Up {
   Status start_manager() {
     const std::string ready = run_ + "/manager.ready";
     (void)sys::remove_tree(ready);
+    TUTTI_TRY(const std::string network, network_for_manager());
     Child manager;
     manager.title = "manager";
     manager.arguments = {"manager",
@@ -191,6 +240,7 @@ class Up {
                          ready,
                          "--log-level",
                          settings_.get("log-level")};
+    if (!network.empty()) manager.arguments.insert(manager.arguments.end(), {"--network", network});
     spawn(manager);
     children_.push_back(manager);
     for (int i = 0; i < 600; ++i) {
@@ -202,6 +252,7 @@ class Up {
           worker_port_ = workers;
           TUTTI_CHECK(sys::write_file_atomic(data_ + "/api-port", std::to_string(api), {0600, true}));
           TUTTI_CHECK(sys::write_file_atomic(data_ + "/worker-port", std::to_string(workers), {0600, true}));
+          if (!network.empty()) TUTTI_CHECK(sys::write_file_atomic(data_ + "/network", network, {0600, true}));
           // Started again, it must be found where it was.
           for (Child& child : children_) {
             for (size_t a = 0; a + 1 < child.arguments.size(); ++a) {

@@ -1,18 +1,14 @@
 #include <unistd.h>
 
-#include <charconv>
 #include <csignal>
 #include <cstdio>
 
+#include "app/checked_settings.h"
 #include "app/drivers.h"
 #include "app/host.h"
 #include "app/roles.h"
-#include "base/limits.h"
 #include "base/log.h"
-#include "base/text.h"
 #include "base/version.h"
-#include "model/validate.h"
-#include "model/values.h"
 #include "sys/cgroup.h"
 #include "sys/file.h"
 #include "worker/gpus.h"
@@ -45,46 +41,20 @@ std::vector<Setting> worker_settings() {
 
 namespace {
 
-Result<std::map<std::string, int64_t>> parse_node_limits(const std::string& text) {
-  std::map<std::string, int64_t> out;
-  for (const std::string& part : split(text, ',')) {
-    if (part.empty()) continue;
-    const size_t at = part.find('=');
-    int64_t count = 0;
-    const char* end = part.data() + part.size();
-    const bool number = at != std::string::npos && std::from_chars(part.data() + at + 1, end, count).ptr == end;
-    if (!number || !is_name(part.substr(0, at)) || count < 1 || count > limits::kNodeLimitMax)
-      return fail(ErrorCode::invalid, "node-limits: '" + part + "' is not name=count (at most " +
-                                          std::to_string(limits::kNodeLimitMax) + ", kNodeLimitMax): write licence=2");
-    out[part.substr(0, at)] = count;
-  }
-  return out;
-}
-
 Result<worker::FingerprintOptions> fingerprint_options(const Settings& settings) {
   worker::FingerprintOptions out;
   out.data_dir = settings.get("data");
   out.version = program_version();
   if (!settings.get("address").empty()) out.addresses = {settings.get("address")};
-  auto cpu = [&](const char* key, Millicores& into) -> Status {
-    if (settings.get(key).empty()) return {};
-    TUTTI_TRY(into, parse_millicores(settings.get(key)));
-    return {};
-  };
-  auto bytes = [&](const char* key, Bytes& into) -> Status {
-    if (settings.get(key).empty()) return {};
-    TUTTI_TRY(into, parse_bytes(settings.get(key)));
-    return {};
-  };
-  TUTTI_CHECK(cpu("reserve-cpu", out.reserved.cpu));
-  TUTTI_CHECK(cpu("cpu", out.capacity.cpu));
-  TUTTI_CHECK(bytes("reserve-memory", out.reserved.memory));
-  TUTTI_CHECK(bytes("memory", out.capacity.memory));
+  TUTTI_TRY(out.reserved.cpu, cpu_setting(settings, "reserve-cpu", 0));
+  TUTTI_TRY(out.capacity.cpu, cpu_setting(settings, "cpu", 1));
+  TUTTI_TRY(out.reserved.memory, memory_setting(settings, "reserve-memory", 0));
+  TUTTI_TRY(out.capacity.memory, memory_setting(settings, "memory", 1));
   TUTTI_TRY(const int64_t first, settings.number("port-first", 1, 65535));
   TUTTI_TRY(const int64_t last, settings.number("port-last", first, 65535));
   out.port_first = static_cast<int32_t>(first);
   out.port_last = static_cast<int32_t>(last);
-  TUTTI_TRY(out.limits, parse_node_limits(settings.get("node-limits")));
+  TUTTI_TRY(out.limits, node_limits_setting(settings));
   if (!settings.get("devices").empty()) {
     TUTTI_TRY(out.devices, worker::parse_devices(settings.get("devices")));
   }
@@ -137,7 +107,10 @@ int run_worker(const std::vector<std::string>& arguments) {
     return 0;
   }
   block_signals();
+  for (const auto check : {check_log_level, check_log_format})
+    if (Status right = check(settings); !right) return complain(right.error());
   configure_log(settings, "worker");
+  if (Status known = check_runtime_setting(settings); !known) return complain(known.error());
   worker::WorkerOptions options;
   options.data_dir = settings.get("data");
   options.run_dir = settings.get("run").empty() ? default_run_dir(options.data_dir) : settings.get("run");

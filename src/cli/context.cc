@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 
 #include "base/random.h"
 #include "model/codec.h"
@@ -16,10 +17,16 @@
 namespace tutti::cli {
 namespace {
 
-std::string read_text(const std::string& path) {
+// Empty where there is none.
+Result<std::string> read_text(const std::string& path) {
   std::string out;
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return out;
+  if (fd < 0 && (errno == ENOENT || errno == ENOTDIR)) return out;
+  if (fd < 0) {
+    return fail(ErrorCode::forbidden, "the file of the contexts cannot be read: " + path + ": " +
+                                          std::string(std::strerror(errno)) +
+                                          ": run this as whose it is, or name another with TUTTI_CONFIG");
+  }
   char buffer[8192];
   ssize_t n = 0;
   while ((n = ::read(fd, buffer, sizeof buffer)) > 0) out.append(buffer, static_cast<size_t>(n));
@@ -41,7 +48,7 @@ std::string contexts_path() {
 }
 
 Result<Contexts> load_contexts() {
-  const std::string text = read_text(contexts_path());
+  TUTTI_TRY(const std::string text, read_text(contexts_path()));
   if (text.empty()) return Contexts{};
   return from_json<Contexts>(text, {.allow_unknown = true, .what = contexts_path()});
 }

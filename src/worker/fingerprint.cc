@@ -105,4 +105,16 @@ Inventory fingerprint(const FingerprintOptions& options, driver::Registry& drive
   return out;
 }
 
+Inventory with_network(Inventory inventory, driver::Registry& drivers, const std::string& why) {
+  if (why.empty()) return inventory;
+  for (DriverInfo& driver : inventory.drivers) {
+    const driver::Driver* known = drivers.find(driver.name);
+    if (known == nullptr || !known->capabilities().network || !driver.healthy) continue;
+    driver.healthy = false;
+    driver.reason = "the node's network is not ready: " + why;
+  }
+  make_printable(inventory);
+  return inventory;
+}
+
 }  // namespace tutti::worker

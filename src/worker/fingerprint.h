@@ -23,4 +23,8 @@ struct FingerprintOptions {
 
 Inventory fingerprint(const FingerprintOptions& options, driver::Registry& drivers);
 
+// Where the node's network cannot be had, drivers whose tasks need it do not work here either: the manager places
+// nothing of theirs on this node. `why`: empty: it can.
+Inventory with_network(Inventory inventory, driver::Registry& drivers, const std::string& why);
+
 }  // namespace tutti::worker

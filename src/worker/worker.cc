@@ -30,6 +30,7 @@ namespace {
 constexpr size_t kSessionPendingBytes = 4u << 20;
 constexpr int64_t kRenewAgainSeconds = 10;  // after a renewal that failed
 constexpr Duration kTidyEvery = seconds(60);
+constexpr Duration kNetworkAgainAfter = seconds(5);  // it could not be had: what is in its way may have gone
 
 class WorkerImpl final : public Worker {
  public:
@@ -176,6 +177,7 @@ class WorkerImpl final : public Worker {
       renew_at_ = wall + seconds(3600);
       renew_certificate();
     }
+    if (network_again_.ns != 0 && clock_.boot_now() >= network_again_) use_network();
     if (swept_ && !tidy_under_way_ && clock_.boot_now() >= tidy_at_) tidy_images();
     arm();
   }
@@ -273,10 +275,24 @@ class WorkerImpl final : public Worker {
         carry_out();
       });
     });
-    if (Status used = host_.use(use.welcome, identity_, live_instances()); !used)
-      log_error("the node's network is not ready", {{"error", used.error().to_string()}});
+    welcome_ = use.welcome;
+    use_network();
     if (!executor_) make_executor();
     for (Op& op : std::exchange(early_, {})) start(op);
+  }
+  // The manager hears in a new session what this node is able to do now.
+  void use_network() {
+    const Status used = host_.use(welcome_, identity_, live_instances());
+    const std::string why = used ? "" : used.error().message;
+    network_again_ = used ? BootTime{} : clock_.boot_now() + kNetworkAgainAfter;
+    if (why == network_missing_) return;
+    if (used)
+      log_info("the node's network is ready");
+    else
+      log_error("the node's network is not ready", {{"error", why}});
+    network_missing_ = why;
+    core_->set_inventory(with_network(inventory_, drivers_, why));
+    if (session_) session_->close("what the node is able to do has changed");
   }
   // Those with a network that some task will need: runs, or starts over after a while.
   std::vector<LiveInstance> live_instances() const {
@@ -407,6 +423,9 @@ class WorkerImpl final : public Worker {
   net::Backoff backoff_;
   Time renew_at_;
   std::jthread renewing_;
+  WelcomeMessage welcome_;       // the last that was used
+  std::string network_missing_;  // why the node has no network; empty: it has one
+  BootTime network_again_;       // when it is tried again; 0: not to be
   BootTime tidy_at_;
   bool tidy_under_way_ = false;
   std::jthread tidying_;

@@ -48,7 +48,7 @@ class Awaited {
 class WaitedFor final : public driver::Driver {
  public:
   std::string name() const override { return "fake"; }
-  driver::Capabilities capabilities() const override { return {}; }
+  driver::Capabilities capabilities() const override { return {.network = true}; }
   DriverInfo fingerprint() override { return {"fake", "", true, ""}; }
   driver::DriverStatus prepare(const driver::RunContext&, std::stop_token) override { return {}; }
   driver::DriverResult<driver::Handle> start(const driver::RunContext&, std::stop_token) override {
@@ -69,7 +69,10 @@ class WaitedFor final : public driver::Driver {
 
 class WatchedHost final : public HostServices {
  public:
-  Status use(const WelcomeMessage&, const NodeIdentity&, const std::vector<LiveInstance>&) override { return {}; }
+  Status use(const WelcomeMessage&, const NodeIdentity&, const std::vector<LiveInstance>&) override {
+    if (in_the_way) return fail(ErrorCode::conflict, "the subnet overlaps\nanother's");
+    return {};
+  }
   void renewed(const NodeIdentity& identity) override { renewed_as.set(identity); }
   driver::DriverResult<NetworkUp> network_up(InstanceId, const std::vector<PortBinding>&, NetworkMode) override {
     return NetworkUp{};
@@ -80,6 +83,7 @@ class WatchedHost final : public HostServices {
   void tidy_images(const std::vector<std::string>& in_use, Time) override { tidied_but.set(in_use); }
   void sweep(const std::vector<InstanceId>& live) override { swept_but.set(live); }
 
+  std::atomic<bool> in_the_way = false;  // of the node's network
   Awaited<NodeIdentity> renewed_as;
   Awaited<std::vector<std::string>> tidied_but;
   Awaited<std::vector<InstanceId>> swept_but;
@@ -99,6 +103,17 @@ class SmallManager {
   }
   std::string address() const { return "127.0.0.1:" + std::to_string(server_->port()); }
 
+  // What a worker says of its driver, once that is healthy, or is not.
+  DriverInfo told(bool healthy) {
+    const auto deadline = std::chrono::steady_clock::now() + kDeadline;
+    std::optional<DriverInfo> last = told_.get();
+    while (last && last->healthy != healthy && std::chrono::steady_clock::now() < deadline) {
+      std::this_thread::yield();
+      last = told_.get();
+    }
+    return last.value_or(DriverInfo{});
+  }
+
   std::atomic<bool> gives_up = false;  // the worker is cut off, and its instance not named any more
   const Time now = SystemClock().now();
   const net::KeyPair authority = net::make_authority("pool", now, seconds(400LL * 24 * 3600)).value();
@@ -117,7 +132,10 @@ class SmallManager {
             auto message = from_json<WorkerMessage>(text, {.allow_unknown = true, .what = "worker message"});
             auto to = socket.lock();
             if (!to || !message) return;
-            if (message->hello) return welcome(*to);
+            if (message->hello) {
+              told_.set(message->hello->inventory.drivers.at(0));
+              return welcome(*to);
+            }
             if (names_ && gives_up) to->close("cut off");
           };
           callbacks.closed = [](const std::string&) {};
@@ -141,6 +159,7 @@ class SmallManager {
 
   const net::KeyPair key_ =
       net::issue_server(authority, "manager", {"127.0.0.1"}, now, seconds(400LL * 24 * 3600)).value();
+  Awaited<DriverInfo> told_;
   std::shared_ptr<net::WebSocket> session_;
   bool names_ = true;  // in this session
   std::unique_ptr<net::Server> server_;
@@ -217,6 +236,18 @@ TEST_F(WorkerTest, WhatFetchesImagesGetsTheRenewedCertificate) {
   EXPECT_NE(renewed->certificate, identity_.certificate);
   EXPECT_GT(net::certificate_expiry(renewed->certificate).value(), manager_.now + seconds(80LL * 24 * 3600));
   EXPECT_EQ(renewed->private_key, identity_.private_key);
+}
+
+TEST_F(WorkerTest, ANodeWithoutItsNetworkSaysSoUntilItHasOne) {
+  host_.in_the_way = true;
+  start();
+  const DriverInfo without = manager_.told(false);
+  EXPECT_FALSE(without.healthy);
+  EXPECT_EQ(without.reason, "the node's network is not ready: the subnet overlaps another's");
+  host_.in_the_way = false;
+  const DriverInfo with = manager_.told(true);
+  EXPECT_TRUE(with.healthy);
+  EXPECT_EQ(with.reason, "");
 }
 
 TEST_F(WorkerTest, ImagesOfItsInstancesAreNamedBeforeOthersAreRemoved) {

@@ -71,7 +71,7 @@ C02_out_of_memory_is_said() {
   t instance show c02o-main-0 -o json | tee /dev/stderr | jq -e '.status.tasks[0].oom_killed and (.status.tasks[0].reason | test("out of memory.*16Mi"))'
   t job delete c02o -q
 }
-C08_what_cannot_be_suspended_is_refused_and_runs_on() {
+V02_what_cannot_be_suspended_is_refused_and_runs_on() {
   job c08 1 'sleep 1000' | t job run - -q
   set +e; t instance suspend c08-main-0 2>"$work/c08.err"; code=$?; set -e
   cat "$work/c08.err"; [ $code = 1 ]; grep -q 'driver container cannot suspend' "$work/c08.err"
