@@ -148,3 +148,11 @@ J04_tasks_of_a_group_stop_side_by_side() {
   t job stop j04stop --no-wait; eventually 3 state_is j04stop-g-0 stopping; eventually 9 sh -c "'$tutti' instance show j04stop-g-0 -o json | jq -e .status.finished"  # 12 s one after another
   t job delete j04stop -q
 }
+U04_what_a_plain_user_may_not_is_said() {
+  plain() { HOME=$work/nobody setpriv --reuid 65534 --regid 65534 --clear-groups "$@"; }
+  install "$tutti" "$work/tutti-plain"; chmod 755 "$work" "$work/tutti-plain"
+  fails plain "$work/tutti-plain" up --data "$work/nobody" 2>"$work/plain.err"; grep -q 'needs root' "$work/plain.err"
+  echo '{}' >"$work/closed.json"; chmod 600 "$work/closed.json"
+  fails plain env TUTTI_CONFIG="$work/closed.json" "$work/tutti-plain" node list 2>"$work/plain.err"; grep -q 'closed.json: Permission denied' "$work/plain.err"
+  chmod 700 "$work"
+}
