@@ -14,6 +14,7 @@
 #include "cli/requests.h"
 #include "cli/say.h"
 #include "cli/session.h"
+#include "model/problem.h"
 #include "model/session.h"
 
 namespace tutti::cli {
@@ -110,6 +111,17 @@ Status check_terminal(bool tty, bool input) {
               "our standard input is not a terminal: leave out -t (with -i alone its bytes are passed on as they are)");
 }
 
+namespace {
+
+// The pool's own words, where it answered.
+void refused(Conversation& talk, Error error) {
+  if (error.details.size() == 1 && error.details[0].path == "answer")
+    error = tutti::problem_of(http_status(error.code), error.details[0].message);
+  talk.end(error.to_string(), exit_code_of(error.code));
+}
+
+}  // namespace
+
 int interactive(Session& s, const std::string& path, const StreamQuery& query, bool input) {
   if (Status terminal = check_terminal(query.tty, input); !terminal) return complain(terminal.error());
   auto endpoint = net::parse_endpoint(s.context.address);
@@ -122,7 +134,7 @@ int interactive(Session& s, const std::string& path, const StreamQuery& query, b
   io->websocket(
       *endpoint, {s.context.authority, {}, {}, {}}, s.request("GET", target).target,
       {{"authorization", "Bearer " + s.context.token}}, 4u << 20, [&](Result<std::shared_ptr<net::WebSocket>> opened) {
-        if (!opened) return talk.end(opened.error().to_string(), 1);
+        if (!opened) return refused(talk, opened.error());
         auto socket = *opened;
         talk.opened(socket);
         socket->start({[&](std::string message, bool) { talk.received(message); },

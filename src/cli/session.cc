@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "cli/say.h"
 #include "model/codec.h"
+#include "model/problem.h"
 #include "model/values.h"
 
 namespace tutti::cli {
@@ -133,22 +134,7 @@ Result<std::unique_ptr<net::Client>> Session::client() const {
 }
 
 Error problem_of(const net::Response& response) {
-  Error out;
-  out.code = response.status == 404   ? ErrorCode::not_found
-             : response.status == 400 ? ErrorCode::invalid
-             : response.status == 503 ? ErrorCode::unavailable
-             : response.status == 401 ? ErrorCode::unauthenticated
-             : response.status == 504 ? ErrorCode::timeout
-                                      : ErrorCode::unprocessable;
-  auto body = Json::parse(response.body);
-  if (!body || !(*body)["detail"].exists()) {
-    out.message = "the pool answered " + std::to_string(response.status);
-    return out;
-  }
-  out.message = (*body)["detail"].text();
-  for (const Json& each : (*body)["errors"].items())
-    out.details.push_back({each["path"].text(), each["message"].text(), each["hint"].text()});
-  return out;
+  return tutti::problem_of(response.status, response.body);
 }
 
 Error placed_in_file(Error error, const std::string& file) {

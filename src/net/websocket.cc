@@ -136,6 +136,7 @@ class WsConnection final : public Tracked, public std::enable_shared_from_this<W
   }
 
   void opened();
+  void refuse(Error error);
   void refuse(ErrorCode code, const std::string& why);
   void begin(WebSocket::Callbacks callbacks);
   void flush();
@@ -213,11 +214,18 @@ void WsConnection::opened() {
   opened(std::shared_ptr<WebSocket>(std::make_shared<WsHandle>(shared_from_this())));
 }
 
-void WsConnection::refuse(ErrorCode code, const std::string& why) {
+void WsConnection::refuse(Error error) {
   auto opened = std::exchange(opened_, nullptr);
-  finish(why);
-  if (opened) opened(fail(code, why));
+  finish(error.message);
+  if (opened) opened(tl::make_unexpected(std::move(error)));
 }
+
+void WsConnection::refuse(ErrorCode code, const std::string& why) {
+  refuse(Error{code, why, {}, 0});
+}
+
+// The body of a refusal goes with the error as a detail of the name `answer`: who knows its form takes it apart.
+constexpr size_t kRefusalBytesMax = 16u << 10;
 
 ErrorCode code_of_status(unsigned status) {
   switch (status) {
@@ -235,7 +243,7 @@ Co<> WsConnection::dial(std::shared_ptr<WsConnection> self, Dial dial) {
   const Endpoint& to = dial.endpoint;
   std::string host = to.host.find(':') == std::string::npos ? to.host : "[" + to.host + "]";
   host += ":" + std::to_string(to.port);
-  self->where_ = "wss://" + host + dial.target + ": ";
+  self->where_ = "wss://" + host + dial.target.substr(0, dial.target.find('?')) + ": ";
   self->expires_in(kDialWait);
   self->loop_->add(self);
   std::vector<tcp::endpoint> endpoints;
@@ -272,8 +280,9 @@ Co<> WsConnection::dial(std::shared_ptr<WsConnection> self, Dial dial) {
   if (self->finished_) co_return;
   if (declined == websocket::error::upgrade_declined) {
     unsigned status = self->answer_.result_int();
-    co_return self->refuse(code_of_status(status), self->where_ + "the server answered " + std::to_string(status) +
-                                                       " " + self->answer_.body().substr(0, 1024));
+    Error refusal{code_of_status(status), self->where_ + "the server answered " + std::to_string(status), {}, 0};
+    refusal.details.push_back({"answer", self->answer_.body().substr(0, kRefusalBytesMax), ""});
+    co_return self->refuse(std::move(refusal));
   }
   if (declined) co_return self->refuse(ErrorCode::unavailable, self->where_ + declined.message());
   self->answer_ = {};

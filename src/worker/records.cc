@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "model/codec.h"
 #include "model/join.h"
+#include "model/problem.h"
 #include "net/authority.h"
 #include "net/http.h"
 #include "sys/file.h"
@@ -84,7 +85,8 @@ Result<NodeIdentity> join(const std::string& data_dir, const std::string& addres
   call.body = to_json(request);
   TUTTI_TRY(const net::Response answer, client->call(call, seconds(30)));
   if (answer.status != 201)
-    return fail(ErrorCode::unauthenticated, "the manager at " + address + " refused the join: " + answer.body);
+    return tl::make_unexpected(
+        problem_of(answer.status, answer.body).in("the manager at " + address + " refused the join"));
   TUTTI_TRY(const JoinAnswer joined,
             from_json<JoinAnswer>(answer.body, {.allow_unknown = true, .what = "join answer"}));
   NodeIdentity identity{joined.node, joined.name, joined.certificate, key, joined.authority, joined.worker_address};

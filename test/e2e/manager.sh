@@ -107,3 +107,19 @@ U01_unknown_parameters_are_refused() {
   printf 'job: u01\ntasks: [{name: a, image: "hello:1", command: [sleep, "%s"]}]\n' "$nap" | t job run - -q
   [ "$(api "$(url)/v1/instances?project=default&live" | jq '[.items[] | select(.name == "u01-a-0")] | length')" = 1 ]; t job delete u01 -q
 }
+U02_the_status_in_a_problem_is_that_of_the_answer() {
+  for call in "DELETE /v1/jobs" "PUT /v1/jobs/hello" "GET /v1/nothing" "GET /v1/jobs/nothing" "GET /v1/jobs?nosuch"; do
+    code=$(api -D "$work/u02.head" -o "$work/u02.json" -w '%{http_code}' -X "${call%% *}" "$(url)${call#* }"); jq -e ".status == $code" "$work/u02.json"
+  done
+  [ "$(api -D "$work/u02.head" -X DELETE "$(url)/v1/jobs" | jq -r '"\(.status) \(.title)"')" = '405 method_not_allowed' ]; grep -qi '^allow: GET, HEAD, POST' "$work/u02.head"
+}
+C05_exec_on_what_is_not_there() {
+  for verb in "exec nosuch -- true" "attach nosuch"; do
+    # shellcheck disable=SC2086
+    set +e; t instance $verb 2>"$work/c05n.err"; [ $? = 3 ] || exit 1; set -e; [ "$(cat "$work/c05n.err")" = "tutti: no instance 'nosuch'" ]
+  done
+}
+W02_a_used_token_says_so_in_words() {
+  set +e; t worker --manager "$(jq -r '.contexts[0].address' "$TUTTI_CONFIG")" --data "$work/w02n" --run "$work/w02n-run" --token "$(t node token -q --uses 1 | sed 's/^[^.]*\.[^.]*/aaaaaaaaaaaa.bad/')" >"$work/w02n.err" 2>&1; [ $? != 0 ] || exit 1; set -e
+  grep -q 'refused the join: this join token is unknown, expired or used' "$work/w02n.err"; fails grep -q '"type"' "$work/w02n.err"; rm -rf "$work/w02n"
+}

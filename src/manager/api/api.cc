@@ -10,6 +10,7 @@
 #include "manager/api/auth.h"
 #include "manager/api/hub.h"
 #include "manager/api/query.h"
+#include "manager/api/refusal.h"
 #include "manager/api/routes.h"
 
 namespace tutti::manager {
@@ -97,10 +98,11 @@ struct Api::Impl {
 
   void route(const CallPtr& call) {
     const net::Request& request = *call->request;
-    bool path_known = false;
+    std::string allowed_here;  // the methods that this path has
     for (const Route& route : routes()) {
       if (!match_path(route.path, request.path, call->params)) continue;
-      path_known = true;
+      allowed_here +=
+          (allowed_here.empty() ? "" : ", ") + std::string(route.method == "GET" ? "GET, HEAD" : route.method);
       if (route.method != request.method && !(request.method == "HEAD" && route.method == "GET")) continue;
       if (route.right != Right::nobody) {
         Result<Identity> identity = identify(*call->state, request, services.clock().now(), route.right == Right::any);
@@ -118,15 +120,7 @@ struct Api::Impl {
       if (Status known = check_query(route, request.query); !known) return answer_error(*call, known.error());
       return route.handler(call);
     }
-    if (path_known) {
-      net::Response response;
-      response.status = 405;
-      response.content_type = "application/problem+json";
-      response.body = problem_json(
-          Error{ErrorCode::invalid, request.method + " is not for " + request.path + ": see /v1/openapi.json", {}, 0},
-          call->request_id);
-      return call->responder->send(std::move(response));
-    }
+    if (!allowed_here.empty()) return call->responder->send(wrong_method(request, allowed_here, call->request_id));
     answer_error(*call, Error{ErrorCode::not_found,
                               "there is no " + request.path + ": see /v1/openapi.json or /swagger/index.html",
                               {},

@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "manager/api/hub.h"
+#include "manager/api/refusal.h"
 #include "manager/api/views.h"
 #include "net/authority.h"
 
@@ -101,44 +102,8 @@ void answer_json(const Call& call, int status, std::string body,
   call.responder->send(std::move(response));
 }
 
-std::string problem_json(const Error& error, const std::string& request_id) {
-  const std::string code(error_code_name(error.code));
-  std::string out = "{\"type\":\"urn:tutti:error:" + code + "\",\"title\":\"" + code +
-                    "\",\"status\":" + std::to_string(http_status(error.code)) + ",\"detail\":";
-  append_json_string(out, error.message);
-  if (!error.details.empty()) {
-    out += ",\"errors\":[";
-    for (size_t i = 0; i < error.details.size(); ++i) {
-      if (i > 0) out += ',';
-      out += "{\"path\":";
-      append_json_string(out, error.details[i].path);
-      out += ",\"message\":";
-      append_json_string(out, error.details[i].message);
-      out += ",\"hint\":";
-      append_json_string(out, error.details[i].hint);
-      out += '}';
-    }
-    out += ']';
-  }
-  out += ",\"request_id\":";
-  append_json_string(out, request_id);
-  return out + "}";
-}
-
 void answer_error(const Call& call, const Error& error) {
-  net::Response response;
-  response.status = http_status(error.code);
-  response.content_type = "application/problem+json";
-  response.body = problem_json(error, call.request_id);
-  response.headers.emplace_back("X-Request-Id", call.request_id);
-  // 429 and 503 always say when to come back.
-  const bool later = error.code == ErrorCode::too_many || error.code == ErrorCode::unavailable;
-  if (later && error.retry_after_ms == 0) response.headers.emplace_back("Retry-After", "1");
-  if (error.retry_after_ms > 0)
-    response.headers.emplace_back("Retry-After", std::to_string((error.retry_after_ms + 999) / 1000));
-  if (error.code == ErrorCode::unauthenticated)
-    response.headers.emplace_back("WWW-Authenticate", "Bearer realm=\"tutti\"");
-  call.responder->send(std::move(response));
+  call.responder->send(refusal(error, call.request_id));
 }
 
 state::CommandMeta meta_of(const Call& call) {
