@@ -225,13 +225,13 @@ int job(Session& s, const std::string& verb) {
   if (verb == "history")
     return list_command(
         s, path + "/versions",
-        {{"VERSION", "~version"}, {"STATE", "status.state"}, {"CREATED", "created"}, {"ERROR", "status.error"}});
+        {{"VERSION", "~version"}, {"STATE", "~version-state"}, {"CREATED", "created"}, {"ERROR", "status.error"}});
   if (verb == "scale") {
     const size_t at = s.words[1].find('=');
     const std::string group = at == std::string::npos ? "" : s.words[1].substr(0, at);
     const std::string count = at == std::string::npos ? s.words[1] : s.words[1].substr(at + 1);
     if (count.empty() || count.find_first_not_of("0123456789") != std::string::npos)
-      return complain({ErrorCode::invalid, "'" + count + "' is not a count", {}, 0});
+      return complain({ErrorCode::invalid, "'" + count + "' is not a count: a number from 0", {}, 0});
     return act(s, "POST", path + ":scale", "{\"group\":" + json_text(group) + ",\"count\":" + count + "}");
   }
   return act(s, "POST", path + ":" + verb);  // stop, start, promote, abort

@@ -59,6 +59,10 @@ std::string cell(const Json& row, const std::string& path) {
   if (path == "~health") return row["status.health"].text() == "none" ? "" : row["status.health"].text();
   if (path == "~drivers") return drivers(row);
   if (path == "~version") return row["version"].text() + (row["status.active"].text() == "true" ? " (active)" : "");
+  if (path == "~version-state") {
+    const std::string state = row["status.state"].text();
+    return state == "active" && row["status.active"].text() != "true" ? "superseded" : state;
+  }
   if (path.starts_with("~age:")) return age(row[path.substr(5)].text());
   if (path.starts_with("~bytes:")) return format_bytes({row[path.substr(7)].number()});
   if (path.starts_with("~short:")) return row[path.substr(7)].text().substr(0, 19);

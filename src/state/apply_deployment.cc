@@ -46,6 +46,15 @@ bool revert(ApplyContext& c, Job& job) {
   return true;
 }
 
+// Kept with the version: its deployment's place is taken by the next one's.
+void remember(ApplyContext& c, const Job& job, uint32_t number, const std::string& error) {
+  const JobVersion* present = c.state().version_of(job.id, number);
+  if (present == nullptr || present->error == error) return;
+  JobVersion version = *present;
+  version.error = error;
+  c.draft.put(std::move(version));
+}
+
 }  // namespace
 
 void change_deployment(ApplyContext& c, const ChangeDeployment& wanted) {
@@ -64,6 +73,7 @@ void change_deployment(ApplyContext& c, const ChangeDeployment& wanted) {
   if (!under_way(d)) d.finished = c.now;
   if (d.state == DeploymentState::succeeded) job.stable_version = d.version;
   c.draft.put(job);
+  if (!under_way(d)) remember(c, job, d.version, d.state == DeploymentState::failed ? d.reason : "");
   if (changed && d.state != DeploymentState::running) {
     tell(c, job, word_of(d.state), d.state == DeploymentState::failed ? "error" : "info", wanted.reason);
   }

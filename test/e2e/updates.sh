@@ -43,7 +43,7 @@ H04_canaries_stand_beside_until_promoted() {
   update_job h04c 2 'sleep 2000' '{strategy: canary, canary: 1, min_healthy_time: 500ms}' | t job run - 2>&1 | grep -q 'job promote h04c'
   deployment_is h04c waiting; t ps --job h04c -o name | sort | tr '\n' ' ' | grep -q 'h04c-main-0 h04c-main-0-next h04c-main-1'
   kill -9 "$(pgrep -f -- "manager --data $work/pool/manager" | head -1)"; eventually 20 t node list; deployment_is h04c waiting
-  t job promote h04c -q; eventually 20 deployment_is h04c succeeded
+  t job promote h04c 2>"$work/h04c.progress"; fails grep -Eq '^0 of 2|3 old' "$work/h04c.progress"; eventually 20 deployment_is h04c succeeded
   eventually 10 sh -c "[ \"\$('$tutti' ps --job h04c -o name | sort | tr '\n' ' ')\" = 'h04c-main-0 h04c-main-1 ' ]"
   fails t job promote h04c -q 2>"$work/h04c.err"; grep -q 'canary or blue-green' "$work/h04c.err"; t job delete h04c -q
 }
@@ -56,7 +56,9 @@ H04_a_failing_version_is_reverted_by_itself() {
   update_job h04r 2 'sleep 1000' '{min_healthy_time: 500ms}' | t job run - -q; eventually 15 deployment_is h04r succeeded
   set +e; update_job h04r 2 'exit 1' '{min_healthy_time: 1s, healthy_deadline: 3s, auto_revert: true}' | t job run - -q 2>"$work/h04r.err"; [ $? = 1 ] || exit 1; set -e
   eventually 30 version_is h04r 3; eventually 30 deployment_is h04r succeeded; [ "$(deployment h04r reverting)" = true ]; eventually 10 count_running h04r 2
-  t event list --limit 100 | grep -q 'deployment.failed'; t event list --limit 100 | grep -q 'deployment.reverting'; t job delete h04r -q
+  t event list --limit 100 | grep -q 'deployment.failed'; t event list --limit 100 | grep -q 'deployment.reverting'
+  grep -q 'tutti: failed: version 2: .*did not become healthy within 3s.*; version 3 brings back what served before' "$work/h04r.err"
+  t job history h04r | tee "$work/h04r.out"; grep -Eq '^1 +superseded' "$work/h04r.out"; grep -Eq '^2 +failed .*did not become healthy' "$work/h04r.out"; grep -Eq '^3 \(active\) +active' "$work/h04r.out"; t job delete h04r -q
 }
 H04_what_fails_for_good_takes_one_slot_and_says_why() {
   update_job h04g 3 'sleep 1000' '{min_healthy_time: 500ms}' | t job run - -q; eventually 15 deployment_is h04g succeeded

@@ -160,7 +160,8 @@ JobStatus job_status(const Snapshot& s, const Job& job, bool summary) {
   out.creator = job.creator;
   const JobVersion* newest = s.version_of(job.id, static_cast<uint32_t>(job.version));
   const JobVersion* active = s.version_of(job.id, job.active_version);
-  if (newest != nullptr) out.images = newest->images, out.error = newest->error;
+  if (newest != nullptr) out.images = newest->images;
+  if (newest != nullptr && newest->state == VersionState::failed) out.error = newest->error;
   if (active != nullptr && job.type != JobType::system) {
     for (const GroupView& group : **s.groups.find(active->id.value)) out.wanted += count_of(job, group);
   }
@@ -330,7 +331,9 @@ std::string render(const Snapshot& s, const Job& row, bool summary) {
 
 std::string render(const Snapshot& s, const JobVersion& row) {
   const Job* job = s.jobs.find(row.job.value);
-  VersionStatus status{row.state, row.error, row.images, job != nullptr && job->active_version == row.number};
+  const bool active = job != nullptr && job->active_version == row.number;
+  VersionStatus status{row.state, row.error, row.images, active};
+  if (!row.error.empty() && !active) status.state = VersionState::failed;  // the update to it, if not its images
   return object(s, {"version", to_text(row.id), std::to_string(row.number), {}, row.number, {}, row.created, {}}, {},
                 to_json(*row.spec), to_json(status));
 }

@@ -1,6 +1,7 @@
 #include "manager/control/operations.h"
 
 #include <algorithm>
+#include <set>
 
 #include "manager/control/rebalance.h"
 
@@ -9,7 +10,7 @@ namespace {
 
 struct Tally {
   int64_t wanted = 0;
-  int64_t ready = 0;  // running, or completed for batch
+  int64_t ready = 0;  // running, or completed for batch; of a slot one, though it stands beside the old one
   int64_t pending = 0;
   int64_t failed = 0;      // for good
   int64_t old = 0;         // still there of an older version, or beyond what is wanted
@@ -46,9 +47,22 @@ bool was_skipped(const Snapshot& snapshot, const Job& job, uint32_t version_numb
   return !any;
 }
 
+using GroupSlot = std::pair<uint16_t, uint32_t>;
+
+// Of these slots, those where none of the version lives but the one that stands beside another: a move is no update.
+int64_t count_updated(const Snapshot& snapshot, const IdSet& ids, uint32_t version_number, std::set<GroupSlot> beside) {
+  ids.for_each([&](uint64_t id, const Unit&) {
+    const Instance* i = snapshot.instances.find(id);
+    const bool holds = i != nullptr && !i->beside && !i->finished && i->presence != Presence::given_up;
+    if (holds && i->job_version == version_number && i->desired != Desired::removed) beside.erase({i->group, i->slot});
+  });
+  return static_cast<int64_t>(beside.size());
+}
+
 // Restarts count of what was made since then only: somebody waits for that.
 Tally tally_job(const Snapshot& snapshot, const Job& job, uint32_t version_number, Time since) {
   Tally out;
+  std::set<GroupSlot> beside;  // where a running one of this version stands beside another
   const JobVersion* version = snapshot.version_of(job.id, version_number);
   if (version != nullptr && job.type != JobType::system && !job.stopped) {
     for (const GroupView& group : groups_of(*version->spec)) {
@@ -56,7 +70,8 @@ Tally tally_job(const Snapshot& snapshot, const Job& job, uint32_t version_numbe
       out.wanted += count_of(job, group);
     }
   }
-  if (const IdSet* ids = snapshot.instances_by_job.find(job.id.value)) {
+  const IdSet* ids = snapshot.instances_by_job.find(job.id.value);
+  if (ids != nullptr) {
     ids->for_each([&](uint64_t id, const Unit&) {
       const Instance* instance = snapshot.instances.find(id);
       if (instance == nullptr || instance->presence == Presence::given_up) return;
@@ -67,8 +82,13 @@ Tally tally_job(const Snapshot& snapshot, const Job& job, uint32_t version_numbe
         if (instance->state == TaskState::failed || instance->state == TaskState::rejected) ++out.failed;
         return;
       }
-      if (!current || instance->desired == Desired::removed || instance->beside) {
+      if (!current || instance->desired == Desired::removed) {
         ++out.old;
+        return;
+      }
+      if (instance->beside) {
+        if (!instance->node) ++out.pending;
+        if (instance->state == TaskState::running) beside.emplace(instance->group, instance->slot);
         return;
       }
       if (job.type == JobType::system) ++out.wanted;
@@ -78,6 +98,7 @@ Tally tally_job(const Snapshot& snapshot, const Job& job, uint32_t version_numbe
         tally_restarts(snapshot, *instance, out);
     });
   }
+  out.ready += beside.empty() ? 0 : count_updated(snapshot, *ids, version_number, std::move(beside));
   return out;
 }
 
@@ -95,13 +116,22 @@ void finish(state::UpdateOperation& update, OperationState state, std::string me
   }
 }
 
+// What became of a version that a newer one has taken the place of.
+void measure_superseded(const Job& job, const JobVersion* version, state::UpdateOperation& update) {
+  const std::string newer = "version " + std::to_string(job.version);
+  if (version == nullptr || version->error.empty())
+    return finish(update, OperationState::cancelled, "superseded by " + newer);
+  const bool reverted = job.deployment.reverting && job.deployment.version == job.version;
+  finish(update, OperationState::failed,
+         "version " + std::to_string(version->number) + ": " + version->error +
+             (reverted ? "; " + newer + " brings back what served before" : "; superseded by " + newer));
+}
+
 void measure_job_running(const Snapshot& snapshot, const Operation& operation, const Job& job,
                          state::UpdateOperation& update) {
   const uint32_t wanted_version = operation.target_version != 0 ? operation.target_version : job.active_version;
   const JobVersion* version = snapshot.version_of(job.id, wanted_version);
-  if (version == nullptr || job.version > wanted_version) {
-    return finish(update, OperationState::cancelled, "superseded by version " + std::to_string(job.version));
-  }
+  if (version == nullptr || job.version > wanted_version) return measure_superseded(job, version, update);
   if (version->state == VersionState::failed) return finish(update, OperationState::failed, version->error);
   set_step(update, "images", version->state == VersionState::active, version->images.empty() ? "" : "digests known");
   if (version->state != VersionState::active) {
