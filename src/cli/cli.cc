@@ -42,7 +42,8 @@ std::string help_text() {
 
 tutti up [--workers N] [--data DIR]     a whole pool on this machine
 tutti bench [NAME...] [-o json]         measures it, beside its peers
-tutti manager | worker                  one role, for a pool of machines (--help says more)
+tutti manager | worker | scheduler      one role, for a pool of machines (--help says more)
+tutti sim fleet | replay                simulated workers against a manager; a trace of a GPU cluster, scheduled
 tutti run IMAGE [CMD]                   one thing, now: its output, its exit code (-d --rm -it -p -e -v -m --cpus)
 tutti ps [-a] [--job J] [--node N]      what is running; -a: what has ended too
 tutti explain X                         why X is where it is, or is not anywhere
@@ -59,7 +60,7 @@ tutti project   list | show | set NAME [--preemption] [--privileged] [--host-pat
 tutti event     list | watch
 tutti operation list | show | wait | cancel | retry
 tutti context   list | show | use | delete
-tutti login | whoami | config show | completion bash|zsh|fish | version
+tutti login | whoami | config show | completion bash|zsh|fish | version | help
 As in docker: logs exec attach cp stop start restart pause unpause rm inspect (of instances), pull push images
 
 'tutti COMMAND --help' and 'tutti job run --help' say more, each with an example.

@@ -21,7 +21,7 @@ namespace {
 const std::vector<Column> kImageColumns = {{"IMAGE", "name"},
                                            {"DIGEST", "~short:status.digest"},
                                            {"SIZE", "~bytes:status.size"},
-                                           {"ARCH", "status.architectures"},
+                                           {"ARCH", "~words:status.architectures"},
                                            {"SOURCE", "status.source"},
                                            {"AGE", "~age:updated"}};
 

@@ -120,9 +120,14 @@ Status check_value(const Option& option, const std::string& value) {
     case ValueKind::integer: {
       const size_t sign = option.kind == ValueKind::integer && value.starts_with('-') ? 1 : 0;
       const std::string digits = value.substr(sign);
-      if (!digits.empty() && digits.size() <= 9 && digits.find_first_not_of("0123456789") == std::string::npos)
-        return {};
-      return fail(ErrorCode::invalid, name + "'" + value + "' is not a number");
+      const bool digits_only = !digits.empty() && digits.find_first_not_of("0123456789") == std::string::npos;
+      if (digits_only && digits.size() <= 9) return {};
+      const bool below = option.kind == ValueKind::number && value.size() > 1 && value[0] == '-' &&
+                         value.find_first_not_of("0123456789", 1) == std::string::npos;
+      return fail(ErrorCode::invalid, name + "'" + value + "' is " +
+                                          (below         ? "below 0"
+                                           : digits_only ? "too large: at most 999999999"
+                                                         : "not a number"));
     }
     case ValueKind::duration: return checked(parse_duration(value));
     case ValueKind::since: return checked(since_text(value, Time{}));

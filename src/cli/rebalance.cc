@@ -66,8 +66,7 @@ int rebalance(Session& s) {
   auto end = s.call("GET", "/v1/operations/" + id);
   if (!end || s.flag("quiet")) return code;
   if (s.output != "table") return std::max(code, print_object(s, *end));
-  print_moves((*end)["status.moves"].items(), true);
-  say(stdout, "%s\n", (*end)["status.message"].text().c_str());
+  print_moves((*end)["status.moves"].items(), true);  // how many there were is said already
   return code;
 }
 

@@ -46,6 +46,11 @@ std::string option_line(const Option& option) {
   return left + std::string(option.help) + "\n";
 }
 
+// A count that cannot be, not an option: no letter of ours is a digit. Who takes the word says what is wrong with it.
+bool is_negative(std::string_view word) {
+  return word.size() > 1 && word[0] == '-' && word.find_first_not_of("0123456789", 1) == std::string_view::npos;
+}
+
 class Parser {
  public:
   explicit Parser(const std::vector<std::string>& arguments) : arguments_(arguments) {}
@@ -58,7 +63,7 @@ class Parser {
         dashes_ = true;
         break;
       }
-      if (word.size() < 2 || word[0] != '-') {
+      if (word.size() < 2 || word[0] != '-' || is_negative(word)) {
         if (command_begins()) {
           out_.command.assign(arguments_.begin() + static_cast<ptrdiff_t>(at_), arguments_.end());
           break;

@@ -115,15 +115,15 @@ std::span<const Usage> usages() {
       {"image", "delete", "NAME[:TAG]", 1, 1, "", "Takes the tag away.", "tutti image delete hello:1", false},
 
       {"pool", "show", "", 0, 0, "", "The pool at a glance, and its placement policy.", "tutti pool show", false},
-      {"pool", "set", "", 0, 0, "policy",
+      {"pool", "set", "--policy POLICY", 0, 0, "policy",
        "Says which nodes are preferred for jobs that name no policy. What runs stays where it is: 'tutti rebalance' "
        "moves it.",
        "tutti pool set --policy spread", false},
 
       {"project", "list", "", 0, 0, "", "All projects, and what each allows.", "tutti project list", false},
       {"project", "show", "NAME", 1, 1, "", "What it allows.", "tutti project show default", false},
-      {"project", "set", "NAME", 1, 1, "preemption privileged host-path",
-       "Says what it allows; what is not named stays as it is.",
+      {"project", "set", "NAME [--preemption] [--privileged] [--host-path PATH]", 1, 1,
+       "preemption privileged host-path", "Says what it allows; what is not named stays as it is.",
        "tutti project set default --preemption --host-path /srv/shared", false},
 
       {"event", "list", "", 0, 0, "limit watch", "What happened.", "tutti event list --limit 20", false},

@@ -5,6 +5,8 @@
 
 #include <set>
 
+#include "cli/cli.h"
+
 namespace tutti::cli {
 namespace {
 
@@ -83,8 +85,24 @@ TEST(Usage, WrongWordsAreRefusedWithTheRightOnes) {
   EXPECT_THAT(refusal({"job", "stop", "x", "--timeout"}), HasSubstr("needs a value"));
   EXPECT_THAT(refusal({"job", "stop", "x", "--", "sh"}), HasSubstr("no command behind"));
   EXPECT_THAT(refusal({"instance", "logs", "x", "--tail", "all"}), HasSubstr("not a number"));
+  EXPECT_THAT(refusal({"rebalance", "--max-moves", "-1"}), HasSubstr("--max-moves: '-1' is below 0"));
+  EXPECT_THAT(refusal({"rebalance", "--max-moves", "1234567890"}), HasSubstr("too large: at most 999999999"));
+  EXPECT_THAT(refusal({"rebalance", "--max-moves", "-"}), HasSubstr("not a number"));
+  EXPECT_EQ(parse_command_line({"node", "token", "--uses", "-1"})->options.at("uses"), "-1");
+  EXPECT_THAT(parse_command_line({"job", "scale", "upd", "-1"})->words, ElementsAre("upd", "-1"));
+  EXPECT_THAT(refusal({"job", "stop", "x", "-1"}), HasSubstr("'-1' is a word too many"));
   EXPECT_THAT(refusal({"instance", "logs", "x", "--follow=maybe"}), HasSubstr("true or false"));
   EXPECT_THAT(refusal({"ps", "-o", "xml"}), HasSubstr("json"));
+}
+
+TEST(Usage, HelpNamesEveryCommand) {
+  for (std::string_view word : command_words())
+    EXPECT_THAT(help_text(), testing::ContainsRegex("[ |]" + std::string(word) + "\\b")) << word;
+}
+
+TEST(Usage, WhatOnlyChangesByOptionsNamesThem) {
+  EXPECT_EQ(usage_line(*find_usage("pool", "set")), "tutti pool set --policy POLICY");
+  EXPECT_THAT(usage_line(*find_usage("project", "set")), HasSubstr("[--preemption] [--privileged] [--host-path PATH]"));
 }
 
 TEST(Usage, PluralsAndNounsAloneAndHelp) {

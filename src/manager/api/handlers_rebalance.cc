@@ -1,5 +1,8 @@
 // S08: what would be better off elsewhere, and moving it there.
+#include <set>
+
 #include "base/limits.h"
+#include "base/text.h"
 #include "manager/api/requests.h"
 #include "manager/api/routes.h"
 #include "manager/api/views.h"
@@ -8,28 +11,31 @@
 namespace tutti::manager {
 namespace {
 
+constexpr size_t kPoolsNamedMax = 20;
+
 Status check(const Snapshot& s, const RebalanceRequest& request) {
   const auto out_of_range = [](const std::string& name, int64_t most, std::string_view limit) -> Status {
     return tl::make_unexpected(
         Error{ErrorCode::invalid,
               name + " is a number from 1 to " + std::to_string(most) + " (limit " + std::string(limit) + ")",
-              {{name, "out of range", "1"}},
+              {{name, "out of range", "from 1 to " + std::to_string(most)}},
               0});
   };
   if (request.max_moves < 1 || request.max_moves > limits::kRebalanceMovesMax)
     return out_of_range("max_moves", limits::kRebalanceMovesMax, "kRebalanceMovesMax");
   if (request.max_parallel < 1 || request.max_parallel > limits::kRebalanceParallelMax)
     return out_of_range("max_parallel", limits::kRebalanceParallelMax, "kRebalanceParallelMax");
-  bool known = request.node_pool.empty();
+  if (request.node_pool.empty()) return {};
+  std::set<std::string> pools;
   s.nodes.for_each([&](uint64_t, const Node& node) {
-    known = known || node.spec.node_pool == request.node_pool;
-    return !known;
+    if (pools.size() < kPoolsNamedMax || node.spec.node_pool == request.node_pool) pools.insert(node.spec.node_pool);
   });
-  if (known) return {};
-  return tl::make_unexpected(Error{ErrorCode::not_found,
-                                   "no node is of the node pool '" + request.node_pool + "'",
-                                   {{"node_pool", "unknown", "default"}},
-                                   0});
+  if (pools.contains(request.node_pool)) return {};
+  return tl::make_unexpected(
+      Error{ErrorCode::not_found,
+            "no node is of the node pool '" + request.node_pool + "'",
+            {{"node_pool", "unknown", "there are: " + tutti::join({pools.begin(), pools.end()}, ", ")}},
+            0});
 }
 
 }  // namespace
