@@ -159,7 +159,7 @@ U04_what_a_plain_user_may_not_is_said() {
 U04_complaints_say_what_there_is() {
   says() { local code=$1 text=$2; shift 2; set +e; t "$@" >"$work/u04c.out" 2>&1; [ $? = "$code" ] || { cat "$work/u04c.out"; exit 1; }; set -e; grep -qF -- "$text" "$work/u04c.out"; }
   says 2 'max_moves: out of range — from 1 to 1000' rebalance --max-moves 0; says 3 'node_pool: unknown — there are: default' rebalance --node-pool nosuch
-  says 2 "'-1' is below 0" rebalance --max-moves -1; says 2 "'-1' is not a count" job scale u04c -1; says 2 'usage: tutti pool set [--policy POLICY]' pool set
+  says 2 "'-1' is below 0" rebalance --max-moves -1; says 2 "'-1' is not a count" job scale u04c -1; says 2 'usage: tutti pool set --policy POLICY' pool set
   t help | grep -q '| scheduler '; t help | grep -q '^tutti sim '; t image list | grep -Eq '^hello:1 .* (amd64|arm64) '
   [ "$(t rebalance --apply 2>&1 | grep -c 'nothing to move')" = 1 ]
 }
