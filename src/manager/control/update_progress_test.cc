@@ -1,8 +1,7 @@
 // J13: how far an update is, and why it went back, as its operation says.
-#include "manager/control/operations.h"
-
 #include <gmock/gmock.h>
 
+#include "manager/control/operations.h"
 #include "model/test_pool.h"
 #include "state/test_draft_pool.h"
 
