@@ -30,7 +30,8 @@ struct Dial {
   std::vector<std::pair<std::string, std::string>> headers;
   size_t pending_limit_bytes = 0;
 };
-// On the loop's thread. Resolves, connects, verifies, upgrades; all of it within 15 s.
+// On the loop's thread. Resolves, connects, verifies, upgrades; all of it within 15 s. An answer that is no upgrade is
+// an error with the code of its status, and its body as the detail `answer`.
 void dial_websocket(std::shared_ptr<Loop> loop, Dial dial, Opened opened);
 
 }  // namespace tutti::net
