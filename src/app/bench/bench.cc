@@ -1,15 +1,21 @@
 #include "app/bench/bench.h"
 
 #include <fmt/format.h>
+#include <sys/prctl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
+#include <csignal>
 #include <cstdio>
+#include <filesystem>
 
 #include "app/roles.h"
 #include "base/text.h"
 #include "base/time.h"
 #include "model/codec.h"
+#include "sys/file.h"
+#include "sys/process.h"
 
 namespace tutti::app {
 namespace bench {
@@ -145,6 +151,37 @@ Result<Wanted> parse(const std::vector<std::string>& arguments) {
   return out;
 }
 
+// The pools and fleets of a bench that is interrupted end with it: it works in a process group of its own, below one
+// that only waits for it or for a signal, and in a folder that goes with it. Returns in the former.
+std::optional<int> wait_above() {
+  std::string folder = std::filesystem::temp_directory_path() / "tutti-bench-XXXXXX";
+  if (mkdtemp(folder.data()) == nullptr) return complain({ErrorCode::io, "no temporary folder " + folder});
+  sigset_t before;
+  pthread_sigmask(SIG_SETMASK, nullptr, &before);
+  block_signals();
+  const pid_t child = fork();
+  if (child < 0) return complain({ErrorCode::io, "no process for the bench"});
+  if (child == 0) {
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    setenv("TMPDIR", folder.c_str(), 1);
+    return std::nullopt;
+  }
+  setpgid(child, child);
+  const auto ended = sys::pidfd_open(child);
+  while (ended && !sys::pidfd_wait(ended->get(), Duration{0})) {
+    if (wait_for_signal(100) == 0) continue;
+    kill(-child, SIGTERM);
+    break;
+  }
+  const int code = sys::reap(child).value_or(1);
+  // What it has started goes on for as long as it takes to stop.
+  for (int i = 0; i < 600 && kill(-child, 0) == 0; ++i) (void)wait_for_signal(100);
+  (void)sys::remove_tree(folder);
+  return code;
+}
+
 }  // namespace
 
 int run_bench(const std::vector<std::string>& arguments) {
@@ -153,6 +190,7 @@ int run_bench(const std::vector<std::string>& arguments) {
   }
   Result<Wanted> wanted = parse(arguments);
   if (!wanted) return complain(wanted.error());
+  if (const std::optional<int> code = wait_above()) return *code;
   bool failed = false;
   bool first = true;
   if (wanted->json)
