@@ -44,6 +44,7 @@ constexpr int kComputingThreads = 2;
 constexpr Duration kJudgeEvery = milliseconds(250);
 // From so many sessions on their beats are taken together, so often: each alone would wake two threads.
 constexpr size_t kSessionsTogether = 500;
+constexpr size_t kSessionsGathered = 2'500;  // whose beats alone come more often than the I/O thread would rest
 constexpr Duration kBeatsEvery = milliseconds(20);
 
 class ManagerImpl final : public Manager, public Services {
@@ -302,6 +303,7 @@ class ManagerImpl final : public Manager, public Services {
     worker.address = options_.worker_listen;
     worker.port = options_.worker_port;
     worker.connections_max = options_.worker_connections_max;
+    worker.gather_from = kSessionsGathered;
     // After a power cut very many workers come at once, perhaps from behind one address.
     worker.strangers_per_address_max = options_.worker_connections_max / 2;
     worker.admit = Api::admit_worker;

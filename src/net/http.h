@@ -136,6 +136,9 @@ struct ServerOptions {
   // Of one address (IPv6: of its /64), until Responder::known() or a client's certificate; what is more is cut off
   // unheard, so that one address cannot have all connections.
   size_t strangers_per_address_max = SIZE_MAX;
+  // From so many connections of a thread on, what they say within half a millisecond is dealt with together: for
+  // servers whose clients hold theirs open and do not wait for answers.
+  size_t gather_from = SIZE_MAX;
   size_t header_bytes_max = 32u << 10;
   Duration idle_timeout = seconds(75);
   Duration header_timeout = seconds(20);                // a slow peer cannot hold a connection

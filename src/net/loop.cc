@@ -15,11 +15,18 @@ constexpr auto kSweepEvery = std::chrono::milliseconds(250);
 constexpr size_t kSweptAtOnce = 2500;  // the more there are, the more seldom: deadlines are seconds
 constexpr auto kStopWait = std::chrono::seconds(3);
 
+constexpr auto kGather = std::chrono::microseconds(500);
+
+}  // namespace
+
 // What one peer brings about ends its own work, not the process: what was under way is dropped, the others go on.
-void run(asio::io_context& io) {
+void Loop::run() {
   for (;;) {
     try {
-      io.run();
+      while (io.run_one() > 0) {
+        io.poll();
+        if (tracked_.size() >= gather_from_) std::this_thread::sleep_for(kGather);
+      }
       return;
     } catch (const std::exception& e) {
       log_error("a defect: an I/O thread goes on after an exception", {{"what", e.what()}});
@@ -29,16 +36,15 @@ void run(asio::io_context& io) {
   }
 }
 
-}  // namespace
-
 Loop::Loop() : work_(asio::make_work_guard(io)) {}
 
-void Loop::start(std::string name) {
+void Loop::start(std::string name, size_t gather_from) {
+  gather_from_ = gather_from;
   std::promise<void> ended;
   ended_ = ended.get_future();
   thread_ = std::thread([this, name = std::move(name).substr(0, 15), done = std::move(ended)]() mutable {
     pthread_setname_np(pthread_self(), name.c_str());
-    run(io);
+    run();
     done.set_value();
   });
 }

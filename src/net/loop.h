@@ -39,7 +39,9 @@ class Tracked {
 class Loop : public std::enable_shared_from_this<Loop> {
  public:
   Loop();
-  void start(std::string name);
+  // `gather_from`: of so many connections, what comes within half a millisecond is dealt with together; thousands that
+  // say a word now and then would wake the thread for each.
+  void start(std::string name, size_t gather_from = SIZE_MAX);
   // Not from the loop's own thread. Gives what is tracked 3 s to end.
   void stop();
 
@@ -51,10 +53,12 @@ class Loop : public std::enable_shared_from_this<Loop> {
   asio::io_context io{1};
 
  private:
+  void run();
   void sweep();
   void arm();
   void abort_all();
 
+  size_t gather_from_ = SIZE_MAX;
   std::optional<asio::executor_work_guard<Executor>> work_;
   Timer sweeper_{io.get_executor()};
   bool armed_ = false;

@@ -135,9 +135,9 @@ class Listener final : public Tracked, public std::enable_shared_from_this<Liste
 
 class TlsServer final : public Server {
  public:
-  TlsServer(std::shared_ptr<Listener> listener, std::vector<std::shared_ptr<Loop>> loops)
+  TlsServer(std::shared_ptr<Listener> listener, std::vector<std::shared_ptr<Loop>> loops, size_t gather_from)
       : listener_(std::move(listener)), loops_(std::move(loops)) {
-    for (size_t i = 0; i < loops_.size(); ++i) loops_[i]->start("https-" + std::to_string(i));
+    for (size_t i = 0; i < loops_.size(); ++i) loops_[i]->start("https-" + std::to_string(i), gather_from);
     asio::post(loops_.front()->io, [listener = listener_] { listener->start(); });
   }
   ~TlsServer() override { stop(); }
@@ -173,7 +173,7 @@ Result<std::unique_ptr<Server>> serve(ServerOptions options, const TlsFiles& tls
     for (int i = 0; i < std::max(1, shared->options.threads); ++i) loops.push_back(std::make_shared<Loop>());
     auto listener = std::make_shared<Listener>(shared, loops, std::move(context));
     TUTTI_CHECK(listener->open());
-    return std::make_unique<TlsServer>(std::move(listener), std::move(loops));
+    return std::make_unique<TlsServer>(std::move(listener), std::move(loops), shared->options.gather_from);
   } catch (const std::exception& e) {
     return fail(ErrorCode::io, std::string("the server cannot be started: ") + e.what());
   }
