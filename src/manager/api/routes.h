@@ -35,8 +35,9 @@ struct Route {
   std::string_view summary;
   std::string_view body;  // schema name of the request body; empty: none
   Shape shape;
-  std::string_view answer;   // schema name of the answer; one that ends in Spec is the object's spec, not its status
-  std::string_view query;    // names of its parameters behind '?', between blanks; query.cc explains them, others are refused
+  std::string_view answer;  // schema name of the answer; one that ends in Spec is the object's spec, not its status
+  std::string_view
+      query;  // names of its parameters behind '?', between blanks; query.cc explains them, others are refused
   std::string_view example;  // of the request, for people: a curl path or a body
   RouteHandler handler;
 };
