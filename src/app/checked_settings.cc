@@ -75,7 +75,8 @@ Status check_log_level(const Settings& settings) {
   return wrong(settings, "log-level", "'" + level + "' is none: write debug, info, warning or error");
 }
 
-Status check_log_format(const Settings& settings) {
+Status check_log_settings(const Settings& settings) {
+  TUTTI_CHECK(check_log_level(settings));
   const std::string& format = settings.get("log-format");
   if (format == "text" || format == "json") return {};
   return wrong(settings, "log-format", "'" + format + "' is none: write text or json");

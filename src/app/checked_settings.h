@@ -20,9 +20,9 @@ Result<Bytes> memory_setting(const Settings& settings, const std::string& key, i
 Result<std::map<std::string, int64_t>> node_limits_setting(const Settings& settings);
 // That container-runtime is one that there is a way to use.
 Status check_runtime_setting(const Settings& settings);
-// That log-level is a level, and log-format a format.
 Status check_log_level(const Settings& settings);
-Status check_log_format(const Settings& settings);
+// That log-level is a level, and log-format a format.
+Status check_log_settings(const Settings& settings);
 // From network: empty, or a prefix that node subnets can be cut from.
 Result<std::string> network_setting(const Settings& settings);
 

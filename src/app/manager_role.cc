@@ -137,8 +137,7 @@ int run_manager(const std::vector<std::string>& arguments) {
   }
   ::umask(0077);  // what is stored is nobody else's, whatever the folder's own mode says
   block_signals();
-  for (const auto check : {check_log_level, check_log_format})
-    if (Status right = check(settings); !right) return complain(right.error());
+  if (Status right = check_log_settings(settings); !right) return complain(right.error());
   configure_log(settings, "manager");
   const std::string data = settings.get("data");
   auto manager = open_manager(settings, data);

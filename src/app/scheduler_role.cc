@@ -196,8 +196,7 @@ int run_scheduler(const std::vector<std::string>& arguments) {
     return 0;
   }
   block_signals();
-  for (const auto check : {check_log_level, check_log_format})
-    if (Status right = check(settings); !right) return complain(right.error());
+  if (Status right = check_log_settings(settings); !right) return complain(right.error());
   configure_log(settings, "scheduler");
   for (const char* key : {"manager", "token"})
     if (settings.get(key).empty())

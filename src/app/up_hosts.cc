@@ -19,17 +19,9 @@ sys::Prefix candidate(uint64_t n) {
 // The prefix that the bridge has from an earlier start, else the first from `seed` on that nothing else uses.
 Result<sys::Prefix> choose_prefix(sys::Netlink& netlink, int bridge, uint64_t seed) {
   TUTTI_TRY(const auto addresses, netlink.addresses());
-  TUTTI_TRY(const auto routes, netlink.routes());
-  std::vector<sys::Prefix> taken;
-  for (const sys::LinkAddress& have : addresses) {
-    sys::Prefix prefix{have.address, have.length};
-    prefix.network.value &= prefix.mask();
-    if (have.index == bridge) return prefix;
-    taken.push_back(prefix);
-  }
-  for (const sys::Route& route : routes) {
-    if (route.destination.length > 0) taken.push_back(route.destination);
-  }
+  for (const sys::LinkAddress& have : addresses)
+    if (have.index == bridge) return have.prefix();
+  TUTTI_TRY(const std::vector<sys::Prefix> taken, netlink.prefixes_in_use());
   for (uint64_t n = 0; n < kPrefixes; ++n) {
     const sys::Prefix prefix = candidate(seed + n);
     if (std::none_of(taken.begin(), taken.end(), [&](const sys::Prefix& other) { return other.overlaps(prefix); }))

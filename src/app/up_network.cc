@@ -19,17 +19,7 @@ sys::Prefix candidate(uint64_t n) {
 
 Result<std::string> choose_network(uint64_t seed) {
   TUTTI_TRY(sys::Netlink netlink, sys::Netlink::open());
-  TUTTI_TRY(const auto addresses, netlink.addresses());
-  TUTTI_TRY(const auto routes, netlink.routes());
-  std::vector<sys::Prefix> taken;
-  for (const sys::LinkAddress& have : addresses) {
-    sys::Prefix prefix{have.address, have.length};
-    prefix.network.value &= prefix.mask();
-    taken.push_back(prefix);
-  }
-  for (const sys::Route& route : routes) {
-    if (route.destination.length > 0) taken.push_back(route.destination);
-  }
+  TUTTI_TRY(const std::vector<sys::Prefix> taken, netlink.prefixes_in_use());
   // Inside a wide network of the site there may be room (worker/network.cc): better than none.
   for (const int wide : {0, kLength}) {
     for (uint64_t n = 0; n < kCandidates; ++n) {

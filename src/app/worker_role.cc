@@ -107,8 +107,7 @@ int run_worker(const std::vector<std::string>& arguments) {
     return 0;
   }
   block_signals();
-  for (const auto check : {check_log_level, check_log_format})
-    if (Status right = check(settings); !right) return complain(right.error());
+  if (Status right = check_log_settings(settings); !right) return complain(right.error());
   configure_log(settings, "worker");
   if (Status known = check_runtime_setting(settings); !known) return complain(known.error());
   worker::WorkerOptions options;

@@ -140,6 +140,13 @@ class TestPool {
     touch(TableId::project, id);
     s.projects.put(edit_, id, std::move(project));
   }
+  void put_project(uint64_t id, const std::string& name, bool preemption) {
+    Project project;
+    project.id = ProjectId{id};
+    project.name = name;
+    project.preemption = preemption;
+    put(std::move(project));
+  }
   void put(Job job) {
     const uint64_t id = job.id.value;
     touch(TableId::job, id);

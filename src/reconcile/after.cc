@@ -169,10 +169,14 @@ bool Decider::held_back(const Group& group) const {
 bool Decider::is_over(const Group& group, const Slot& slot) const {
   if (slot.live != nullptr || slot.leaving != nullptr || slot.coming) return false;
   if (expired_) return true;
-  const Instance* last = slot.last;
-  if (last == nullptr || last->job_version != active_->number || let_go_before(*last)) return false;
+  return slot.last != nullptr && ends_its_line(group, *slot.last);
+}
+
+// It is of the active version, and its policy lets it have no successor.
+bool Decider::ends_its_line(const Group& group, const Instance& last) const {
+  if (last.job_version != active_->number || let_go_before(last)) return false;
   CreateInstance next;
-  return !account(active_->spec->tasks[group.view->tasks.front()].reschedule, *last, next);
+  return !account(active_->spec->tasks[group.view->tasks.front()].reschedule, last, next);
 }
 
 // none: not yet.
@@ -189,12 +193,9 @@ JobResult Decider::end_of(const Group& group) const {
 
 // Nothing is beside the one of before, and nothing will stand there again.
 bool Decider::beside_is_over(const Group& group, const Slot& slot) const {
-  const Instance* last = slot.beside_last;
-  if (slot.beside != nullptr || slot.beside_leaving != nullptr || last == nullptr) return false;
+  if (slot.beside != nullptr || slot.beside_leaving != nullptr) return false;
   if (slot.live == nullptr || slot.live->job_version == active_->number) return false;
-  if (last->job_version != active_->number || let_go_before(*last)) return false;
-  CreateInstance next;
-  return !account(active_->spec->tasks[group.view->tasks.front()].reschedule, *last, next);
+  return slot.beside_last != nullptr && ends_its_line(group, *slot.beside_last);
 }
 
 std::string Decider::failure_of(const Instance& last, std::string_view how) const {

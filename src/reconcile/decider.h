@@ -72,6 +72,7 @@ class Decider {
   bool released(const Group& group) const;
   bool held_back(const Group& group) const;
   bool is_over(const Group& group, const Slot& slot) const;
+  bool ends_its_line(const Group& group, const Instance& last) const;
   bool beside_is_over(const Group& group, const Slot& slot) const;
   // "web-0 failed: exit code 3".
   std::string failure_of(const Instance& last, std::string_view how) const;

@@ -158,11 +158,7 @@ double stuck_commits_per_second(const std::function<double()>& seconds, const Se
 // Commits a second while a gang waits in vain that may push others aside, and all of the pool's work is less important.
 double stuck_pushing_per_second(const std::function<double()>& seconds, size_t nodes) {
   TestPool pool;
-  Project project;
-  project.id = ProjectId{1};
-  project.name = "default";
-  project.preemption = true;
-  pool.put(project);
+  pool.put_project(1, "default", true);
   for (size_t i = 0; i < nodes; ++i) pool.add_node({{2'000}, {kGiB}, {}});
   const auto submit = [&](int64_t cpu, int32_t priority, bool together) {
     JobSpec spec = TestPool::service("j", 1, {{cpu}, {1 << 20}, {}});

@@ -50,6 +50,13 @@ void set_bit(Mask& mask, uint32_t index, bool on) {
     mask[index / 64] &= ~bit;
 }
 
+void keep_only(Mask& mask, const Columns& columns, NodeId node) {
+  const uint32_t index = columns.index_of(node);
+  const bool among = index < columns.size() && has(mask, index);
+  std::fill(mask.begin(), mask.end(), 0);
+  if (among) set_bit(mask, index, true);
+}
+
 int32_t weight_of_images(const Node& node, const std::vector<std::string>& digests) {
   int32_t out = 0;
   if (node.images == nullptr) return out;

@@ -23,10 +23,14 @@ namespace tutti::scheduler {
 // A bit per node, in words of 64.
 using Mask = std::vector<uint64_t>;
 
+class Columns;
+
 inline bool has(const Mask& mask, uint32_t index) {
   return (mask[index / 64] >> (index % 64) & 1) != 0;
 }
 void set_bit(Mask& mask, uint32_t index, bool on);
+// Of these nodes this one alone; none where it is not among them, or not there at all.
+void keep_only(Mask& mask, const Columns& columns, NodeId node);
 int32_t weight_of_images(const Node& node, const std::vector<std::string>& digests);
 
 // An attribute of every node, as numbers.

@@ -185,12 +185,7 @@ size_t would_go_for(const Snapshot& s, const Instance& i, ProjectId project) {
   const JobVersion& version = *s.version_of(i);
   const Ask ask = ask_of(s, version, i.group);
   Mask nodes = columns.mask_of(s, ask.request, ask.kind);
-  if (const NodeId own = i.node && !i.cleared ? i.node : i.pinned) {
-    const uint32_t index = columns.index_of(own);
-    const bool will_do = index < columns.size() && has(nodes, index);
-    std::fill(nodes.begin(), nodes.end(), 0);
-    if (will_do) set_bit(nodes, index, true);
-  }
+  if (const NodeId own = i.node && !i.cleared ? i.node : i.pinned) keep_only(nodes, columns, own);
   Preemption::GivenOut nothing;
   Leeway leeway(project);
   const auto choice = Preemption(s, columns, nothing, leeway).choose(ask.request, version.spec->priority, nodes);

@@ -16,9 +16,7 @@ constexpr Bytes kMemory{64 << 20};
 class Explain : public testing::Test {
  protected:
   Explain() {
-    project_.id = ProjectId{1};
-    project_.name = "default";
-    pool_.put(project_);
+    pool_.put_project(1, "default", false);
     node_ = pool_.add_node({{2'000}, {4LL << 30}, {8LL << 30}});
     pool_.edit_inventory(node_, [](Inventory& i) {
       i.devices = {{"gpu0", "gpu", "T4", {}}};
@@ -42,7 +40,6 @@ class Explain : public testing::Test {
     return out;
   }
   TestPool pool_;
-  Project project_;
   NodeId node_;
 };
 

@@ -48,13 +48,7 @@ class ShortPool {
   TestPool pool;
 
  private:
-  void add_project(uint64_t id, bool preemption) {
-    Project project;
-    project.id = ProjectId{id};
-    project.name = "p" + std::to_string(id);
-    project.preemption = preemption;
-    pool.put(project);
-  }
+  void add_project(uint64_t id, bool preemption) { pool.put_project(id, "p" + std::to_string(id), preemption); }
   void add_node() {
     nodes_.push_back(pool.add_node({{1'000}, {4LL << 30}, {8LL << 30}}));
     pool.edit_inventory(nodes_.back(), [](Inventory& i) { i.devices = {{"gpu0", "gpu", "T4", {}}}; });
@@ -151,11 +145,7 @@ TEST(LeewayProperty, NeverLessThanWhatFits) {
 
 TEST(Leeway, CountsWhatLeavesAndWhatIsLessImportant) {
   TestPool pool;
-  Project project;
-  project.id = ProjectId{1};
-  project.name = "default";
-  project.preemption = true;
-  pool.put(project);
+  pool.put_project(1, "default", true);
   const NodeId node = pool.add_node({{1'000}, {4LL << 30}, {8LL << 30}});
   const auto running = [&](int32_t priority, int64_t cpu) {
     JobSpec spec = TestPool::service("j", 1, {{cpu}, {64 << 20}, {}});

@@ -234,12 +234,8 @@ Gang gang_of(const Snapshot& snapshot, Columns& columns, const std::vector<Insta
       Ask ask = ask_of(snapshot, version, i.group);
       nodes = columns.mask_of(snapshot, ask.request, ask.kind);
       request = std::move(ask.request);
-      if (const NodeId rest = version.spec->placement.same_node ? node_of_job(snapshot, i.job) : NodeId{}) {
-        const uint32_t index = columns.index_of(rest);
-        const bool will_do = index < columns.size() && has(nodes, index);
-        std::fill(nodes.begin(), nodes.end(), 0);
-        if (will_do) set_bit(nodes, index, true);
-      }
+      if (const NodeId rest = version.spec->placement.same_node ? node_of_job(snapshot, i.job) : NodeId{})
+        keep_only(nodes, columns, rest);
     }
     out.members.push_back({id, i.group, &request, &nodes});
   }

@@ -20,13 +20,7 @@ constexpr Bytes kMemory{64 << 20};
 class PreemptAllTest : public ::testing::Test {
  protected:
   PreemptAllTest() { allow(true); }
-  void allow(bool preemption) {
-    Project project;
-    project.id = ProjectId{1};
-    project.name = "default";
-    project.preemption = preemption;
-    pool_.put(project);
-  }
+  void allow(bool preemption) { pool_.put_project(1, "default", preemption); }
   NodeId node(int64_t cpu) { return pool_.add_node({{cpu}, {8LL << 30}, {8LL << 30}}); }
   JobId submit(JobSpec spec, int32_t priority) {
     spec.priority = priority;

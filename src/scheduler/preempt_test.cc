@@ -17,13 +17,7 @@ constexpr Bytes kMemory{64 << 20};
 class PreemptTest : public ::testing::Test {
  protected:
   PreemptTest() { allow(true); }
-  void allow(bool preemption) {
-    Project project;
-    project.id = ProjectId{1};
-    project.name = "default";
-    project.preemption = preemption;
-    pool_.put(project);
-  }
+  void allow(bool preemption) { pool_.put_project(1, "default", preemption); }
   NodeId node(int64_t cpu) { return pool_.add_node({{cpu}, {8LL << 30}, {8LL << 30}}); }
   JobId job(const std::string& name, int32_t priority, int64_t cpu) {
     JobSpec spec = TestPool::service(name, 1, {{cpu}, kMemory, {}});

@@ -15,13 +15,7 @@ class RandomPool {
  public:
   explicit RandomPool(uint64_t seed) : random_(seed) {
     set_policy();
-    for (uint64_t i = 1; i <= 3; ++i) {
-      Project project;
-      project.id = ProjectId{i};
-      project.name = "p" + std::to_string(i);
-      project.preemption = false;  // preempt_test.cc has its own pools
-      pool.put(project);
-    }
+    for (uint64_t i = 1; i <= 3; ++i) pool.put_project(i, "p" + std::to_string(i), false);
     for (uint64_t i = 0, n = 1 + random_.below(150); i < n; ++i) add_node();
     for (uint64_t i = 0, n = 1 + random_.below(6); i < n; ++i) add_job();
   }

@@ -362,4 +362,14 @@ Result<std::vector<Route>> Netlink::routes() {
   return all;
 }
 
+Result<std::vector<Prefix>> Netlink::prefixes_in_use() {
+  TUTTI_TRY(const auto addresses, this->addresses());
+  TUTTI_TRY(const auto routes, this->routes());
+  std::vector<Prefix> out;
+  for (const LinkAddress& have : addresses) out.push_back(have.prefix());
+  for (const Route& route : routes)
+    if (route.destination.length > 0) out.push_back(route.destination);
+  return out;
+}
+
 }  // namespace tutti::sys

@@ -52,6 +52,10 @@ struct LinkAddress {
   int index = 0;  // of the link
   Ipv4 address;
   int length = 0;
+  constexpr Prefix prefix() const {
+    const Prefix whole{address, length};
+    return {Ipv4{address.value & whole.mask()}, length};
+  }
 };
 
 struct Route {
@@ -92,6 +96,8 @@ class Netlink {
   Status add_default_route(Ipv4 gateway);  // fine if it is there
   // The main table.
   Result<std::vector<Route>> routes();
+  // What addresses and routes take of the addresses that there are; the default route takes nothing.
+  Result<std::vector<Prefix>> prefixes_in_use();
 
  private:
   struct Close {
