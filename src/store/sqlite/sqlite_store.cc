@@ -32,6 +32,14 @@ constexpr int kLogRowsAtOnce = 100;
 // Pages in the write-ahead log before the writer copies them into the file itself: a checkpoint does it in the
 // background.
 constexpr int kWriterCopiesAt = 50'000;
+// What a checkpoint writes between two copies into the file: the disk is never given a long queue that appends wait
+// behind.
+constexpr size_t kBytesACopy = 4u << 20;
+// Copies of what came in during the one before; and how many frames of it are few.
+constexpr int kCopiesMost = 4;
+constexpr int kFramesHeldUp = 500;
+// What the write-ahead log keeps of its length, to be written over.
+constexpr int kLogLengthKept = 64 << 20;
 
 // Appends go first: between two pieces of a checkpoint whoever appends gets the write lock, without SQLite's own
 // waiting, which sleeps for up to a tenth of a second.
@@ -148,15 +156,19 @@ class SqliteStore final : public Store {
     std::lock_guard lock(side_mutex_);
     TUTTI_TRY(const uint64_t present, number(side_.get(), "SELECT value FROM meta WHERE name='checkpoint'"));
     if (revision < present) return fail(ErrorCode::conflict, "a checkpoint out of order");
+    size_t uncopied = 0;
     for (size_t from = 0; from < pages.size();) {
       size_t to = from;
-      for (size_t bytes = 0; to < pages.size() && bytes < kBytesAtOnce; ++to) bytes += pages[to].blob.size() + 64;
+      size_t bytes = 0;
+      for (; to < pages.size() && bytes < kBytesAtOnce; ++to) bytes += pages[to].blob.size() + 64;
       TUTTI_CHECK(in_one_piece([&] { return write_pages({pages.data() + from, to - from}); }));
       from = to;
+      if ((uncopied += bytes) < kBytesACopy) continue;
+      copy_into_file();
+      uncopied = 0;
     }
     TUTTI_CHECK(in_one_piece([&] { return set_meta("checkpoint", revision); }, true));
-    // Nobody waits for this; what it cannot copy for now stays in the log.
-    sqlite3_wal_checkpoint_v2(side_.get(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+    copy_all_into_file();
     return {};
   }
 
@@ -229,6 +241,7 @@ class SqliteStore final : public Store {
     if (code != SQLITE_OK) return tl::make_unexpected(refuse(db.get(), "open").error());
     sqlite3_busy_timeout(db.get(), kBusyMs);
     TUTTI_CHECK(run(db.get(), "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-8000;"));
+    TUTTI_CHECK(run(db.get(), ("PRAGMA journal_size_limit=" + std::to_string(kLogLengthKept)).c_str()));
     sqlite3_wal_autocheckpoint(db.get(), copies_at);
     return db;
   }
@@ -248,6 +261,24 @@ class SqliteStore final : public Store {
     return done;
   }
 
+  // How many frames of the write-ahead log are in the file now; what it cannot copy for now stays in the log.
+  int copy_into_file() {
+    int copied = 0;
+    sqlite3_wal_checkpoint_v2(side_.get(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, &copied);
+    return copied;
+  }
+  // The next append begins the write-ahead log anew, over what is there: where a file becomes longer the disk writes
+  // twice, and an append may take eight times as long. Appends are held up for the little that came in meanwhile.
+  void copy_all_into_file() {
+    int before = copy_into_file();
+    for (int i = 0; i < kCopiesMost; ++i) {
+      const int copied = copy_into_file();
+      if (copied - before < kFramesHeldUp) break;
+      before = copied;
+    }
+    const WriteGate::Held held = gate_.for_piece();
+    copy_into_file();
+  }
   Status set_meta(const std::string& name, uint64_t value) {
     return run(side_.get(), ("UPDATE meta SET value=" + std::to_string(value) + " WHERE name='" + name + "'").c_str());
   }

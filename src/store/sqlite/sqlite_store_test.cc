@@ -4,10 +4,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <thread>
 
+#include "base/hash.h"
 #include "store/conformance.h"
 
 namespace tutti::store {
@@ -145,6 +147,31 @@ TEST(SqliteStore, CheckpointsWhileAppending) {
   }
   side.join();
   EXPECT_EQ(pages_of(*store).size(), 30u);
+}
+
+TEST(SqliteStore, TheWriteAheadLogIsWrittenOverWhoeverAppendsMeanwhile) {
+  TempDir dir;
+  auto store = make_sqlite_store(dir.path + "/state.db");
+  ASSERT_TRUE(store->open());
+  const std::string blob(20'000, 'x');
+  std::atomic<uint64_t> appended{0};
+  std::atomic<uint64_t> work{0};
+  std::atomic<bool> over{false};
+  std::thread appender([&] {
+    while (!over) {
+      for (int i = 0; i < 10; ++i) work = work + fnv1a(blob);  // a writer has something to do between two appends
+      ASSERT_EQ(store->append(appended + 1, blob).outcome, AppendOutcome::committed);
+      ++appended;
+      appended.notify_one();
+    }
+  });
+  for (uint64_t round = 1; round <= 30; ++round) {
+    for (uint64_t seen = appended; seen < round * 50; seen = appended) appended.wait(seen);
+    EXPECT_TRUE(store->checkpoint(appended, {{1, round, "page"}}));
+  }
+  over = true;
+  appender.join();
+  EXPECT_LT(std::filesystem::file_size(dir.path + "/state.db-wal"), appended * blob.size() / 4);
 }
 
 }  // namespace
