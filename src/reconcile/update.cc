@@ -149,7 +149,7 @@ void Decider::replace(Group& group) {
   const Service service = service_of(group);
   int64_t in_flight = 0;
   for (const Slot& slot : group.slots) in_flight += slot.beside != nullptr && !slot.surplus ? 1 : 0;
-  // A new one that failed for good is out of service as well.
+  // A new one that failed, or ended, for good is out of service as well.
   int64_t over = 0;
   for (const Slot& slot : group.slots)
     over += !slot.surplus && (is_over(group, slot) || beside_is_over(group, slot)) ? 1 : 0;
@@ -220,8 +220,8 @@ void Decider::judge() {
       if (set_aside(slot)) continue;
       for (const Instance* last :
            {is_over(group, slot) ? slot.last : nullptr, beside_is_over(group, slot) ? slot.beside_last : nullptr})
-        if (failed.empty() && last != nullptr && last->state != TaskState::completed)
-          failed = failure_of(*last, " failed for good");
+        if (failed.empty() && last != nullptr)
+          failed = failure_of(*last, last->state == TaskState::completed ? " ended for good" : " failed for good");
       const bool done = slot.live != nullptr && slot.live->job_version == active_->number && slot.leaving == nullptr &&
                         slot.beside == nullptr && reachable(*slot.live) && healthy(*slot.live);
       all = all && done;

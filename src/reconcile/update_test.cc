@@ -33,7 +33,7 @@ class Updates : public testing::Test {
     for (const Instance& i : w_.live(job_)) count += i.job_version == version && i.state == TaskState::running ? 1 : 0;
     return count;
   }
-  // One second; what is broken never runs, what crashes ends as soon as it does.
+  // One second; what is broken never runs, what crashes or ends does so at once.
   void second() {
     ASSERT_TRUE(w_.settle());
     w_.schedule();
@@ -42,6 +42,8 @@ class Updates : public testing::Test {
       const std::string& work = w_.pool.s.version_of(i)->spec->tasks[0].env.at("WORK");
       if (starts && work == "crash")
         w_.finish(i.id, TaskState::failed);
+      else if (starts && work == "ends")
+        w_.finish(i.id, TaskState::completed);
       else if (!starts || !work.starts_with("broken"))
         w_.work(i);
     }
@@ -267,6 +269,16 @@ TEST_F(Updates, AFirstVersionThatFailsForGoodSaysSo) {
   seconds_go_by(2);
   EXPECT_EQ(state(), DeploymentState::failed);
   EXPECT_THAT(w_.deployment(job_).reason, testing::HasSubstr("failed for good"));
+}
+
+TEST_F(Updates, ANewVersionThatEndsForGoodIsNotWaitedForEither) {
+  reschedule_ = {.attempts = 0};
+  first();
+  next("ends");
+  seconds_go_by(10);
+  EXPECT_EQ(state(), DeploymentState::failed);
+  EXPECT_THAT(w_.deployment(job_).reason, testing::HasSubstr("web-0 ended for good"));
+  EXPECT_EQ(least_, 3u);
 }
 
 TEST_F(Updates, ACanaryThatFailsForGoodIsNotWaitedFor) {

@@ -218,14 +218,14 @@ Result<Outcome> apply_one(ApplyContext& c, const UpdateNode& command) {
   if (outcome.unchanged && command.spec.eligibility == Eligibility::draining)
     outcome.operation = present_operation(c.state(), "node.drain", node.id.value);
   if (outcome.operation) return outcome;
-  const bool drains =
-      command.spec.eligibility == Eligibility::draining && node.spec.eligibility != Eligibility::draining;
   if (!outcome.unchanged) {
+    std::string what = "by " + c.meta.identity;
+    if (command.spec.eligibility != node.spec.eligibility)
+      what = std::string(boost::describe::enum_to_string(command.spec.eligibility, "")) + ", " + what;
     node.version += 1;
     outcome.version = node.version;
     node.spec = command.spec;
-    emit(c, "node.updated", "info", TableId::node, node.id.value, node.name, {},
-         (drains ? "draining, by " : "by ") + c.meta.identity);
+    emit(c, "node.updated", "info", TableId::node, node.id.value, node.name, {}, what);
     c.draft.put(node);
   }
   if (command.spec.eligibility == Eligibility::draining)

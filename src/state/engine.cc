@@ -4,6 +4,7 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <utility>
 
 #include "base/limits.h"
 #include "base/log.h"
@@ -86,13 +87,13 @@ class EngineImpl final : public Engine {
       rows += draft.command_rows();
       batch.push_back(std::move(next));
     }
-    decide_further(before, draft);
+    const bool further = std::exchange(further_next_, true) && decide_further(before, draft);
     conclude(draft);
     if (!draft.changed()) {
       answer(batch, results, before->revision);
       return {};
     }
-    return commit(before, draft, std::move(batch), std::move(results));
+    return commit(before, draft, std::move(batch), std::move(results), further);
   }
 
   std::shared_ptr<const Snapshot> snapshot() const override {
@@ -154,9 +155,9 @@ class EngineImpl final : public Engine {
   }
 
  private:
-  // One durable write less between what a user asks for and what comes of it.
-  void decide_further(const std::shared_ptr<const Snapshot>& before, Draft& draft) {
-    if (!decide_ || !draft.changed() || draft.touched() > kDecideRowsMax) return;
+  // One durable write less between what a user asks for and what comes of it. Whether anything came of it.
+  bool decide_further(const std::shared_ptr<const Snapshot>& before, Draft& draft) {
+    if (!decide_ || !draft.changed() || draft.touched() > kDecideRowsMax) return false;
     std::vector<Command> further;
     {
       ChangeSet so_far;
@@ -166,6 +167,7 @@ class EngineImpl final : public Engine {
       further = decide_(so_far, draft.now());
     }
     for (const Command& command : further) (void)apply(draft, command, {}, draft.now());
+    return !further.empty();
   }
 
   // Opened again after an unknown outcome: what was gathered before may never have been.
@@ -176,6 +178,7 @@ class EngineImpl final : public Engine {
     dirty_.clear();
     times_.clear();
     batch_commands_max_ = limits::kBatchCommandsMax;
+    further_next_ = true;
   }
 
   // Events of the newest commits, by revision, oldest first.
@@ -238,8 +241,7 @@ class EngineImpl final : public Engine {
       if (event.row.empty()) {
         if (!had_row(before, row)) continue;  // made and gone in one batch
         event.kind = WatchEvent::Kind::deleted;
-        // Of what only made room for newer ones nobody asks what it said.
-        event.row = is_history(row.table) ? "{}" : encode_row(before, row.table, row.id);
+        event.row = says_nothing_gone(row.table) ? "{}" : encode_row(before, row.table, row.id);
       } else {
         event.kind = had_row(before, row) ? WatchEvent::Kind::updated : WatchEvent::Kind::created;
       }
@@ -248,7 +250,11 @@ class EngineImpl final : public Engine {
     return out;
   }
 
-  static bool is_history(TableId table) { return table == TableId::event || table == TableId::idempotency; }
+  // Rows that only made room for newer ones, and specs: nobody asks what they said, and those of one job alone may be
+  // more than an append takes.
+  static bool says_nothing_gone(TableId table) {
+    return table == TableId::event || table == TableId::idempotency || table == TableId::version;
+  }
   static bool had_row(const Snapshot& s, const RowChange& row) {
     switch (row.table) {
       case TableId::pool: return !s.pool.pool_id.empty();
@@ -268,19 +274,21 @@ class EngineImpl final : public Engine {
   }
 
   Status commit(const std::shared_ptr<const Snapshot>& before, Draft& draft, std::vector<Queued> batch,
-                std::vector<Result<Outcome>> results) {
+                std::vector<Result<Outcome>> results, bool further) {
     auto changes = std::make_shared<ChangeSet>();
     changes->rows = draft.rows();
     auto after = std::make_shared<const Snapshot>(draft.take());
     std::vector<WatchEvent> events = events_of(*before, *after, changes->rows);
-    const Result<std::string> packed =
-        packer_.compress(encode_batch({after->revision.value, after->next_id, after->now.ns}, events));
+    const std::string text = encode_batch({after->revision.value, after->next_id, after->now.ns}, events);
+    // What packs well would be stored, and could not be read again.
+    if (text.size() > kBatchTextBytesMax) return too_large(std::move(batch), further);
+    const Result<std::string> packed = packer_.compress(text);
     if (!packed) {
       for (Queued& each : batch) each.done(tl::make_unexpected(packed.error()));
       return {};
     }
     const std::string& blob = *packed;
-    if (blob.size() > limits::kAppendBlobBytesMax) return too_large(std::move(batch));
+    if (blob.size() > limits::kAppendBlobBytesMax) return too_large(std::move(batch), further);
     batch_commands_max_ = limits::kBatchCommandsMax;
     const store::AppendResult appended = store_.append(after->revision.value, blob);
     if (appended.outcome == store::AppendOutcome::refused) {
@@ -308,9 +316,11 @@ class EngineImpl final : public Engine {
     return {};
   }
 
-  // A batch that outgrew one append is done again, a command at a time; one command alone is refused.
-  Status too_large(std::vector<Queued> batch) {
-    if (batch.size() == 1) {
+  // A batch that outgrew one append is done again, in smaller ones, and without what could be decided further: that is
+  // somebody else's doing, and has a commit of its own. One command alone is refused.
+  Status too_large(std::vector<Queued> batch, bool further) {
+    further_next_ = !further;
+    if (batch.size() == 1 && !further) {
       batch[0].done(fail(ErrorCode::too_large, "this is too large for one commit (limit kAppendBlobBytesMax)"));
       return {};
     }
@@ -396,6 +406,7 @@ class EngineImpl final : public Engine {
   Decide decide_;
   bool stopped_ = true;
   size_t batch_commands_max_ = limits::kBatchCommandsMax;
+  bool further_next_ = true;  // whether the next step may decide_further()
 
   mutable std::mutex mutex_;  // what readers and the checkpoint see
   std::shared_ptr<const Snapshot> snapshot_;

@@ -1,9 +1,12 @@
 // What is written and what is not, what is trimmed, and that a reload gives back exactly what was there.
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "base/limits.h"
 #include "state/apply.h"
 #include "state/engine.h"
+#include "state/row_codec.h"
 #include "store/memory/memory_store.h"
 
 namespace tutti::state {
@@ -222,6 +225,90 @@ TEST(StateHistory, ALargeNodeIsRemovedBatchByBatchAlsoAcrossACrash) {
   EXPECT_GT(rounds, 2);
   EXPECT_FALSE(world.state().nodes.contains(node.value));
   world.state().instances.for_each([](uint64_t, const Instance& i) { EXPECT_EQ(i.presence, Presence::given_up); });
+}
+
+// What does not pack: as many characters as a spec may have.
+JobSpec large_spec(uint64_t seed, bool packs = false) {
+  JobSpec spec;
+  spec.job = "shop";
+  TaskSpec task;
+  task.name = task.group = "web";
+  task.driver = "fake";
+  std::mt19937_64 random(seed);
+  for (int i = 0; i < 4; ++i) {
+    std::string value(120'000, 'x');
+    for (char& c : value) c = packs ? c : static_cast<char>('0' + random() % 64);
+    task.env["V" + std::to_string(i)] = std::move(value);
+  }
+  spec.tasks.push_back(task);
+  return spec;
+}
+
+TEST(StateHistory, AJobOfManyLargeVersionsIsForgottenAtOnce) {
+  World world;
+  const ProjectId project = world.state().project_by_name("default")->id;
+  JobId job;
+  for (uint64_t i = 0; i < 10; ++i) {
+    auto out = world.run(SubmitJob{large_spec(i), project, {}, {}});
+    ASSERT_TRUE(out) << out.error().to_string();
+    job = JobId{out->id};
+  }
+  ASSERT_GE(world.state().versions.size(), 9u);
+  ASSERT_TRUE(world.run(DeleteJob{job}));
+  Actions actions;
+  actions.forget_jobs.push_back(job);
+  auto gone = world.run(ApplyActions{actions});
+  ASSERT_TRUE(gone) << gone.error().to_string();
+  EXPECT_FALSE(world.state().jobs.contains(job.value));
+  EXPECT_EQ(world.state().versions.size(), 0u);
+  world.reopen();
+  EXPECT_EQ(world.state().versions.size(), 0u);
+}
+
+TEST(StateHistory, WhatPacksWellIsStoredInPiecesThatCanBeReadAgain) {
+  World world;
+  const ProjectId project = world.state().project_by_name("default")->id;
+  const size_t jobs = kBatchTextBytesMax / 480'000 + 10;
+  size_t answered = 0;
+  for (size_t i = 0; i < jobs; ++i) {
+    JobSpec spec = large_spec(i, true);
+    spec.job = "shop-" + std::to_string(i);
+    world.engine->submit(SubmitJob{spec, project, {}, {}}, {}, [&](const Result<Outcome>& out) {
+      EXPECT_TRUE(out) << out.error().to_string();
+      ++answered;
+    });
+  }
+  int steps = 0;
+  for (; world.engine->has_work(); ++steps) ASSERT_TRUE(world.engine->step(world.now));
+  EXPECT_GT(steps, 1);
+  EXPECT_EQ(answered, jobs);
+  world.reopen();
+  EXPECT_EQ(world.state().jobs.size(), jobs);
+}
+
+TEST(StateHistory, WhatIsDecidedFurtherNeverKeepsOutWhatWasAsked) {
+  World world;
+  const ProjectId project = world.state().project_by_name("default")->id;
+  int decided = 0;
+  world.engine->decide_with([&](const ChangeSet&, Time) {
+    std::vector<Command> out;
+    for (uint64_t i = 0; i < 5; ++i) {
+      JobSpec spec = large_spec(i);
+      spec.job = "more-" + std::to_string(i);
+      out.push_back(SubmitJob{spec, project, {}, {}});
+    }
+    ++decided;
+    return out;
+  });
+  Result<Outcome> out = fail(ErrorCode::internal, "no answer");
+  world.engine->submit(AddEvent{}, {}, [&](Result<Outcome> o) { out = std::move(o); });
+  while (world.engine->has_work()) ASSERT_TRUE(world.engine->step(world.now));
+  EXPECT_TRUE(out) << out.error().to_string();
+  EXPECT_EQ(decided, 1);
+  EXPECT_EQ(world.state().jobs.size(), 0u) << "somebody else's doing, in a commit of its own";
+  world.engine->submit(AddEvent{}, {}, [&](Result<Outcome> o) { out = std::move(o); });
+  ASSERT_TRUE(world.engine->step(world.now));
+  EXPECT_EQ(decided, 2) << "asked again";
 }
 
 }  // namespace

@@ -32,6 +32,8 @@ struct BatchHead {
   uint64_t next_id = 0;
   int64_t time_ns = 0;
 };
+// Well below what decompress() takes.
+inline constexpr size_t kBatchTextBytesMax = 64u << 20;
 std::string encode_batch(const BatchHead& head, const std::vector<WatchEvent>& events);
 Result<std::vector<WatchEvent>> decode_batch(std::string_view text, uint64_t epoch, BatchHead& head);
 

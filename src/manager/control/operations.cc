@@ -273,6 +273,13 @@ void measure_instance(const Snapshot& snapshot, const Operation& operation, stat
   if (failed) finish(update, OperationState::failed, why.empty() ? "it ended at once" : why);
 }
 
+std::string instances_left(int64_t left) {
+  return std::to_string(left) + (left == 1 ? " instance left" : " instances left");
+}
+
+// For stopping what is left at the deadline; a node that nobody hears is given up long before.
+constexpr Duration kDrainStopsWithin = seconds(600);
+
 void measure_drain(const Snapshot& snapshot, const Operation& operation, Time now, state::UpdateOperation& update) {
   const Node* node = snapshot.nodes.find(operation.target);
   if (node == nullptr) return finish(update, OperationState::succeeded, "the node was removed");
@@ -291,12 +298,14 @@ void measure_drain(const Snapshot& snapshot, const Operation& operation, Time no
   update.total = std::max(operation.total, left);
   update.done = update.total - left;
   update.progress = update.total == 0 ? 100 : static_cast<int32_t>(update.done * 100 / update.total);
-  update.message = std::to_string(left) + " instances left";
+  const bool late = node->spec.drain_deadline && now >= node->spec.drain_deadline;
+  update.message = (late ? "the deadline has passed, stopping what is left: " : "") + instances_left(left);
   set_step(update, "move", left == 0, update.message);
   if (left == 0) finish(update, OperationState::succeeded, "drained");
-  if (left > 0 && node->spec.drain_deadline && now > node->spec.drain_deadline) {
-    finish(update, OperationState::failed, "the deadline passed with " + update.message);
-  }
+  if (left > 0 && late && now > node->spec.drain_deadline + kDrainStopsWithin)
+    finish(update, OperationState::failed,
+           "what was left at the deadline did not stop within " + format_duration(kDrainStopsWithin) + ": " +
+               instances_left(left));
 }
 
 void measure_remove(const Snapshot& snapshot, const Operation& operation, state::UpdateOperation& update) {
@@ -306,7 +315,7 @@ void measure_remove(const Snapshot& snapshot, const Operation& operation, state:
   update.total = std::max(operation.total, left);
   update.done = update.total - left;
   update.progress = gone ? 100 : update.total == 0 ? 0 : static_cast<int32_t>(update.done * 100 / update.total);
-  update.message = std::to_string(left) + " instances left to give up";
+  update.message = instances_left(left) + " to give up";
   set_step(update, "give up", gone, update.message);
   if (gone) finish(update, OperationState::succeeded, "removed");
 }

@@ -112,5 +112,30 @@ TEST_F(Asked, ASuspendOfWhatEndedBeforeHasFailed) {
   EXPECT_EQ(state_of(suspend), OperationState::failed);
 }
 
+TEST_F(Asked, ADrainIsDoneOnceWhatWasLeftAtItsDeadlineHasStopped) {
+  NodeSpec spec = at->nodes.find(node.value)->spec;
+  spec.eligibility = Eligibility::draining;
+  spec.drain_deadline = now + seconds(60);
+  const OperationId drain = run(UpdateNode{node, spec, {}})->operation;
+  EXPECT_EQ(state_of(drain), OperationState::running);
+  EXPECT_EQ(message_of(drain), "1 instance left");
+  now = spec.drain_deadline + seconds(1);
+  EXPECT_EQ(state_of(drain), OperationState::running) << "it is being stopped";
+  EXPECT_EQ(message_of(drain), "the deadline has passed, stopping what is left: 1 instance left");
+  decide(Desired::stopped);
+  report(TaskState::stopped);
+  EXPECT_EQ(state_of(drain), OperationState::succeeded) << message_of(drain);
+}
+
+TEST_F(Asked, ADrainWhoseInstancesDoNotStopHasFailed) {
+  NodeSpec spec = at->nodes.find(node.value)->spec;
+  spec.eligibility = Eligibility::draining;
+  spec.drain_deadline = now + seconds(60);
+  const OperationId drain = run(UpdateNode{node, spec, {}})->operation;
+  now = spec.drain_deadline + seconds(601);
+  EXPECT_EQ(state_of(drain), OperationState::failed);
+  EXPECT_EQ(message_of(drain), "what was left at the deadline did not stop within 10m: 1 instance left");
+}
+
 }  // namespace
 }  // namespace tutti::manager

@@ -36,7 +36,7 @@ constexpr int kWriterCopiesAt = 50'000;
 // behind.
 constexpr size_t kBytesACopy = 4u << 20;
 // Copies of what came in during the one before; and how many frames of it are few.
-constexpr int kCopiesMost = 4;
+constexpr int kCopiesMost = 8;
 constexpr int kFramesHeldUp = 500;
 // What the write-ahead log keeps of its length, to be written over.
 constexpr int kLogLengthKept = 64 << 20;
@@ -88,6 +88,7 @@ class SqliteStore final : public Store {
     TUTTI_TRY(side_, connect(0));
     // What the side commits is durable with the next append, or when it asks for it: the log is written in order.
     TUTTI_CHECK(run(side_.get(), "PRAGMA synchronous=NORMAL"));
+    TUTTI_TRY(reader_, connect(0));
     Opened opened;
     TUTTI_TRY(opened.epoch, number(writer_.get(), "SELECT value FROM meta WHERE name='epoch'"));
     TUTTI_TRY(opened.checkpoint, number(writer_.get(), "SELECT value FROM meta WHERE name='checkpoint'"));
@@ -134,14 +135,14 @@ class SqliteStore final : public Store {
   }
 
   Status read_log(uint64_t after, const std::function<bool(uint64_t, std::string_view)>& each) override {
-    std::lock_guard lock(side_mutex_);
-    TUTTI_TRY(const uint64_t first, number(side_.get(), "SELECT COALESCE(MIN(revision), 0) FROM log"));
-    TUTTI_TRY(const uint64_t checkpoint, number(side_.get(), "SELECT value FROM meta WHERE name='checkpoint'"));
+    std::lock_guard lock(reader_mutex_);  // not the side's: a checkpoint may take seconds
+    TUTTI_TRY(const uint64_t first, number(reader_.get(), "SELECT COALESCE(MIN(revision), 0) FROM log"));
+    TUTTI_TRY(const uint64_t checkpoint, number(reader_.get(), "SELECT value FROM meta WHERE name='checkpoint'"));
     if ((first == 0 && after < checkpoint) || (first > 0 && first > after + 1)) {
       return fail(ErrorCode::not_found, "the log begins after revision " + std::to_string(after));
     }
     TUTTI_TRY(Statement rows,
-              prepare(side_.get(), "SELECT revision, blob FROM log WHERE revision > ?1 ORDER BY revision"));
+              prepare(reader_.get(), "SELECT revision, blob FROM log WHERE revision > ?1 ORDER BY revision"));
     sqlite3_bind_int64(rows.get(), 1, static_cast<sqlite3_int64>(after));
     int code = 0;
     while ((code = sqlite3_step(rows.get())) == SQLITE_ROW) {
@@ -149,7 +150,7 @@ class SqliteStore final : public Store {
       const auto size = static_cast<size_t>(sqlite3_column_bytes(rows.get(), 1));
       if (!each(static_cast<uint64_t>(sqlite3_column_int64(rows.get(), 0)), {bytes, size})) return {};
     }
-    return code == SQLITE_DONE ? Status{} : refuse(side_.get(), "read the log");
+    return code == SQLITE_DONE ? Status{} : refuse(reader_.get(), "read the log");
   }
 
   Status checkpoint(uint64_t revision, const std::vector<Page>& pages) override {
@@ -226,6 +227,7 @@ class SqliteStore final : public Store {
     insert_.reset();
     writer_.reset();
     side_.reset();
+    reader_.reset();
   }
   void release() {
     close_connections();
@@ -273,11 +275,18 @@ class SqliteStore final : public Store {
     int before = copy_into_file();
     for (int i = 0; i < kCopiesMost; ++i) {
       const int copied = copy_into_file();
-      if (copied - before < kFramesHeldUp) break;
+      const bool few = copied - before < kFramesHeldUp;
       before = copied;
+      if (!few) continue;
+      // A copy that appends overtook leaves the file to the system's caches: SQLite waits for the disk in the last one
+      // only.
+      sqlite3_file* file = nullptr;
+      sqlite3_file_control(side_.get(), "main", SQLITE_FCNTL_FILE_POINTER, &file);
+      if (file != nullptr && file->pMethods != nullptr) file->pMethods->xSync(file, SQLITE_SYNC_DATAONLY);
+      const WriteGate::Held held = gate_.for_piece();
+      copy_into_file();
+      return;
     }
-    const WriteGate::Held held = gate_.for_piece();
-    copy_into_file();
   }
   Status set_meta(const std::string& name, uint64_t value) {
     return run(side_.get(), ("UPDATE meta SET value=" + std::to_string(value) + " WHERE name='" + name + "'").c_str());
@@ -329,6 +338,8 @@ class SqliteStore final : public Store {
   WriteGate gate_;
   std::mutex side_mutex_;
   Db side_;  // everything else
+  std::mutex reader_mutex_;
+  Db reader_;  // read_log()
   uint64_t head_ = 0;
 };
 
