@@ -64,9 +64,11 @@ double lack_of(const Resources& request, const Resources& free) {
          part(request.disk.value, free.disk.value);
 }
 
-// Who holds the host port that this one wants there; nothing where that is not the trouble.
-std::string holder_of(const Snapshot& s, const Request& request, const Node& node) {
+// Who holds the host port that this one wants there; nothing where that is not the trouble. What runs in another
+// project is not for this one's people to know.
+std::string holder_of(const Snapshot& s, const Instance& instance, const Request& request, const Node& node) {
   std::string out;
+  const Job* own = s.jobs.find(instance.job.value);
   const IdSet* held = s.instances_by_node.find(node.id.value);
   if (held == nullptr) return out;
   held->for_each([&](uint64_t id, const Unit&) {
@@ -76,7 +78,9 @@ std::string holder_of(const Snapshot& s, const Request& request, const Node& nod
       for (const PortBinding& ours : request.ports) {
         const Job* job = s.jobs.find(other->job.value);
         if (ours.host == 0 || ours.host != theirs.host || ours.protocol != theirs.protocol || job == nullptr) continue;
-        out = ": instance " + s.name_of(*other) + " of job " + job->name + " has it";
+        out = own != nullptr && own->project == job->project
+                  ? ": instance " + s.name_of(*other) + " of job " + job->name + " has it"
+                  : ": an instance of another project has it";
       }
     }
   });
@@ -154,7 +158,7 @@ void survey(const Snapshot& s, const Request& request, const Instance& instance,
   }
   const Resources free = allocatable(*nearest_node) - s.usage_of(nearest_node->id).used;
   out.nearest_node = nearest_node->name;
-  out.nearest_reason = nearest_reason + holder_of(s, request, *nearest_node);
+  out.nearest_reason = nearest_reason + holder_of(s, instance, request, *nearest_node);
   if (const auto missing = missing_on(s, request, *nearest_node, nearest_reason)) {
     out.nearest_lacks = missing->what + missing->standing;
     if (missing->in_use) out.remedies.push_back("free " + missing->what + " on " + nearest_node->name);

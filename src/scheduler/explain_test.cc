@@ -89,6 +89,24 @@ TEST_F(Explain, WhatIsNoLackIsSaidAsItIs) {
   EXPECT_EQ(e.nearest_reason, "cordoned");
 }
 
+// What runs in another project is not for this one's people to know.
+TEST_F(Explain, WhoHoldsAPortIsNamedWithinTheProjectOnly) {
+  JobSpec wants = spec();
+  wants.tasks[0].ports = {{.name = "web", .container = 80, .host = 8080}};
+  wants.job = "secret";
+  const InstanceId holder = waiting(wants);
+  pool_.place(holder, node_, TaskState::running, {{"j", "web", 80, 8080, Protocol::tcp}});
+  wants.job = "j";
+  const InstanceId id = waiting(wants);
+  EXPECT_EQ(of(id).nearest_reason, "port 8080/tcp in use: instance secret-j-0 of job secret has it");
+  pool_.put_project(2, "hidden", false);
+  pool_.edit_job(pool_.at(holder).job, [](Job& row) { row.project = ProjectId{2}; });
+  const Explanation e = of(id);
+  EXPECT_EQ(e.nearest_reason, "port 8080/tcp in use: an instance of another project has it");
+  EXPECT_THAT(all(e), HasSubstr("an instance of another project has it"));
+  EXPECT_THAT(all(e), Not(HasSubstr("secret")));
+}
+
 // Nothing to push aside, or not enough: then it is no advice.
 TEST_F(Explain, PushingAsideIsAdvisedWhereItHelps) {
   constexpr const char* kLet = "let project default push";
