@@ -323,7 +323,10 @@ Explanation explain(const Snapshot& s, InstanceId id, Time now) {
       tell_preemption(s, *i, out);
     tell_apart(s, *i, out);
   }
-  if (i->admitted) out.remedies.clear(), out.nearest_node.clear(), out.nearest_lacks.clear();
+  if (i->admitted) {
+    out.remedies.clear();
+    out.nearest_node.clear(), out.nearest_lacks.clear(), out.nearest_reason.clear();
+  }
   if (const std::string before = i->admitted ? std::string() : reason_before(s, *i); !before.empty())
     out.remedies.push_back("before: " + before);
   return out;

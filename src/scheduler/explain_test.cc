@@ -107,6 +107,14 @@ TEST_F(Explain, WhoHoldsAPortIsNamedWithinTheProjectOnly) {
   EXPECT_THAT(all(e), Not(HasSubstr("secret")));
 }
 
+TEST_F(Explain, OfWhatHasItsPlaceNoNearestNodeIsTold) {
+  const InstanceId id = waiting(spec());
+  pool_.place(id, node_);
+  pool_.edit_node(node_, [](Node& n) { n.spec.eligibility = Eligibility::cordoned; });
+  const Explanation e = of(id);
+  EXPECT_EQ(e.nearest_node + e.nearest_lacks + e.nearest_reason + all(e), "");
+}
+
 // Nothing to push aside, or not enough: then it is no advice.
 TEST_F(Explain, PushingAsideIsAdvisedWhereItHelps) {
   constexpr const char* kLet = "let project default push";
