@@ -116,10 +116,16 @@ void finish(state::UpdateOperation& update, OperationState state, std::string me
   }
 }
 
+// Scaling and starting leave the version as it is: how its update ended is not how they do.
+bool brings_version(const Operation& operation) {
+  return operation.kind != "job.scale" && operation.kind != "job.start";
+}
+
 // What became of a version that a newer one has taken the place of.
-void measure_superseded(const Job& job, const JobVersion* version, state::UpdateOperation& update) {
+void measure_superseded(const Operation& operation, const Job& job, const JobVersion* version,
+                        state::UpdateOperation& update) {
   const std::string newer = "version " + std::to_string(job.version);
-  if (version == nullptr || version->error.empty())
+  if (!brings_version(operation) || version == nullptr || version->error.empty())
     return finish(update, OperationState::cancelled, "superseded by " + newer);
   const bool reverted = job.deployment.reverting && job.deployment.version == job.version;
   finish(update, OperationState::failed,
@@ -131,7 +137,7 @@ void measure_job_running(const Snapshot& snapshot, const Operation& operation, c
                          state::UpdateOperation& update) {
   const uint32_t wanted_version = operation.target_version != 0 ? operation.target_version : job.active_version;
   const JobVersion* version = snapshot.version_of(job.id, wanted_version);
-  if (version == nullptr || job.version > wanted_version) return measure_superseded(job, version, update);
+  if (version == nullptr || job.version > wanted_version) return measure_superseded(operation, job, version, update);
   if (version->state == VersionState::failed) return finish(update, OperationState::failed, version->error);
   set_step(update, "images", version->state == VersionState::active, version->images.empty() ? "" : "digests known");
   if (version->state != VersionState::active) {
@@ -146,7 +152,7 @@ void measure_job_running(const Snapshot& snapshot, const Operation& operation, c
   }
   if (job.stopped) return finish(update, OperationState::cancelled, "the job was stopped");
   const Deployment& d = job.deployment;
-  if (d.version == wanted_version && operation.kind != "job.scale" && operation.kind != "job.start") {
+  if (d.version == wanted_version && brings_version(operation)) {
     if (d.state == DeploymentState::failed || d.state == DeploymentState::cancelled)
       return finish(update, d.state == DeploymentState::failed ? OperationState::failed : OperationState::cancelled,
                     d.reason);

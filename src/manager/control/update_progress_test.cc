@@ -92,9 +92,9 @@ struct Reverted : ::testing::Test, state::DraftPool {
     EXPECT_TRUE(run(command));
   }
   const std::string& error_of(uint32_t version) const { return at->version_of(job, version)->error; }
-  state::UpdateOperation submitted(uint32_t version) {
+  state::UpdateOperation submitted(uint32_t version, const char* kind = "job.submit") {
     Operation operation;
-    operation.kind = "job.submit";
+    operation.kind = kind;
     operation.target = job.value;
     operation.target_version = version;
     return measure(*at, operation, now).value();
@@ -108,6 +108,18 @@ TEST_F(Reverted, AnUpdateThatIsRevertedSaysWhy) {
   EXPECT_EQ(end.state, OperationState::failed);
   EXPECT_EQ(end.message, "version 2: nothing more became healthy within 30s; version 3 brings back what served before");
   EXPECT_EQ(error_of(1) + error_of(3), "");
+}
+
+// It was under way beside the update; that this failed is not what became of it.
+TEST_F(Reverted, AScaleOfAVersionThatFailedIsSuperseded) {
+  told({.state = DeploymentState::failed, .reason = "late"});
+  submit(3);
+  EXPECT_EQ(submitted(2).message, "version 2: late; superseded by version 3");
+  for (const char* kind : {"job.scale", "job.start"}) {
+    const state::UpdateOperation end = submitted(2, kind);
+    EXPECT_EQ(end.state, OperationState::cancelled);
+    EXPECT_EQ(end.message, "superseded by version 3");
+  }
 }
 
 TEST_F(Reverted, AFailureStaysWithItsVersionUntilItServesAfterAll) {
