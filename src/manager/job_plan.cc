@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <tuple>
 
 #include "base/limits.h"
 #include "model/schedule.h"
@@ -96,10 +97,9 @@ void guess_images(state::SubmitJob& submit, const JobVersion* newest) {
   }
 }
 
-std::string why_nowhere(const Snapshot& s, InstanceId id, Time now) {
-  const Explanation e = scheduler::explain(s, id, now);
+std::string why_nowhere(const Snapshot& s, InstanceId id) {
   std::string out;
-  for (const Reason& reason : e.reasons) {
+  for (const Reason& reason : scheduler::reasons_against(s, id)) {
     out += (out.empty() ? "" : ", ") + reason.reason + " (" + std::to_string(reason.nodes) +
            (reason.nodes == 1 ? " node)" : " nodes)");
   }
@@ -108,8 +108,8 @@ std::string why_nowhere(const Snapshot& s, InstanceId id, Time now) {
 
 class Comparison {
  public:
-  Comparison(const Snapshot& before, const Snapshot& after, Time now, JobPlan& plan)
-      : before_(before), after_(after), now_(now), plan_(plan) {}
+  Comparison(const Snapshot& before, const Snapshot& after, JobPlan& plan)
+      : before_(before), after_(after), plan_(plan) {}
 
   void add(const std::string& name, const Instance* was, const Instance* is,
            const std::map<InstanceId, NodeId>& placed) {
@@ -121,7 +121,7 @@ class Comparison {
         out.to = node_name(after_, at->second);
       } else {
         ++plan_.unplaced;
-        if (plan_.instances.size() < limits::kListRowsMax) out.reason = why_nowhere(after_, is->id, now_);
+        if (plan_.instances.size() < limits::kListRowsMax) out.reason = why(*is);
       }
     }
     count(out.step);
@@ -135,6 +135,13 @@ class Comparison {
     if (was->id != is->id) return PlannedStep::replace;
     return was->job_version == is->job_version ? PlannedStep::keep : PlannedStep::update;
   }
+  // Every node is looked at once for all that are alike: a pool has many, and so has a job.
+  const std::string& why(const Instance& i) {
+    const NodeId only = i.node && !i.cleared ? i.node : i.pinned;
+    std::string& known = why_[{i.job_version, i.group, only}];
+    if (known.empty()) known = why_nowhere(after_, i.id);
+    return known;
+  }
   void count(PlannedStep step) {
     switch (step) {
       case PlannedStep::start: ++plan_.start; return;
@@ -147,8 +154,8 @@ class Comparison {
 
   const Snapshot& before_;
   const Snapshot& after_;
-  Time now_;
   JobPlan& plan_;
+  std::map<std::tuple<uint32_t, uint16_t, NodeId>, std::string> why_;  // by version, group and the only node
 };
 
 }  // namespace
@@ -185,7 +192,7 @@ Result<JobPlan> plan_job(const Snapshot& snapshot, state::SubmitJob submit, Time
   for (const Placement& placement : scheduler->schedule(waiting, 1, now, waiting.size()).placements)
     placed[placement.instance] = placement.node;
   const auto was = live_by_name(snapshot, job);
-  Comparison comparison(snapshot, *after, now, plan);
+  Comparison comparison(snapshot, *after, plan);
   auto of = [](const auto& map, const std::string& name) { return map.contains(name) ? map.at(name) : nullptr; };
   for (const auto& [name, instance] : is) comparison.add(name, of(was, name), instance, placed);
   for (const auto& [name, instance] : was) {

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "model/test_pool.h"
 #include "model/validate.h"
 #include "state/apply.h"
@@ -68,6 +70,30 @@ TEST_F(Planning, ANewJobIsPlacedOrToldWhyNot) {
   const JobPlan huge = plan(TestPool::service("huge", 1, {{8000}, {1 << 20}, {}}));
   EXPECT_EQ(huge.instances[0].reason, "not enough cpu (2 nodes)");
   EXPECT_EQ(pool_.s.jobs.size(), 0u);
+}
+
+// Told once for all that are alike, which is no reason to tell one group what keeps the other.
+TEST_F(Planning, EachGroupIsToldItsOwnReason) {
+  JobSpec spec = TestPool::service("two", 2, {{8000}, {1 << 20}, {}});
+  spec.tasks.push_back(spec.tasks[0]);
+  spec.tasks[1].name = "other";
+  spec.tasks[1].resources = {{100}, {8LL << 30}, {}};
+  const JobPlan made = plan(spec);
+  std::multiset<std::string> reasons;
+  for (const PlannedInstance& each : made.instances) reasons.insert(each.reason);
+  const std::string cpu = "not enough cpu (2 nodes)", memory = "not enough memory (2 nodes)";
+  EXPECT_EQ(reasons, (std::multiset<std::string>{cpu, cpu, memory, memory}));
+  EXPECT_EQ(made.unplaced, 4);
+}
+
+TEST_F(Planning, WhatCanGoToOneNodeOnlyIsToldWhatThatLacks) {
+  run(TestPool::service("web", 1, {{800}, {1 << 20}, {}}));
+  JobSpec agent = TestPool::service("agent", 1, {{500}, {1 << 20}, {}});
+  agent.type = JobType::system;
+  const JobPlan made = plan(agent);
+  ASSERT_EQ(made.instances.size(), 2u);
+  EXPECT_EQ(made.unplaced, 1);
+  EXPECT_EQ(made.instances[0].reason + made.instances[1].reason, "not enough cpu (1 node)");
 }
 
 TEST_F(Planning, AnUpdateSaysWhatIsReplacedAndWhatStops) {

@@ -125,32 +125,46 @@ bool out_of_ports(const Snapshot& s, const Request& request, const Node& node) {
   return false;
 }
 
+// Why the node will not do.
+std::optional<std::string> why_not(const Snapshot& s, const Instance& instance, const Node& node,
+                                   const Vacancy& vacancy) {
+  if (auto why = check(s, vacancy.request, node, vacancy.free, vacancy.given)) return why;
+  const bool there = instance.admitted && instance.node == node.id;
+  if (!there && out_of_ports(s, vacancy.request, node)) return "no free host port in its range";
+  return std::nullopt;
+}
+
+using NodesByReason = std::map<std::string, int32_t>;
+
+std::vector<Reason> most_nodes_first(const NodesByReason& counts) {
+  std::vector<Reason> out;
+  for (const auto& [reason, nodes] : counts) out.push_back({reason, nodes});
+  std::sort(out.begin(), out.end(), [](const Reason& a, const Reason& b) {
+    return a.nodes != b.nodes ? a.nodes > b.nodes : a.reason < b.reason;
+  });
+  return out;
+}
+
 // The place that the instance has counts as free.
 void survey(const Snapshot& s, const Request& request, const Instance& instance, Explanation& out) {
-  std::map<std::string, int32_t> counts;
+  NodesByReason counts;
   double nearest = 1e300;
   const Node* nearest_node = nullptr;
   std::string nearest_reason;
   s.nodes.for_each([&](uint64_t, const Node& node) {
     ++out.nodes_total;
     const Vacancy vacancy = vacancy_for(s, instance, request, node);
-    const Resources& free = vacancy.free;
-    auto why = check(s, vacancy.request, node, free, vacancy.given);
-    const bool there = instance.admitted && instance.node == node.id;
-    if (!why && !there && out_of_ports(s, request, node)) why = "no free host port in its range";
+    const auto why = why_not(s, instance, node, vacancy);
     if (!why) {
       ++out.nodes_feasible;
       return;
     }
     ++counts[*why];
     // A wish or a constraint is further away than any lack of room.
-    const double lack = lack_of(request.resources, free) + (why->starts_with("not enough") ? 0 : 10);
+    const double lack = lack_of(request.resources, vacancy.free) + (why->starts_with("not enough") ? 0 : 10);
     if (lack < nearest) nearest = lack, nearest_node = &node, nearest_reason = *why;
   });
-  for (const auto& [reason, nodes] : counts) out.reasons.push_back({reason, nodes});
-  std::sort(out.reasons.begin(), out.reasons.end(), [](const Reason& a, const Reason& b) {
-    return a.nodes != b.nodes ? a.nodes > b.nodes : a.reason < b.reason;
-  });
+  out.reasons = most_nodes_first(counts);
   if (out.nodes_feasible > 0) return;
   if (nearest_node == nullptr) {
     out.remedies.push_back("add a node: the pool has none ('tutti node token' makes a token to join with)");
@@ -330,6 +344,21 @@ Explanation explain(const Snapshot& s, InstanceId id, Time now) {
   if (const std::string before = i->admitted ? std::string() : reason_before(s, *i); !before.empty())
     out.remedies.push_back("before: " + before);
   return out;
+}
+
+std::vector<Reason> reasons_against(const Snapshot& s, InstanceId id) {
+  const Instance* i = s.instances.find(id.value);
+  if (i == nullptr || s.version_of(*i) == nullptr) return {};
+  const Request request = request_of(s, *i);
+  NodesByReason counts;
+  const auto look = [&](const Node& node) {
+    if (const auto why = why_not(s, *i, node, vacancy_for(s, *i, request, node))) ++counts[*why];
+  };
+  if (const Node* only = s.nodes.find((request.home ? request.home : request.pinned).value))
+    look(*only);
+  else
+    s.nodes.for_each([&](uint64_t, const Node& node) { look(node); });
+  return most_nodes_first(counts);
 }
 
 Explanation explain_fully(const Snapshot& s, InstanceId id, Time now) {

@@ -64,6 +64,8 @@ bool may_place(const ChangeSet& changes);
 
 // Why an instance is where it is or is not anywhere; straight from the snapshot, no cache.
 Explanation explain(const Snapshot& snapshot, InstanceId instance, Time now);
+// The `reasons` of it alone; of an instance that can go to one node only, what that node lacks. Looks at every node.
+std::vector<Reason> reasons_against(const Snapshot& snapshot, InstanceId instance);
 // With scores and the place in the queue, which look at every instance of the pool.
 Explanation explain_fully(const Snapshot& snapshot, InstanceId instance, Time now);
 
