@@ -159,8 +159,16 @@ void list_events(CallPtr call) {
   // Without a cursor: the newest ones, oldest of them first.
   if (call->query("cursor").empty()) {
     size_t limit = 200;
-    if (!call->query("limit").empty())
-      limit = std::clamp<size_t>(static_cast<size_t>(std::max(1, std::atoi(call->query("limit").c_str()))), 1, 1000);
+    if (const std::string text = call->query("limit"); !text.empty()) {
+      const long wanted = std::atol(text.c_str());
+      if (wanted < 1 || wanted > static_cast<long>(limits::kListRowsMax))
+        return answer_error(*call, Error{ErrorCode::invalid,
+                                         "limit is a number from 1 to " + std::to_string(limits::kListRowsMax) +
+                                             " where there is no cursor",
+                                         {{"limit", "'" + text + "' is not one", "limit=100"}},
+                                         0});
+      limit = static_cast<size_t>(wanted);
+    }
     std::vector<const Event*> rows;
     s.events.for_each([&](uint64_t, const Event& event) {
       if (keep(event)) rows.push_back(&event);
@@ -205,9 +213,10 @@ void get_operation(CallPtr call) {
     answer_json(*call, 200, render_for(*call, *s, *row));
   };
   const std::string text = call->query("wait");
-  if (text.empty() || operation->state != OperationState::running) return answer();
+  if (text.empty()) return answer();
   Result<Duration> wait = parse_duration(text);
   if (!wait) return answer_error(*call, wait.error());
+  if (operation->state != OperationState::running) return answer();
   const BootTime until = call->services.clock().boot_now() + std::min(*wait, seconds(600));
   Status added = call->hub.add(call->identity, CommitHub::For::answer, [call, answer, until, id = operation->id] {
     const Operation* now = call->services.snapshot()->operations.find(id.value);

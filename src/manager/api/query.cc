@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "manager/api/routes.h"
+#include "model/validate.h"
 
 namespace tutti::manager {
 namespace {
@@ -83,9 +84,10 @@ Status check_query(const Route& route, const std::map<std::string, std::string>&
   Error error{ErrorCode::invalid, "", {}, 0};
   auto refuse = [&](const std::string& name, const std::string& message, std::string what, std::string hint) {
     if (error.message.empty()) error.message = where + message;
-    if (error.details.size() < 20) error.details.push_back({name, std::move(what), std::move(hint)});
+    error.details.push_back({name, std::move(what), std::move(hint)});
   };
   for (const auto& [name, value] : query) {
+    if (error.details.size() == kValidationErrorsMax) break;  // a hint costs something to find
     if (!has(name)) {
       const std::string_view near = nearest_word(name, {takes.begin(), takes.end()});
       refuse(name, " takes no parameter '" + name + "'", "unknown parameter",

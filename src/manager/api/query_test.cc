@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "manager/api/routes.h"
+#include "model/validate.h"
 
 namespace tutti::manager {
 namespace {
@@ -62,6 +63,12 @@ TEST(Query, AValueThatWouldBePassedOverIsRefused) {
   EXPECT_THAT(refusal("/v1/instances", {{"live", "yes"}}), HasSubstr("it takes 1 or 0"));
   EXPECT_THAT(refusal("/v1/events", {{"limit", "ten"}}), HasSubstr("it takes a number"));
   EXPECT_EQ(refusal("/v1/instances/{instance}/logs", {{"follow", ""}, {"tail", "-1"}, {"stdout", "false"}}), "taken");
+}
+
+TEST(Query, NoMoreErrorsThanTheLimitAreWorkedOut) {
+  Query query;
+  for (int i = 0; i < 1'000; ++i) query["nosuch" + std::to_string(i)] = "1";
+  EXPECT_EQ(asked("GET", "/v1/jobs", query).error().details.size(), kValidationErrorsMax);
 }
 
 TEST(Query, AWatchShowsAllOfItsKindAndSaysSo) {
