@@ -305,7 +305,7 @@ void Runner::op_done(const OpResult& result, Now now) {
   const Position& at = task.status.position;
   if (op.generation != at.generation || op.attempt != at.attempt) return;
   task.busy = false;
-  if (result.failure) return task_op_failed(task, op.task, result, now);
+  if (result.failure) return task_op_failed(task, result, now);
   task.failures = 0;
   task.retry_op_at = {};
   switch (op.kind) {
@@ -369,7 +369,7 @@ bool Runner::still_wanted(OpKind kind) const {
   return true;
 }
 
-void Runner::task_op_failed(Task& task, uint16_t index, const OpResult& result, Now now) {
+void Runner::task_op_failed(Task& task, const OpResult& result, Now now) {
   const driver::Failure& failure = *result.failure;
   if (!still_wanted(result.op.kind)) return;  // it was taken back meanwhile: that it failed is nobody's concern
   task.status.reason = failure.error.to_string();
@@ -399,7 +399,6 @@ void Runner::task_op_failed(Task& task, uint16_t index, const OpResult& result, 
       task.refused = failure.error.code == ErrorCode::unsupported;
     }
   }
-  (void)index;
 }
 
 void Runner::ended_by_itself(Task& task, const driver::ExitStatus& status, Now now) {

@@ -145,7 +145,7 @@ class Runner {
   void move(Task& task, TaskState state);
   void finish(Task& task, TaskState state, std::string reason, Now now, bool final);
   void issue(Task& task, uint16_t index, OpKind kind, std::vector<Op>& out);
-  void task_op_failed(Task& task, uint16_t index, const OpResult& result, Now now);
+  void task_op_failed(Task& task, const OpResult& result, Now now);
   void ended_by_itself(Task& task, const driver::ExitStatus& status, Now now);
 
   Assignment assignment_;
