@@ -42,6 +42,7 @@ Runner::Runner(const InstanceRecord& record, Now now) : Runner(record.assignment
     for (const TaskStatus& status : record.tasks) {
       if (status.task != task.status.task) continue;
       task.status = status;
+      if (status.health == HealthState::unhealthy) task.unwell = status.reason;
       // The clock of the process that wrote it may have been ahead.
       const Time latest = now.wall + spec_of(task).restart.max_delay * 2;
       task.status.retry_at = std::min(task.status.retry_at, latest);
@@ -82,7 +83,7 @@ void Runner::forget_hampered(Task& task) {
   if (!std::exchange(task.hampered, false)) return;
   task.refused = false;
   task.retry_op_at = {};
-  task.status.reason.clear();
+  task.status.reason = task.status.health == HealthState::unhealthy ? task.unwell : "";
   changed_ = true;
 }
 
@@ -242,6 +243,7 @@ void Runner::checked(uint16_t index, uint32_t generation, uint32_t attempt, Heal
   if (restart) task.condemned = reason;
   task.status.health = state;
   task.status.health_since = now.wall;
+  task.unwell = state == HealthState::unhealthy ? reason : "";
   task.status.reason = std::move(reason);
   changed_ = record_due_ = true;
 }

@@ -123,6 +123,7 @@ class Runner {
     std::vector<Time> restarts;
     bool watched = false;   // its checks were told to begin
     std::string condemned;  // by a check, in its words: stopped, and then restarted
+    std::string unwell;     // why its checks call it unhealthy, whatever else `reason` says meanwhile
     bool hampered = false;  // `reason` says why it is not paused, going on or suspended as assigned
     bool refused = false;   // its driver has no way to do what is assigned: not tried again, it runs on
   };

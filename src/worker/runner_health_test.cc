@@ -100,6 +100,23 @@ TEST_F(RunnerHealth, AnUnreadyTaskGoesOnAndSaysWhy) {
   EXPECT_EQ(status_of().reason, "");
 }
 
+TEST_F(RunnerHealth, APauseThatSucceedsAtLastLeavesTheReasonOfAnUnreadyTask) {
+  settle();
+  verdict(HealthState::unhealthy, "readiness check failed");
+  assignment_.desired = Desired::paused;
+  runner_->assign(assignment_, spec_);
+  const std::vector<Op> ops = step();
+  ASSERT_EQ(ops.size(), 1u);
+  EXPECT_EQ(ops[0].kind, OpKind::pause);
+  const Error busy{ErrorCode::unavailable, "not now", {}, 0};
+  runner_->op_done({ops[0], driver::Failure{driver::FailureKind::retryable, busy}, {}}, now());
+  EXPECT_EQ(status_of().reason, "not now");
+  wait(6);
+  EXPECT_TRUE(status_of().paused);
+  EXPECT_EQ(status_of().health, HealthState::unhealthy);
+  EXPECT_EQ(status_of().reason, "readiness check failed");
+}
+
 TEST_F(RunnerHealth, ACondemnedTaskIsStoppedAndRestartedByItsPolicy) {
   settle();
   verdict(HealthState::unhealthy, "liveness check failed", true);
