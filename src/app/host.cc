@@ -37,6 +37,7 @@ Status NodeHost::use(const WelcomeMessage& welcome, const worker::NodeIdentity& 
   std::lock_guard lock(mutex_);
   welcomed_ = true;
   if (!network) {
+    if (network_error_.empty()) network_missing_since_ = clock_.boot_now();
     network_error_ = network.error().to_string();
     return tl::make_unexpected(std::move(network).error());
   }
@@ -70,9 +71,9 @@ driver::DriverResult<worker::NetworkUp> NodeHost::network_up(InstanceId instance
   auto network = this->network();
   if (!network) {
     std::lock_guard lock(mutex_);
-    const Error missing{ErrorCode::unavailable, "this node has no network for instances: " + network_error_, {}, 0};
-    // Another node may have one: it would wait here for what may never come.
-    return network_error_.empty() ? driver::retryable(missing) : driver::rejected(missing);
+    // The worker tries again every few seconds: at first it is worth waiting for, as after a reboot. Later another node
+    // may have one.
+    return tl::make_unexpected(worker::network_missing(network_error_, clock_.boot_now() - network_missing_since_));
   }
   auto attached = network->setup(instance, mode, ports);
   if (!attached) return tl::make_unexpected(std::move(attached).error());

@@ -36,8 +36,10 @@ class NodeHost final : public worker::HostServices {
 
   const std::string data_dir_;
   const std::string run_dir_;
+  const SystemClock clock_;
   mutable std::mutex mutex_;
-  std::string network_error_;
+  std::string network_error_;       // of the last try; empty: none has failed since there was a network
+  BootTime network_missing_since_;  // the first that failed
   bool welcomed_ = false;
   std::shared_ptr<worker::InstanceNetwork> network_;
   std::shared_ptr<worker::ImageStore> images_;

@@ -87,6 +87,12 @@ void warn_sysctl(const std::string& name, const std::string& value, const char* 
 InstanceNetwork::InstanceNetwork(const NetworkOptions& options, sys::Prefix subnet)
     : names_(network_names(options.pool_id, options.node_name)), subnet_(subnet), dir_(options.run_dir + "/net") {}
 
+driver::Failure network_missing(const std::string& why, Duration missing_for) {
+  const bool awaited = why.empty() || missing_for < kNetworkAwaited;
+  return {awaited ? driver::FailureKind::retryable : driver::FailureKind::rejected,
+          {ErrorCode::unavailable, "this node has no network for instances: " + why, {}, 0}};
+}
+
 InstanceNetwork::~InstanceNetwork() {
   {
     std::lock_guard lock(reaper_mutex_);

@@ -42,6 +42,12 @@ struct Attachment {
   std::string address;  // empty without a bridge
 };
 
+// Of a node whose network could not be made: its work waits for so long, then it is given away.
+constexpr Duration kNetworkAwaited = seconds(60);
+// What an instance is told that asks for a network meanwhile. `missing_for`: since the first try that failed for `why`;
+// an empty `why`: it was not tried yet.
+driver::Failure network_missing(const std::string& why, Duration missing_for);
+
 class InstanceNetwork {
  public:
   // Makes or repairs the bridge and the rules, with the records that are there. Errors: invalid (subnet), conflict

@@ -170,6 +170,15 @@ TEST(NetworkAddressTest, RoundTheSubnet) {
   EXPECT_EQ(next_address(subnet, at("10.0.0.3"), all), sys::Ipv4{});
 }
 
+TEST(NetworkMissingTest, IsAwaitedAndThenGivenUp) {
+  const std::string why = "the subnet overlaps another's";
+  EXPECT_EQ(network_missing(why, Duration{0}).kind, driver::FailureKind::retryable);
+  EXPECT_EQ(network_missing(why, kNetworkAwaited - milliseconds(1)).kind, driver::FailureKind::retryable);
+  EXPECT_EQ(network_missing(why, kNetworkAwaited).kind, driver::FailureKind::rejected);
+  EXPECT_EQ(network_missing("", seconds(3600)).kind, driver::FailureKind::retryable) << "it was not tried yet";
+  EXPECT_EQ(network_missing(why, Duration{0}).error.message, "this node has no network for instances: " + why);
+}
+
 TEST_F(InstanceNetworkTest, InstancesReachEachOtherAndBeyond) {
   auto one = setup(kOne);
   auto two = setup(kTwo);

@@ -30,7 +30,7 @@ namespace {
 constexpr size_t kSessionPendingBytes = 4u << 20;
 constexpr int64_t kRenewAgainSeconds = 10;  // after a renewal that failed
 constexpr Duration kTidyEvery = seconds(60);
-constexpr Duration kNetworkAgainAfter = seconds(5);  // it could not be had: what is in its way may have gone
+constexpr Duration kNetworkAgainAfter = seconds(5);  // what is in its way may go; how long work waits: kNetworkAwaited
 
 class WorkerImpl final : public Worker {
  public:
