@@ -311,7 +311,10 @@ class WorkerImpl final : public Worker {
     // The first time before anything that is new runs: what a dead worker left. Later the disk of what waited here to
     // start over, and was given up while this node was not heard; it has no network.
     executor_->sweep(sweep.live);
-    if (!std::exchange(swept_, true)) host_.sweep(sweep.live);
+    swept_ = true;
+    // Once there is a network: when it comes late, a new session begins, and what lives is named again.
+    const bool has_network = network_again_.ns == 0;
+    if (has_network && !std::exchange(network_swept_, true)) host_.sweep(sweep.live);
   }
   void perform(RunOp& run) {
     if (!executor_) return early_.push_back(run.op);
@@ -417,9 +420,10 @@ class WorkerImpl final : public Worker {
   std::string pool_;
   std::unique_ptr<Core> core_;
   std::shared_ptr<net::WebSocket> session_;
-  BootTime armed_;         // when the next tick comes; 0: none is on its way
-  std::vector<Op> early_;  // asked for before the pool's name was known
-  bool swept_ = false;
+  BootTime armed_;              // when the next tick comes; 0: none is on its way
+  std::vector<Op> early_;       // asked for before the pool's name was known
+  bool swept_ = false;          // runs and disks of what is not to be here
+  bool network_swept_ = false;  // and their addresses, rules and ports
   net::Backoff backoff_;
   Time renew_at_;
   std::jthread renewing_;

@@ -44,7 +44,7 @@ class HostServices {
   // Every minute, once it is known what is to be on this node, on a thread of its own: images may go that are not
   // `in_use` (references, of every instance that is here).
   virtual void tidy_images(const std::vector<std::string>& in_use, Time now) = 0;
-  // What a dead worker left of instances that are not live.
+  // What a dead worker left of instances that are not live. Once, after a use() that worked.
   virtual void sweep(const std::vector<InstanceId>& live) = 0;
 };
 

@@ -81,7 +81,9 @@ class WatchedHost final : public HostServices {
   Result<driver::ImageOnDisk> image(const std::string&) override { return driver::ImageOnDisk{}; }
   void on_images(std::function<void(NodeImages)>) override {}
   void tidy_images(const std::vector<std::string>& in_use, Time) override { tidied_but.set(in_use); }
-  void sweep(const std::vector<InstanceId>& live) override { swept_but.set(live); }
+  void sweep(const std::vector<InstanceId>& live) override {
+    if (!in_the_way) swept_but.set(live);
+  }
 
   std::atomic<bool> in_the_way = false;  // of the node's network
   Awaited<NodeIdentity> renewed_as;
@@ -248,6 +250,14 @@ TEST_F(WorkerTest, ANodeWithoutItsNetworkSaysSoUntilItHasOne) {
   const DriverInfo with = manager_.told(true);
   EXPECT_TRUE(with.healthy);
   EXPECT_EQ(with.reason, "");
+}
+
+TEST_F(WorkerTest, ANetworkThatComesLateIsSweptToo) {
+  host_.in_the_way = true;
+  start();
+  EXPECT_FALSE(manager_.told(false).healthy);
+  host_.in_the_way = false;
+  EXPECT_EQ(host_.swept_but.get(), std::vector<InstanceId>{kInstance});
 }
 
 TEST_F(WorkerTest, ImagesOfItsInstancesAreNamedBeforeOthersAreRemoved) {
