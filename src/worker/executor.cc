@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 
 #include "base/log.h"
 #include "net/http.h"
@@ -14,6 +15,8 @@ namespace tutti::worker {
 namespace {
 
 constexpr size_t kThreadsMax = 128;  // those that only stop tasks included
+// What is swept away has such a name beside what is in use, until a thread of the pool has removed it.
+constexpr const char* kAside = ".swept.";
 
 driver::Failure failure_of(const Error& error, driver::FailureKind kind = driver::FailureKind::retryable) {
   return {kind, error};
@@ -128,6 +131,7 @@ void Executor::work(bool stops_only) {
       return (!stops_only || job.op.kind == OpKind::stop) && may_run(job.op);
     });
     if (next == queue_.end()) {
+      if (!stops_only && remove_one_aside(lock)) continue;
       ++idle_;
       wake_.wait(lock);
       --idle_;
@@ -408,13 +412,24 @@ std::optional<driver::Failure> Executor::clear(const Job& job) {
   return std::nullopt;
 }
 
-void Executor::sweep(std::vector<InstanceId> live) {
+void Executor::sweep(const std::vector<InstanceId>& live) {
   std::set<std::string> names;
   for (InstanceId id : live) names.insert(to_text(id));
-  // A run that nobody knows is ended by its driver: the folder says which task it was, every driver is asked.
+  // Later ones were this process's own: their runners have ended them.
+  if (!std::exchange(runs_swept_, true)) sweep_runs(names);
+  for (const char* folder : {"/disks", "/logs"}) {
+    for (const std::string& entry : entries_of(paths_.data_dir + folder)) {
+      if (!names.contains(entry)) set_aside(paths_.data_dir + folder, entry);
+    }
+  }
+  wake_.notify_all();
+}
+
+// A run that nobody knows is ended by its driver: the folder says which task it was, every driver is asked.
+void Executor::sweep_runs(const std::set<std::string>& live) {
   for (const std::string& entry : entries_of(paths_.run_dir + "/runs")) {
     const std::string id = entry.substr(0, entry.find('.'));
-    if (names.contains(id)) continue;
+    if (live.contains(id)) continue;
     driver::RunContext run;
     run.run_dir = paths_.run_dir + "/runs/" + entry;
     run.task_name = entry.substr(entry.rfind('.') + 1);
@@ -426,15 +441,39 @@ void Executor::sweep(std::vector<InstanceId> live) {
         log_warning("a leftover run was not removed", {{"run", entry}, {"error", done.error().error.to_string()}});
     }
   }
-  for (const char* folder : {"/disks", "/logs"}) {
-    for (const std::string& entry : entries_of(paths_.data_dir + folder)) {
-      if (names.contains(entry)) continue;
-      if (Status removed = sys::remove_tree(paths_.data_dir + folder + "/" + entry); !removed) {
-        log_warning("a leftover was not removed",
-                    {{"path", folder + ("/" + entry)}, {"error", removed.error().to_string()}});
-      }
+}
+
+// An instance of this name may come back meanwhile. One that has such a name already was left by an earlier process, or
+// waits to be removed.
+void Executor::set_aside(const std::string& folder, const std::string& entry) {
+  std::string path = folder + "/" + entry;
+  if (!entry.starts_with(kAside)) {
+    std::string aside;
+    do aside = folder + "/" + kAside + std::to_string(aside_count_++);
+    while (sys::exists(aside));
+    if (::rename(path.c_str(), aside.c_str()) != 0) {
+      const Error error = fail_errno("rename to " + aside, errno).value();
+      return log_warning("a leftover was not removed", {{"path", path}, {"error", error.to_string()}});
     }
+    path = std::move(aside);
   }
+  std::lock_guard lock(mutex_);
+  aside_.insert(std::move(path));
+}
+
+// It may take long: one at a time, when there is nothing else to do. What is left when this process ends is removed by
+// the next one.
+bool Executor::remove_one_aside(std::unique_lock<std::mutex>& lock) {
+  if (removing_ || aside_.empty()) return false;
+  removing_ = true;
+  const std::string path = *aside_.begin();
+  lock.unlock();
+  if (Status removed = sys::remove_tree(path); !removed)
+    log_warning("a leftover was not removed", {{"path", path}, {"error", removed.error().to_string()}});
+  lock.lock();
+  aside_.erase(path);
+  removing_ = false;
+  return true;
 }
 
 }  // namespace tutti::worker

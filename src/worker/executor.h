@@ -64,8 +64,9 @@ class Executor {
   driver::Driver* driver_of(const TaskSpec& task) const { return drivers_.find(task.driver); }
   std::string log_dir(InstanceId instance, const std::string& task) const;
 
-  // Removes runs, disks and logs of instances that are not live. After the complete set; on the pool.
-  void sweep(std::vector<InstanceId> live);
+  // Removes disks and logs of instances that are not live, and the first time their runs. After a complete set, from
+  // the I/O thread: disks and logs lose their names at once, the pool removes them.
+  void sweep(const std::vector<InstanceId>& live);
 
  private:
   struct Job {
@@ -75,6 +76,9 @@ class Executor {
     std::function<void(uint32_t, uint32_t, uint16_t, driver::ExitStatus)> exited;
   };
   void work(bool stops_only);
+  void sweep_runs(const std::set<std::string>& live);
+  void set_aside(const std::string& folder, const std::string& entry);
+  bool remove_one_aside(std::unique_lock<std::mutex>& lock);
   bool may_run(const Op& op) const;
   OpResult perform(Job& job);
   std::optional<driver::Failure> perform_task(Job& job);
@@ -87,12 +91,16 @@ class Executor {
   const ExecutorPaths paths_;
   driver::Registry& drivers_;
   const Host host_;
+  bool runs_swept_ = false;   // I/O thread
+  uint64_t aside_count_ = 0;  // I/O thread
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<Job> queue_;
   std::vector<Op> busy_;  // what threads are at
   std::map<InstanceId, NetworkUp> networks_;
   std::map<std::string, driver::Handle> handles_;  // run_dir → handle
+  std::set<std::string> aside_;                    // paths of what was swept away, until it is removed
+  bool removing_ = false;                          // a thread is at the first of them
   bool stopping_ = false;
   std::stop_source stop_;
   int idle_ = 0;

@@ -1,9 +1,13 @@
-// Stops side by side: on a driver whose stop() returns only once as many are in it as there shall be.
+// Stops side by side: on a driver whose stop() returns only once as many are in it as there shall be. And what a sweep
+// leaves to the pool: seen without one.
 #include "worker/executor.h"
 
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <filesystem>
+
+#include "sys/file.h"
 
 namespace tutti::worker {
 namespace {
@@ -90,6 +94,44 @@ TEST(Executor, TheTasksOfAGroupStopSideBySide) {
 }
 TEST(Executor, MoreInstancesStopAtOnceThanThereAreThreads) {
   stop_all(20, 1);
+}
+
+// The entries of a folder, once there are so many of them.
+std::vector<std::string> entries(const std::string& folder, size_t wanted) {
+  const auto deadline = std::chrono::steady_clock::now() + kDeadline;
+  std::vector<std::string> out;
+  do {
+    out.clear();
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) out.push_back(entry.path().filename());
+  } while (out.size() != wanted && std::chrono::steady_clock::now() < deadline);
+  return out;
+}
+
+TEST(Executor, ASweepFreesTheNamesAndLeavesTheRemovalToThePool) {
+  std::string base = testing::TempDir() + "/executor_test.XXXXXX";
+  ASSERT_NE(::mkdtemp(base.data()), nullptr);
+  const std::string disks = base + "/data/disks";
+  const InstanceId dead{7}, live{8};
+  ASSERT_TRUE(sys::make_dirs(disks + "/" + to_text(dead) + "/web", 0700));
+  ASSERT_TRUE(sys::make_dirs(disks + "/" + to_text(live) + "/web", 0700));
+  driver::Registry drivers;
+  const ExecutorPaths paths{base + "/data", base + "/run", "none", "node-1"};
+  {
+    Executor nobody(paths, drivers, {}, 0);
+    nobody.sweep({live});
+    EXPECT_FALSE(sys::exists(disks + "/" + to_text(dead)));
+    EXPECT_EQ(entries(disks, 2).size(), 2u) << "who asks does not wait for a removal";
+    // It comes again, and goes again before what it left the first time is removed.
+    ASSERT_TRUE(sys::make_dirs(disks + "/" + to_text(dead) + "/web", 0700));
+    nobody.sweep({live});
+    EXPECT_FALSE(sys::exists(disks + "/" + to_text(dead)));
+    EXPECT_EQ(entries(disks, 3).size(), 3u);
+  }
+  Executor next(paths, drivers, {}, 1);  // of the process after a crash
+  next.sweep({live});
+  EXPECT_EQ(entries(disks, 1), std::vector<std::string>{to_text(live)});
+  EXPECT_TRUE(sys::exists(disks + "/" + to_text(live) + "/web"));
+  std::filesystem::remove_all(base);
 }
 
 }  // namespace
