@@ -86,7 +86,7 @@ Result<std::string> network_setting(const Settings& settings) {
   const std::string& text = settings.get("network");
   if (text.empty()) return text;
   const auto prefix = sys::parse_prefix(text);
-  if (!prefix) return wrong(settings, "network", prefix.error().message);
+  if (!prefix) return wrong(settings, "network", prefix.error().message + "; a network is a prefix of /8 to /24");
   if (prefix->length < 8 || prefix->length > 24) {
     return fail(ErrorCode::invalid, settings.origin("network") + ": network is a prefix of /8 to /24, not '" + text +
                                         "': write 10.86.0.0/16");
