@@ -82,6 +82,9 @@ class ContainerDriver final : public MonitoredDriver {
       if (error.code == ErrorCode::invalid) return rejected(std::move(error));
       return retryable(std::move(error));
     }
+    // Of a start before this one that was given up on its way: the runtime would refuse the name.
+    if (Status removed = sys::remove_tree(run.run_dir + "/runtime"); !removed)
+      return retryable(std::move(removed).error());
     for (const char* dir : {"/upper", "/work"}) {
       if (Status made = sys::make_dirs(run.disk_dir + dir); !made) return retryable(std::move(made).error());
     }

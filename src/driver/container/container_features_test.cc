@@ -473,6 +473,17 @@ TEST_F(LeaseTest, AStartThatOutlastsItsLeaseIsRefusedThoughAnotherRuns) {
   EXPECT_TRUE(driver_->start(run, {}));
 }
 
+TEST_F(LeaseTest, WhatAStartThatWasGivenUpLeftOfItsNameIsNotInTheWay) {
+  RunContext run = waiting();
+  runs_.push_back(run);
+  ASSERT_TRUE(driver_->prepare(run, {}));
+  const std::string name = to_text(run.instance) + "." + std::to_string(run.generation) + "." +
+                           std::to_string(run.attempt) + "." + run.task_name;
+  ASSERT_TRUE(sys::make_dirs(run.run_dir + "/runtime/" + name, 0700));
+  auto started = driver_->start(run, {});
+  EXPECT_TRUE(started) << started.error().error.message;
+}
+
 TEST_F(LeaseTest, LetsGoOnWhatIsKept) {
   RunContext run = shell("echo ready; read x; exit 4");
   run.lease_page = path_;
